@@ -1,0 +1,32 @@
+# make demo | make test | make setup | make lint
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+OUT ?= outputs/demo
+PROMPT ?= a red circle bouncing on a navy striped background
+
+.PHONY: demo test setup lint clean
+
+setup: .venv/.done
+
+.venv/.done: pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "streamt1 needs Python 3.10 or newer; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/streamt1 generate "$(PROMPT)" --seconds 5 --compare --out $(OUT)
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv outputs build dist
