@@ -1,0 +1,1 @@
+"""Streaming video models behind the ``Backbone`` protocol."""

@@ -1,0 +1,1 @@
+"""What every other package speaks: types, protocols, seeds and errors."""

@@ -1,0 +1,130 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    StreamT1Error
+    ├── ConfigError            an unknown key, or a value out of range (the message names the key and what is allowed)
+    │   └── UnknownNameError   an unknown preset, policy or key (the message names the nearest known one)
+    ├── PromptError            an empty prompt, or a word that the model does not know
+    ├── CheckpointError        a missing, truncated or mismatched weights file
+    ├── MissingExtraError      a feature whose optional packages are not installed (the message has the install line)
+    ├── RewardError            every candidate of a chunk got a score that is not a finite number
+    ├── TraceError             a trace that is missing, damaged, or of a run that has not finished
+    ├── OutputError            a folder that cannot be written, or a full disk
+    ├── MemoryIntegrityError   the page counts of the branching memory do not add up
+    ├── Cancelled              whoever watches a run has ended it
+    └── RequestError           what a client asks of the server cannot be done
+        ├── ForbiddenError     without the key, or on behalf of another site
+        ├── UnknownVideoError  there is no such video
+        ├── NotReadyError      the video is not made yet, or never will be
+        ├── TooLargeError      more than the server reads
+        └── BusyError          the queue is full; the error says when to come back
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class StreamT1Error(Exception):
+    """Base of all errors that are raised on purpose; its message is one clear sentence for the user."""
+
+
+class ConfigError(StreamT1Error):
+    """A configuration value is out of range, or values contradict each other."""
+
+
+class UnknownNameError(ConfigError):
+    """A name (preset, policy, key) that does not exist.
+
+    Args:
+        kind: what the name was meant to be, such as ``"preset"``.
+        name: what the user gave.
+        known: the names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        super().__init__(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+
+
+class PromptError(StreamT1Error):
+    """A prompt that cannot be used."""
+
+
+class CheckpointError(StreamT1Error):
+    """A weights file that is missing, damaged, or does not fit the model."""
+
+
+class MissingExtraError(StreamT1Error):
+    """Optional packages that a feature needs are not installed."""
+
+
+@contextmanager
+def needs_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Around imports of optional packages: a package that is missing becomes a ``MissingExtraError``.
+
+    Args:
+        extra: the extra of this package that brings them.
+        purpose: what they are for, as the beginning of a sentence.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{purpose} needs more packages ({error}): pip install 'streamt1[{extra}]'") from error
+
+
+class RewardError(StreamT1Error):
+    """No candidate of a chunk got a usable score."""
+
+
+class TraceError(StreamT1Error):
+    """A stored trace that cannot be read, or that does not tell a whole run."""
+
+
+class OutputError(StreamT1Error):
+    """The result cannot be written."""
+
+
+class MemoryIntegrityError(StreamT1Error):
+    """The reference counts of the memory pages are wrong: a page was freed twice, or never."""
+
+
+class Cancelled(StreamT1Error):  # noqa: N818 (it is no mistake)
+    """A run was ended by whoever watches it: raise it from ``watch``, and the search gives its memory back."""
+
+
+class RequestError(StreamT1Error):
+    """What a client asks of the server cannot be done."""
+
+
+class ForbiddenError(RequestError):
+    """A request without the key that the server wants, or one that a page of another site sent."""
+
+
+class UnknownVideoError(RequestError):
+    """There is no video of that name."""
+
+
+class NotReadyError(RequestError):
+    """The video is not made yet, or never will be."""
+
+
+class TooLargeError(RequestError):
+    """A request is longer than the server reads."""
+
+
+class BusyError(RequestError):
+    """The queue is full.
+
+    Args:
+        retry_after: seconds after which a place is likely to be free.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

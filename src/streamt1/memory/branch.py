@@ -1,0 +1,166 @@
+"""A beam's memory: sink slots, then the local window. Committing a chunk gives a new branch and evicts once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from weakref import WeakValueDictionary
+
+from torch import Tensor
+
+from streamt1.core.errors import ConfigError
+from streamt1.core.types import Route
+from streamt1.memory.pages import Page, PagePool
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Sizes in latent frames (SPEC section 5); the defaults are LongLive under Stream-T1.
+
+    Attributes:
+        window: capacity of sink and local window together, the current chunk included.
+        sink: frames of the first chunks that never leave.
+        max_sink: how far appended sinks may grow the sink part.
+        chunk: latent frames per chunk.
+        ema_alpha: how much of a sink slot survives one EMA update.
+        eviction: what becomes of a chunk that leaves the window: as its route says (Stream-T1), always blended into the
+            last sink (``ema``, Reward Forcing), or always dropped (``discard``, LongLive and Self-Forcing).
+    """
+
+    window: int = 12
+    sink: int = 3
+    max_sink: int = 15
+    chunk: int = 3
+    ema_alpha: float = 0.999
+    eviction: Literal["route", "ema", "discard"] = "route"
+
+    def __post_init__(self) -> None:
+        for name in ("window", "sink", "max_sink"):
+            if getattr(self, name) % self.chunk:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} must be a multiple of chunk={self.chunk}: whole chunks enter and"
+                    " leave memory, so a part of one can be neither routed nor placed"
+                )
+        if self.sink < 0 or self.chunk < 1 or self.window - self.sink < self.chunk:
+            raise ConfigError(f"window={self.window} must hold sink={self.sink} and at least one chunk of {self.chunk}")
+        if self.max_sink < self.sink:
+            raise ConfigError(f"max_sink={self.max_sink} must be at least sink={self.sink}")
+        if self.eviction not in ("route", "ema", "discard"):
+            raise ConfigError(f"eviction={self.eviction!r} must be route, ema or discard")
+        if not 0 <= self.ema_alpha <= 1:
+            raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
+
+    @property
+    def local_chunks(self) -> int:
+        """Chunks of the local window, the current one included."""
+        return (self.window - self.sink) // self.chunk
+
+    @property
+    def max_frames(self) -> int:
+        """The most latent frames that one branch holds, the current chunk included."""
+        return self.window + self.max_sink - self.sink
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """What happened to the chunk that left the window.
+
+    Attributes:
+        start: its first latent frame.
+        route: the label that it carried.
+        outcome: what was done; an append that finds the sink full is blended instead, and an EMA without a sink drops.
+        slot: the sink slot that it went to, None where it was dropped.
+    """
+
+    start: int
+    route: Route
+    outcome: Route
+    slot: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """An immutable handle. ``pages`` are in reading order: sinks, then the window, oldest first.
+
+    Attributes:
+        chunks: how many chunks have been committed.
+        eviction: what this branch's last commit pushed out of the window, if anything.
+    """
+
+    sinks: tuple[Page, ...] = ()
+    window: tuple[Page, ...] = ()
+    chunks: int = 0
+    eviction: Eviction | None = None
+
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        return self.sinks + self.window
+
+
+class BranchingMemory:
+    """The rules of memory sinking, over a pool of shared pages.
+
+    Args:
+        config: sizes.
+        shift_time: moves rotated keys by some latent frames in time; the model's rotary embedding knows how.
+    """
+
+    def __init__(self, config: MemoryConfig, shift_time: Callable[[Tensor, int], Tensor]) -> None:
+        self.config = config
+        self.pool = PagePool()
+        self._shift_time = shift_time
+        self._blends: WeakValueDictionary[tuple[int, int], Page] = WeakValueDictionary()
+
+    def start(self) -> Branch:
+        """An empty branch."""
+        return Branch()
+
+    def commit(self, parent: Branch, page: Page) -> Branch:
+        """A child of ``parent`` that also remembers ``page``. Does not change the parent.
+
+        What the *next* chunk pushes out of the window leaves here, once, by its own route (paper section 3.4), so
+        neither candidates, layers nor denoising steps repeat it; siblings share a sink that they would blend alike.
+        """
+        if parent.chunks * self.config.chunk < self.config.sink:
+            child = Branch((*parent.sinks, page), parent.window, parent.chunks + 1)
+        else:
+            child = self._evict(Branch(parent.sinks, (*parent.window, page), parent.chunks + 1))
+        self.pool.hold(child.pages)
+        return child
+
+    def release(self, branch: Branch) -> None:
+        """Mutates the pool: this branch holds its pages no longer."""
+        self.pool.drop(branch.pages)
+
+    def _evict(self, branch: Branch) -> Branch:
+        if len(branch.window) < self.config.local_chunks:
+            return branch
+        leaving, window = branch.window[0], branch.window[1:]
+        sinks, route, outcome = branch.sinks, self._route(leaving), Route.DISCARD
+        if route is Route.APPEND and len(sinks) * self.config.chunk < self.config.max_sink:
+            sinks, outcome = (*sinks, leaving), Route.APPEND
+        elif route is not Route.DISCARD and sinks:
+            sinks, outcome = (*sinks[:-1], self._blend(sinks[-1], leaving)), Route.EMA
+        slot = None if outcome is Route.DISCARD else len(sinks) - 1
+        return Branch(sinks, window, branch.chunks, Eviction(leaving.start, route, outcome, slot))
+
+    def _route(self, leaving: Page) -> Route:
+        if self.config.eviction == "route":
+            return leaving.route or Route.DISCARD
+        return Route(self.config.eviction)
+
+    def _blend(self, slot: Page, leaving: Page) -> Page:
+        """EMA of a sink slot, in float32: bfloat16 rounds most of a 0.1% update away (SPEC section 9, item 3)."""
+        blend = self._blends.get((slot.serial, leaving.serial))
+        if blend is None:
+            self._blends[slot.serial, leaving.serial] = blend = self._blended(slot, leaving)
+        return blend
+
+    def _blended(self, slot: Page, leaving: Page) -> Page:
+        alpha = self.config.ema_alpha
+        keys = self._shift_time(leaving.keys.float(), slot.start - leaving.start)
+        return slot.with_content(
+            alpha * slot.keys.float() + (1 - alpha) * keys,
+            alpha * slot.values.float() + (1 - alpha) * leaving.values.float(),
+        )

@@ -1,0 +1,76 @@
+"""Pages of keys and values, and who holds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from torch import Tensor
+
+from streamt1.core.errors import MemoryIntegrityError
+from streamt1.core.types import Route
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """Keys and values of one chunk in every layer. Never written after it is made, so any number of beams may read it.
+
+    Attributes:
+        start: first latent frame of the chunk; its keys are rotated to this time position.
+        keys, values: ``[layers, L, heads, head_dim]``.
+        route: what becomes of the page when it leaves the local window.
+        serial: tells pages apart, and is never given twice.
+    """
+
+    start: int
+    keys: Tensor
+    values: Tensor
+    route: Route | None = None
+    serial: int = field(default_factory=count().__next__, init=False)
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+    def with_content(self, keys: Tensor, values: Tensor) -> Page:
+        """A new page at the same position."""
+        return replace(self, keys=keys, values=values)
+
+
+class PagePool:
+    """Counts the branches that hold each page; a page that nobody holds is forgotten, which frees its memory."""
+
+    def __init__(self) -> None:
+        self._holders: Counter[Page] = Counter()
+
+    def hold(self, pages: Iterable[Page]) -> None:
+        """Mutates: one more holder for each page."""
+        self._holders.update(pages)
+
+    def drop(self, pages: Iterable[Page]) -> None:
+        """Mutates: one holder less. Raises ``MemoryIntegrityError`` for a page that nobody holds."""
+        for page in pages:
+            if self._holders[page] < 1:
+                raise MemoryIntegrityError(f"the page of frames {page.start}.. was released more often than held")
+            self._holders[page] -= 1
+            if not self._holders[page]:
+                del self._holders[page]
+
+    @property
+    def live(self) -> int:
+        """Number of distinct pages that somebody holds."""
+        return len(self._holders)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all held pages, each counted once however many beams share it."""
+        return sum(page.nbytes for page in self._holders)
+
+    def check(self, branches: Iterable[Iterable[Page]]) -> None:
+        """Proves the counts: exactly the pages of ``branches`` are held, each as often as they hold it."""
+        expected = Counter(page for pages in branches for page in pages)
+        if expected != self._holders:
+            wrong = {page.start for page in (expected - self._holders) + (self._holders - expected)}
+            raise MemoryIntegrityError(f"wrong holder counts for the pages that start at frames {sorted(wrong)}")

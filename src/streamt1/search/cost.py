@@ -1,0 +1,38 @@
+"""What a search costs: counted, not estimated."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class CostMeter:
+    """Counts work and wall-clock seconds by kind. Mutated while a search runs."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+        self._counts: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def spend(self, kind: str, **counts: int) -> Iterator[None]:
+        """Times a block under ``kind`` and adds its counts."""
+        begin = time.perf_counter()
+        yield
+        self._seconds[kind] += time.perf_counter() - begin
+        self._counts.update(counts)
+
+    def count(self, **counts: int) -> None:
+        """Adds counts of work whose time is taken elsewhere."""
+        self._counts.update(counts)
+
+    def summary(self) -> dict[str, Any]:
+        """``model_passes`` (one chunk of one candidate through the transformer), ``latents_decoded`` (latent frames),
+        ``reward_calls`` (one clip or chunk judged), and ``seconds`` of each kind and in ``total``."""
+        names = ("model_passes", "latents_decoded", "reward_calls")
+        seconds = {kind: round(spent, 4) for kind, spent in sorted(self._seconds.items())}
+        seconds["total"] = round(time.perf_counter() - self._begin, 4)
+        return {**{name: self._counts[name] for name in names}, "seconds": seconds}

@@ -1,0 +1,307 @@
+"""The stages of the loop for one run. ``engine.py`` says in which order; the three unit modules say by which rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamt1.core.protocols import Backbone, Branch, ClipReward, Codec, FrameReward
+from streamt1.core.seeds import derive_seed, generator
+from streamt1.core.types import Chunk, Route, Score
+from streamt1.search.beam import Beam, Candidate
+from streamt1.search.cost import CostMeter
+from streamt1.search.early_pruning import EarlyPruning
+from streamt1.search.memory_sinking import decide_route
+from streamt1.search.noise_propagation import candidate_seed, propagate
+from streamt1.search.observer import Observer
+from streamt1.search.policies import SearchConfig
+from streamt1.search.reward_pruning import fuse, fusion_weight, prune, random_pick
+from streamt1.search.scoring import Judge, finite
+from streamt1.search.settling import shared_chunks, within_lag
+from streamt1.search.width import Spending, candidates_for, check_budget, shares
+from streamt1.trace import events
+from streamt1.trace.events import Emit
+
+
+@dataclass(frozen=True)
+class World:
+    """What is searched over."""
+
+    backbone: Backbone
+    codec: Codec
+    frame_reward: FrameReward
+    clip_reward: ClipReward
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer of a search.
+
+    Attributes:
+        fps: pixel frames per second.
+        beam: the chosen beam; its branch has been released.
+        beams: all that survived, best rank first.
+        final: clip reward of each surviving beam's whole video.
+        cost: see ``CostMeter.summary``.
+    """
+
+    fps: int
+    beam: Beam
+    beams: tuple[Beam, ...]
+    final: tuple[float, ...]
+    cost: dict[str, Any]
+
+    @property
+    def frames(self) -> Tensor:
+        """The chosen video, ``[T, 3, H, W]`` in 0..1."""
+        return self.beam.frames
+
+    @property
+    def latents(self) -> Tensor:
+        """``[F, C, H, W]``."""
+        return self.beam.latents
+
+
+class Stages:
+    """One run. As a context manager it releases every branch that it still holds, whatever happens."""
+
+    def __init__(
+        self,
+        world: World,
+        config: SearchConfig,
+        emit: Emit,
+        prompt: str,
+        chunks: int,
+        seed: int,
+        observer: Observer = Observer(),
+    ) -> None:
+        self._world, self._config, self._emit, self._observer = world, config, emit, observer
+        self._prompt, self._chunks, self._seed = prompt, chunks, seed
+        self._cost = CostMeter()
+        self._judge = Judge(world.codec, world.frame_reward, world.clip_reward, config, prompt, self._cost)
+        self._held: list[Branch] = []
+        self._growing: list[Branch] = []
+        self._proposed = 0
+        self._settled = 0
+        self._spreads: list[float] = []
+        check_budget(config.budget_passes, chunks, world.backbone.passes_per_proposal)
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._hold(self._growing)
+        self._hold([])
+
+    def start(self) -> list[Beam]:
+        """One empty beam."""
+        backbone, codec = self._world.backbone, self._world.codec
+        frames = backbone.chunk_shape[0]
+        config = dataclasses.asdict(self._config)
+        start = events.RunStarted(self._prompt, self._seed, self._chunks, frames, codec.fps, config, codec.time_stride)
+        self._emit(start)
+        with self._cost.spend("text"):
+            self._hold([backbone.start(self._prompt)])
+        return [Beam(self._held[0], codec.start())]
+
+    def expand(self, beams: Sequence[Beam], chunk: int) -> list[Candidate]:
+        """Denoises and decodes every beam's candidates for the next chunk."""
+        total = self._width(chunk)
+        lineage = [beam.lineage[-1] for beam in beams if beam.lineage]
+        self._emit(events.ChunkStarted(chunk, lineage, total))
+        widths = shares(total, len(beams))
+        shared = [(beam, rank, widths[rank]) for rank, beam in enumerate(beams) if widths[rank]]
+        return [candidate for beam, rank, width in shared for candidate in self._expand_beam(beam, rank, chunk, width)]
+
+    def _width(self, chunk: int) -> int:
+        """Candidates of this chunk, over all beams."""
+        config, cost = self._config, self._cost.summary()
+        spending = Spending(cost["model_passes"], cost["seconds"]["total"], self._proposed, self._spreads)
+        return candidates_for(
+            self._chunks - chunk,
+            config.beam_size * config.top_k,
+            spending,
+            self._world.backbone.passes_per_proposal,
+            config.adaptive,
+            config.budget_passes,
+            config.budget_seconds,
+        )
+
+    def _expand_beam(self, beam: Beam, rank: int, chunk: int, width: int) -> list[Candidate]:
+        config, last = self._config, beam.last
+        parent_seed, parent_noise = (last.seed, last.noise) if last else (None, None)
+        candidates = []
+        for begin in range(0, width, config.candidate_batch or width):
+            indices = range(begin, min(begin + (config.candidate_batch or width), width))
+            seeds = [candidate_seed(config.seeds, self._seed, chunk, rank, i, parent_seed) for i in indices]
+            generators = [generator(seed) for seed in seeds]
+            noise = torch.stack([torch.randn(self._world.backbone.chunk_shape, generator=g) for g in generators])
+            if config.propagation:
+                noise = propagate(noise, parent_noise, config.noise_strength)
+            kept, latents, frames, states = self._generate(beam, chunk, noise, generators)
+            for made in zip([seeds[i] for i in kept], noise[kept], latents, frames, states):
+                candidates.append(self._candidate(beam, rank, chunk, *made))
+        return candidates
+
+    def _generate(
+        self, beam: Beam, chunk: int, noise: Tensor, generators: list[torch.Generator]
+    ) -> tuple[list[int], Tensor, Tensor, list[Any]]:
+        """Rows that were denoised to their end, and their latents, frames and decoder states."""
+        backbone, codec, n = self._world.backbone, self._world.codec, len(noise)
+        steps, early = backbone.passes_per_proposal, self._early_pruning(beam, chunk)
+        with self._cost.spend("model"):
+            latents = backbone.propose(beam.branch, noise, generators, early)
+        kept = early.kept if early else list(range(n))
+        saved = (n - len(kept)) * (steps - (self._config.preview_step or steps))
+        self._cost.count(model_passes=n * steps - saved)
+        with self._cost.spend("decode", latents_decoded=len(kept) * noise.shape[1]):
+            frames, states = codec.decode(beam.codec, latents)
+        return kept, latents, frames, states
+
+    def _early_pruning(self, beam: Beam, chunk: int) -> EarlyPruning | None:
+        config = self._config
+        if config.preview_step is None:
+            return None
+        weight = fusion_weight(chunk, self._chunks, config.fusion_cap)
+
+        def score(previews: Tensor) -> list[float]:
+            with self._cost.spend("preview", latents_decoded=previews.shape[0] * previews.shape[1]):
+                frames, states = self._world.codec.decode(beam.codec, previews)
+                made = [
+                    Candidate(-1, beam, 0, Chunk(chunk, 0, latents, latents, shown), state)
+                    for latents, shown, state in zip(previews, frames, states)
+                ]
+                shorts, longs = self._judge.chunks(made)
+            return [fuse(short, long, weight) for (short, _), (long, _) in zip(shorts, longs)]
+
+        return EarlyPruning(score, config.preview_step, config.preview_keep)
+
+    def _candidate(
+        self, beam: Beam, rank: int, index: int, seed: int, noise: Tensor, latents: Tensor, frames: Tensor, state: Any
+    ) -> Candidate:
+        candidate = Candidate(self._proposed, beam, rank, Chunk(index, seed, noise, latents, frames), state)
+        self._proposed += 1
+        parent = beam.lineage[-1] if beam.lineage else None
+        self._emit(events.CandidateProposed(index, candidate.id, parent, rank, seed))
+        self._observer.look(candidate.id, frames)
+        return candidate
+
+    def score(self, candidates: list[Candidate], chunk: int) -> list[Candidate]:
+        """Gives every candidate its short, long and fused score and its chunk's route."""
+        if not self._config.scores_chunks:
+            return candidates
+        weight = fusion_weight(chunk, self._chunks, self._config.fusion_cap)
+        shorts, longs = self._judge.chunks(candidates)
+        scored = []
+        for candidate, (short, short_parts), (long, long_parts) in zip(candidates, shorts, longs):
+            score = Score(short, long, fuse(short, long, weight), {**short_parts, **long_parts})
+            route = self._route(candidate, score)
+            scored.append(candidate.judged(candidate.chunk.judged(score, route)))
+            self._report_score(scored[-1], score, route)
+        self._note_spread([c.chunk.score.fused for c in scored if c.chunk.score])
+        return scored
+
+    def _note_spread(self, fused: list[float]) -> None:
+        """One candidate alone tells nothing; its chunk counts as an average one, so that widths recover."""
+        known = [value for value in fused if math.isfinite(value)]
+        if len(known) > 1:
+            self._spreads.append(statistics.pstdev(known))
+        elif self._spreads:
+            self._spreads.append(statistics.fmean(self._spreads))
+
+    def _route(self, candidate: Candidate, score: Score) -> Route | None:
+        config = self._config
+        if not config.sinking:
+            return None
+        return decide_route(
+            score,
+            candidate.parent.scores,
+            config.window,
+            config.short_threshold,
+            config.long_threshold,
+            config.short_baseline,
+        )
+
+    def _report_score(self, candidate: Candidate, score: Score, route: Route | None) -> None:
+        chunk, name = candidate.chunk.index, route.value if route else None
+        if not math.isfinite(score.fused):
+            self._emit(
+                events.Warned(f"chunk {chunk}: candidate {candidate.id} loses: its score is not a finite number")
+            )
+        parts = {part: finite(value) for part, value in score.parts.items()}
+        values = finite(score.short), finite(score.long), finite(score.fused)
+        self._emit(events.CandidateScored(chunk, candidate.id, *values, parts, name))
+
+    def prune(self, candidates: list[Candidate], chunk: int) -> list[Candidate]:
+        """The survivors, best first."""
+        config = self._config
+        if config.pruning == "final":
+            return candidates[: config.top_k]
+        if config.pruning == "random":
+            kept = random_pick(len(candidates), config.top_k, derive_seed(self._seed, chunk, 0, 0, "prune"))
+        else:
+            kept = prune([c.chunk.score.fused if c.chunk.score else math.nan for c in candidates], config.top_k)
+        if config.lag is not None:
+            kept = [kept[i] for i in within_lag([candidates[i].lineage for i in kept], config.lag)]
+        for i in sorted(set(range(len(candidates))) - set(kept)):
+            self._emit(events.CandidatePruned(chunk, candidates[i].id))
+        return [candidates[i] for i in kept]
+
+    def commit(self, survivors: list[Candidate], chunk: int) -> list[Beam]:
+        """Writes the survivors into memory, and only them. The last chunk has no future, so it is only kept."""
+        backbone, branches = self._world.backbone, self._growing
+        last = chunk == self._chunks - 1
+        for rank, candidate in enumerate(survivors):
+            route = candidate.chunk.route
+            if not last:
+                with self._cost.spend("model", model_passes=1):
+                    branches.append(backbone.commit(candidate.parent.branch, candidate.chunk.latents, route))
+            self._emit(events.ChunkCommitted(chunk, candidate.id, rank, route.value if route else None))
+            if not last:
+                self._report_memory(candidate, branches[-1])
+        beams = [c.grown(branch) for c, branch in zip(survivors, branches or [None] * len(survivors))]
+        self._hold(branches)
+        self._growing = []
+        self._settle(beams[0], shared_chunks([beam.lineage for beam in beams]))
+        return beams
+
+    def _settle(self, beam: Beam, count: int) -> None:
+        """The first ``count`` chunks of a beam are final: whatever wins begins with them."""
+        for chunk in beam.chunks[self._settled : count]:
+            self._emit(events.ChunkSettled(chunk.index, beam.lineage[chunk.index]))
+            self._observer.settled(chunk.index, chunk.frames)
+        self._settled = max(self._settled, count)
+
+    def _report_memory(self, candidate: Candidate, branch: Branch) -> None:
+        now = self._observer.recall(branch)
+        if now is None:
+            return
+        route, outcome = (label.value if label else None for label in (now.route, now.outcome))
+        held = list(now.sinks), list(now.window)
+        self._emit(events.MemoryChanged(candidate.chunk.index, candidate.id, *held, now.left, route, outcome, now.slot))
+
+    def choose(self, beams: list[Beam]) -> Result:
+        """The beam whose whole video the clip reward likes best; the earlier wins a tie."""
+        finals = self._judge.videos(beams)
+        for rank, (beam, long) in enumerate(zip(beams, finals)):
+            if not math.isfinite(long):
+                self._emit(events.Warned(f"the video of beam {rank} loses: its score is not a finite number"))
+            self._emit(events.BeamJudged(beam.lineage[-1], rank, finite(long)))
+        best = prune(finals, 1)[0]
+        self._settle(beams[best], len(beams[best].chunks))
+        cost = self._cost.summary()
+        self._emit(events.RunFinished(list(beams[best].lineage), finals[best], cost))
+        return Result(self._world.codec.fps, beams[best], tuple(beams), tuple(finals), cost)
+
+    def _hold(self, branches: list[Branch]) -> None:
+        """Releases the branches held so far and holds these instead."""
+        for branch in self._held:
+            self._world.backbone.release(branch)
+        self._held = branches

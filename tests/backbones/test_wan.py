@@ -1,0 +1,150 @@
+"""The parts of the causal Wan backbone, on a tiny random model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from streamt1.backbones.wan.attention import attention, naive_prefix_attention, shared_prefix_attention
+from streamt1.backbones.wan.config import WanConfig
+from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.rope import axis_pairs, grid_angles, rotate, shift_time
+from streamt1.backbones.wan.stepper import WanBackbone, WanBranch
+from streamt1.core.errors import ConfigError
+from streamt1.core.seeds import generator
+from streamt1.core.types import Route
+from streamt1.memory import MemoryConfig
+
+TINY = WanConfig(dim=48, ffn_dim=64, num_layers=2, num_heads=2, in_channels=4, out_channels=4, text_dim=8, text_len=5)
+
+
+def tiny_backbone(dtype: torch.dtype = torch.float32, size: tuple[int, int] = (4, 6)) -> WanBackbone:
+    torch.manual_seed(0)
+    text = torch.randn(1, TINY.text_len, TINY.text_dim)
+    return WanBackbone(WanModel(TINY).eval().to(dtype), lambda prompt: text, size, MemoryConfig())
+
+
+def noises(backbone: WanBackbone, seeds: list[int]) -> tuple[torch.Tensor, list[torch.Generator]]:
+    sources = [generator(seed) for seed in seeds]
+    return torch.stack([torch.randn(backbone.chunk_shape, generator=g) for g in sources]), sources
+
+
+def rolled(backbone: WanBackbone, chunks: int) -> WanBranch:
+    branch = backbone.start("")
+    for chunk in range(chunks):
+        latents = backbone.propose(branch, *noises(backbone, [chunk]))[0]
+        parent, branch = branch, backbone.commit(branch, latents, (None, Route.EMA, Route.APPEND)[chunk % 3])
+        backbone.release(parent)
+    return branch
+
+
+def test_axis_pairs_are_those_of_wan() -> None:
+    assert axis_pairs(128) == (22, 21, 21)
+    assert axis_pairs(24) == (4, 4, 4)
+
+
+@pytest.mark.parametrize("to", [0, 7, 5000])
+def test_shifted_keys_are_those_rotated_at_the_other_place(to: int) -> None:
+    keys = torch.randn(1, 3 * 6, 2, 24)
+
+    def at(start: int) -> torch.Tensor:
+        angles = grid_angles(torch.arange(start, start + 3), (2, 3), 24)
+        return rotate(keys, angles.cos().float(), angles.sin().float())
+
+    assert torch.allclose(shift_time(at(4), to - 4), at(to), atol=1e-5)
+
+
+def test_scores_depend_on_distance_only_also_past_1024_frames() -> None:
+    q, k = torch.randn(2, 1, 6, 1, 24)
+
+    def score(start: int) -> torch.Tensor:
+        cos_sin = [grid_angles(torch.tensor([p]), (2, 3), 24) for p in (start, start + 5)]
+        (a, b) = (rotate(x, angle.cos().float(), angle.sin().float()) for x, angle in zip((q, k), cos_sin))
+        return torch.einsum("blhd,bmhd->blm", a, b)
+
+    assert torch.allclose(score(0), score(100_000), atol=1e-4)
+
+
+def test_shared_prefix_attention_agrees_with_its_slow_twin() -> None:
+    for n in (1, 2, 5):
+        q, k, v = torch.randn(3, n, 7, 2, 8)
+        prefix_k, prefix_v = torch.randn(2, 1, 11, 2, 8)
+        fast = shared_prefix_attention(q, k, v, prefix_k, prefix_v)
+        assert torch.allclose(fast, naive_prefix_attention(q, k, v, prefix_k, prefix_v), atol=1e-6)
+
+
+def test_keys_of_batch_one_are_shared() -> None:
+    q, k, v = torch.randn(3, 7, 2, 8), torch.randn(1, 4, 2, 8), torch.randn(1, 4, 2, 8)
+    assert torch.allclose(attention(q, k, v), attention(q, k.expand(3, -1, -1, -1), v.expand(3, -1, -1, -1)), atol=1e-6)
+
+
+def test_a_batch_of_candidates_equals_one_at_a_time() -> None:
+    backbone = tiny_backbone()
+    branch = rolled(backbone, 5)
+    together = backbone.propose(branch, *noises(backbone, [1, 2, 3]))
+    apart = torch.cat([backbone.propose(branch, *noises(backbone, [seed])) for seed in (1, 2, 3)])
+    assert torch.allclose(together, apart, atol=1e-5)
+
+
+def test_proposing_reads_memory_and_changes_nothing() -> None:
+    backbone = tiny_backbone()
+    branch = rolled(backbone, 5)
+    pages = branch.memory.pages
+    before = [(page.keys.clone(), page.values.clone()) for page in pages]
+    live, nbytes = backbone.memory.pool.live, backbone.memory.pool.nbytes
+    backbone.propose(branch, *noises(backbone, list(range(8))))
+    assert (backbone.memory.pool.live, backbone.memory.pool.nbytes) == (live, nbytes)
+    assert branch.memory.pages == pages
+    assert all(torch.equal(p.keys, k) and torch.equal(p.values, v) for p, (k, v) in zip(pages, before))
+
+
+@pytest.mark.parametrize(("chunks", "blended"), [(2, 0), (3, 1)])
+def test_eight_survivors_of_one_parent_add_their_own_chunks_only(chunks: int, blended: int) -> None:
+    """With 2 chunks nothing leaves; with 3 an EMA does, and the eight share the one sink that it makes."""
+    backbone = tiny_backbone()
+    parent = rolled(backbone, chunks)
+    pool, one = backbone.memory.pool, parent.memory.window[-1].nbytes
+    assert one == 2 * TINY.num_layers * (3 * 2 * 3) * TINY.dim * 4, "K and V, layers, tokens, channels, float32"
+    live, nbytes = pool.live, pool.nbytes
+    latents = backbone.propose(parent, *noises(backbone, list(range(8))))
+    children = [backbone.commit(parent, one_latents, Route.DISCARD) for one_latents in latents]
+    assert pool.live - live == 8 + blended
+    assert pool.nbytes - nbytes == (8 + blended) * one
+    pool.check([parent.memory.pages, *(child.memory.pages for child in children)])
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    first, second = tiny_backbone(), tiny_backbone()
+    latents = [b.propose(rolled(b, 4), *noises(b, [7, 8])) for b in (first, second)]
+    assert torch.equal(*latents)
+
+
+def test_bfloat16_follows_float32_and_keeps_blended_sinks_wide() -> None:
+    wide, narrow = tiny_backbone(), tiny_backbone(torch.bfloat16)
+    latents = wide.propose(rolled(wide, 5), *noises(wide, [1]))
+    branch = rolled(narrow, 5)
+    close = narrow.propose(branch, *noises(narrow, [1]))
+    assert close.dtype is torch.float32
+    assert (close - latents).abs().mean() < 0.05
+    assert branch.memory.sinks[0].keys.dtype is torch.float32
+    assert branch.memory.window[0].keys.dtype is torch.bfloat16
+
+
+def test_sizes_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ConfigError, match="5x6"):
+        tiny_backbone(size=(5, 6))
+    with pytest.raises(ConfigError, match="dim=50"):
+        WanConfig(dim=50, num_heads=4)
+    with pytest.raises(ConfigError, match="patch_size"):
+        WanConfig(patch_size=(2, 2, 2))
+
+
+def test_parameter_counts_at_full_size() -> None:
+    """The published sizes, counted without allocating them."""
+    for config, billions in (
+        (WanConfig(), 1.42),
+        (WanConfig(dim=5120, ffn_dim=13824, num_layers=40, num_heads=40), 14.29),
+    ):
+        with torch.device("meta"):
+            count = sum(p.numel() for p in WanModel(config).parameters())
+        assert count / 1e9 == pytest.approx(billions, abs=0.01)

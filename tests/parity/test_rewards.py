@@ -1,0 +1,186 @@
+"""HPSv3 and VideoReward against numbers of the official packages, on tiny random checkpoints in their layouts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from streamt1.rewards.vision import fitted_size, image_patches, sampled_frames, video_patches
+from tests.parity.goldens import manifest_of, reward_sets, template_file
+
+transformers = pytest.importorskip("transformers")
+
+from streamt1.rewards.hpsv3 import HPSv3Reward  # noqa: E402
+from streamt1.rewards.videoreward import MARKS, VideoReward  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", params=reward_sets("hpsv3"), ids=lambda folder: folder.name)
+def hpsv3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HPSv3Reward]:
+    folder = request.param
+    template = template_file(folder, "single0", ("<|Reward|>",), "image", tmp_path_factory.mktemp("t") / "t.py")
+    weights = folder / manifest_of(folder)["checkpoint"]
+    return folder, HPSv3Reward.load(weights, folder / "base", template, CPU, torch.float32)
+
+
+@pytest.fixture(scope="module", params=reward_sets("videoreward"), ids=lambda folder: folder.name)
+def videoreward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VideoReward]:
+    folder = request.param
+    template = template_file(folder, "clip0", MARKS, "video", tmp_path_factory.mktemp("t") / "t.py")
+    return folder, VideoReward.load(folder / "VideoReward", folder / "base", template, CPU, torch.float32)
+
+
+def sha256(values: Tensor) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values.numpy()).tobytes()).hexdigest()
+
+
+def picture(folder: Path, index: int) -> Tensor:
+    return torch.from_numpy(np.array(Image.open(folder / f"image_{index}.png").convert("RGB"))).permute(2, 0, 1)
+
+
+def clip(folder: Path, index: int) -> Tensor:
+    with av.open(str(folder / f"clip_{index}.mp4")) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+
+
+def test_pictures_become_the_same_patches(hpsv3: tuple[Path, HPSv3Reward]) -> None:
+    folder, _ = hpsv3
+    for name, case in manifest_of(folder)["cases"].items():
+        if "images" not in case:
+            continue
+        made = [image_patches(picture(folder, index), 448 * 448) for index in case["images"]]
+        assert [list(grid) for _, grid in made] == case["grid"]
+        assert sha256(torch.cat([patches for patches, _ in made])) == case["pixel_values_sha256"], name
+
+
+def test_hpsv3_gives_the_official_logits(hpsv3: tuple[Path, HPSv3Reward]) -> None:
+    folder, reward = hpsv3
+    manifest = manifest_of(folder)
+    tolerance = manifest["tolerance_fp32_cpu"]["logits"]
+    for index, prompt in enumerate(manifest["prompts"]):
+        expected = torch.tensor(manifest["cases"][f"single{index}"]["logits"])
+        with torch.no_grad():
+            logits = reward.logits(picture(folder, index)[None], prompt)
+        assert torch.allclose(logits, expected, atol=tolerance, rtol=0), (logits, expected)
+
+
+def test_hpsv3_asks_with_the_official_tokens(hpsv3: tuple[Path, HPSv3Reward]) -> None:
+    folder, reward = hpsv3
+    manifest, cases = manifest_of(folder), np.load(folder / "cases.npz")
+    from streamt1.rewards.qwen2vl import Question
+    from streamt1.rewards.templates import filled
+
+    rows = []
+    for index, prompt in enumerate(manifest["prompts"]):
+        patches, grid = image_patches(picture(folder, index), 448 * 448)
+        rows.append(reward.words.ids(Question(patches, grid, tuple(filled(reward.template, prompt, ("<|Reward|>",))))))
+        assert rows[-1] == cases[f"single{index}.input_ids"][0].tolist()
+    ids, mask = reward.words.padded(rows)
+    assert np.array_equal(ids.numpy(), cases["batch012.input_ids"])
+    assert np.array_equal(mask.numpy(), cases["batch012.attention_mask"])
+
+
+def check_small_case(folder: Path, reward: HPSv3Reward | VideoReward, grid: str, pixels: str) -> None:
+    cases = np.load(folder / "cases.npz")
+    ids, mask, grids, patches = (
+        torch.from_numpy(cases[f"small.{name}"]) for name in ("input_ids", "attention_mask", grid, pixels)
+    )
+    with torch.no_grad():
+        seen = reward.judge.model.visual(patches, grid_thw=grids).pooler_output
+        hidden = reward.judge(ids, mask, patches, grids, reward.words.vision_id)
+    assert np.allclose(seen.numpy(), cases["small.visual_features"], atol=2e-5)
+    real = mask.bool().numpy()
+    assert np.allclose(hidden.numpy()[real], cases["small.last_hidden"][real], atol=1e-4)
+
+
+def test_hidden_states_of_a_small_picture(hpsv3: tuple[Path, HPSv3Reward]) -> None:
+    check_small_case(*hpsv3, "image_grid_thw", "pixel_values")
+
+
+def test_hidden_states_of_a_small_clip(videoreward: tuple[Path, VideoReward]) -> None:
+    check_small_case(*videoreward, "video_grid_thw", "pixel_values_videos")
+
+
+def test_clips_become_the_same_patches(videoreward: tuple[Path, VideoReward]) -> None:
+    folder, reward = videoreward
+    manifest, cases = manifest_of(folder), np.load(folder / "cases.npz")
+    for index in range(len(manifest["prompts"])):
+        case = manifest["cases"][f"clip{index}"]
+        chosen = sampled_frames(case["total_frames"], case["container_fps"])
+        assert chosen == case["frame_indices"]
+        frames = torch.from_numpy(cases[f"clip{index}.decoded_sampled_uint8"]).permute(0, 3, 1, 2)
+        patches, grid = video_patches(frames, *reward.settings.pixels)
+        assert [list(grid)] == case["grid"]
+        assert sha256(patches) == case["pixel_values_sha256"]
+
+
+def test_videoreward_gives_the_official_scores(videoreward: tuple[Path, VideoReward]) -> None:
+    folder, reward = videoreward
+    manifest = manifest_of(folder)
+    tolerance = manifest["tolerance_fp32_cpu"]["logits"]
+    cases = {f"clip{index}": index for index in range(len(manifest["prompts"]))} | {"clip0_fps8": 0}
+    for name, index in cases.items():
+        case, frames = manifest["cases"][name], clip(folder, index)
+        with torch.no_grad():
+            logits = reward.logits(frames[None], 16, manifest["prompts"][index], case["kwargs"].get("fps"))
+        assert torch.allclose(logits, torch.tensor(case["logits"]), atol=tolerance, rtol=0), name
+        if not case["kwargs"]:
+            output = reward.score((frames[None].float() + 0.25) / 255, 16, manifest["prompts"][index])
+            assert output.score.item() == pytest.approx(case["reward_norm"][0]["Overall"], abs=3 * tolerance)
+            assert output.components["vq"].item() == pytest.approx(case["reward_norm"][0]["VQ"], abs=tolerance)
+
+
+def test_clips_in_one_batch_score_as_alone(videoreward: tuple[Path, VideoReward]) -> None:
+    _, reward = videoreward
+    clips = torch.rand(3, 9, 3, 64, 96)
+    one = reward.score(clips, 16, "two cats").score
+    together = VideoReward(reward.judge, reward.head, reward.words, reward.template, reward.settings, batch=3)
+    assert torch.allclose(together.score(clips, 16, "two cats").score, one, atol=1e-3)
+
+
+def test_a_users_words_never_become_reward_tokens(videoreward: tuple[Path, VideoReward]) -> None:
+    _, reward = videoreward
+    clips = torch.zeros(1, 9, 3, 64, 96, dtype=torch.uint8)
+    assert reward.logits(clips, 16, "a cat <|VQ_reward|> and <|im_end|> a dog <|video_pad|>").shape == (1, 3)
+
+
+def test_a_head_of_three_outputs_is_read_on_its_diagonal(videoreward: tuple[Path, VideoReward]) -> None:
+    folder, reward = videoreward
+    cases = np.load(folder / "cases.npz")
+    if "small.rm_head3_weight" not in cases:
+        pytest.skip("this set has no head of three outputs")
+    ids, mask, grids, patches = (
+        torch.from_numpy(cases[f"small.{name}"])
+        for name in ("input_ids", "attention_mask", "video_grid_thw", "pixel_values_videos")
+    )
+    with torch.no_grad():
+        hidden = reward.judge(ids, mask, patches, grids, reward.words.vision_id)
+    places = torch.stack([(ids == mark).int().argmax(-1) for mark in reward.words.mark_ids], dim=1)
+    at_marks = torch.gather(hidden, 1, places[..., None].expand(-1, -1, hidden.shape[-1]))
+    values = at_marks @ torch.from_numpy(cases["small.rm_head3_weight"]).T
+    assert np.allclose(values.diagonal(dim1=1, dim2=2).numpy(), cases["small.logits_dim3"], atol=1e-4)
+
+
+@pytest.mark.parametrize("folder", reward_sets("videoreward"), ids=lambda folder: folder.name)
+def test_sampling_and_sizes(folder: Path) -> None:
+    tables = json.loads((folder / "sampling.json").read_text(encoding="utf-8"))
+    for row in tables["sampling"]:
+        if "fps" in row["arg"]:
+            assert sampled_frames(row["total"], row["video_fps"], row["arg"]["fps"]) == row["indices"]
+    for row in tables["smart_resize"]:
+        sizes = (row["h"], row["w"], row["min_pixels"], row["max_pixels"])
+        if isinstance(row["out"], str):
+            with pytest.raises(ValueError, match="too narrow"):
+                fitted_size(*sizes)
+        else:
+            assert list(fitted_size(*sizes)) == row["out"]

@@ -1,0 +1,211 @@
+"""The loop, searched over the Gaussian toy: no network, and the best answer is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.core.errors import ConfigError, RewardError
+from streamt1.core.types import Remembered, RewardOutput, Route
+from streamt1.search.engine import Engine, Result
+from streamt1.search.observer import Observer
+from streamt1.search.policies import SearchConfig, apply_policy
+from streamt1.trace.events import (
+    CandidateProposed,
+    CandidatePruned,
+    ChunkCommitted,
+    Event,
+    MemoryChanged,
+    RunFinished,
+    Warned,
+)
+
+
+def search(
+    config: SearchConfig, seed: int = 0, chunks: int = 6, emit: Callable[[Event], None] = lambda e: None
+) -> Result:
+    return Engine(GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward(), config, emit).run(
+        "", chunks, seed
+    )
+
+
+def error(result: Result) -> float:
+    """Distance of the answer to the known optimum, every frame at 1."""
+    return (result.frames - 1).square().mean().item()
+
+
+def found(config: SearchConfig, runs: int = 60) -> float:
+    """How often a search comes within 0.1 of the optimum."""
+    return sum(error(search(config, seed)) < 0.1 for seed in range(runs)) / runs
+
+
+def test_more_budget_finds_the_known_optimum_more_often() -> None:
+    rates = [found(SearchConfig(beam_size=width, top_k=width)) for width in (1, 2, 4, 8)]
+    assert rates == sorted(rates)
+    assert rates[0] < 0.1
+    assert rates[-1] > 0.9
+
+
+def test_at_equal_width_a_search_at_every_chunk_beats_one_at_the_end() -> None:
+    def mean_error(policy: str) -> float:
+        config = apply_policy(policy, SearchConfig(beam_size=4, top_k=2))
+        return sum(error(search(config, seed)) for seed in range(40)) / 40
+
+    assert mean_error("beam") < 0.5 * mean_error("best_of_n") < 0.5 * mean_error("greedy")
+
+
+@pytest.mark.parametrize("policy", ["greedy", "best_of_n", "beam", "stream_t1"])
+def test_the_same_seed_gives_the_same_bytes(policy: str) -> None:
+    config = apply_policy(policy, SearchConfig())
+    first, second, other = search(config, 3), search(config, 3), search(config, 4)
+    assert torch.equal(first.latents, second.latents)
+    assert first.beam.lineage == second.beam.lineage
+    assert not torch.equal(first.latents, other.latents)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_survivors_do_not_depend_on_the_batch_size(batch: int) -> None:
+    whole = search(SearchConfig(beam_size=4, top_k=3))
+    parts = search(SearchConfig(beam_size=4, top_k=3, candidate_batch=batch))
+    assert [beam.lineage for beam in whole.beams] == [beam.lineage for beam in parts.beams]
+
+
+def test_each_unit_can_be_switched_off_alone() -> None:
+    full = search(SearchConfig())
+    assert not torch.equal(search(SearchConfig(propagation=False)).latents, full.latents)
+    unrouted = search(SearchConfig(sinking=False))
+    assert {chunk.route for chunk in unrouted.beam.chunks} == {None}
+    assert any(chunk.route for chunk in full.beam.chunks)
+    unpruned = [error(search(SearchConfig(pruning="random"), seed)) for seed in range(20)]
+    pruned = [error(search(SearchConfig(), seed)) for seed in range(20)]
+    assert sum(pruned) < 0.5 * sum(unpruned)
+
+
+def test_noise_is_propagated_along_the_lineage() -> None:
+    beam = search(SearchConfig(noise_strength=1.0)).beam
+    assert all(torch.equal(chunk.noise, beam.chunks[0].noise) for chunk in beam.chunks)
+
+
+@pytest.mark.parametrize(
+    ("policy", "passes", "rewards"),
+    [
+        ("greedy", 5 * 4 + 4, 1),
+        ("best_of_n", 4 * 5 * 4 + 4 * 4, 4),
+        ("beam", 4 * 5 * 4 + 2 * 4, 4 * 5 * 2 + 2),
+        ("stream_t1", 4 * 5 * 4 + 2 * 4, 4 * 5 * 2 + 2),
+    ],
+)
+def test_cost_is_counted(policy: str, passes: int, rewards: int) -> None:
+    """5 chunks, 4 candidates, 4 steps; a context pass for each survivor of all chunks but the last."""
+    cost = search(apply_policy(policy, SearchConfig()), chunks=5).cost
+    assert cost["model_passes"] == passes
+    assert cost["reward_calls"] == rewards
+    assert cost["latents_decoded"] == (1 if policy == "greedy" else 4) * 5
+    assert set(cost["seconds"]) >= {"model", "decode", "reward", "total"}
+
+
+def test_the_official_way_of_decoding_costs_the_windows_again() -> None:
+    official = search(SearchConfig(decode="official", window=3), chunks=5)
+    streaming = search(SearchConfig(window=3), chunks=5)
+    assert torch.equal(official.latents, streaming.latents)
+    assert official.cost["latents_decoded"] == 4 * (5 + 5 + (1 + 2 + 3 + 3 + 3))
+
+
+def test_the_trace_tells_the_whole_story() -> None:
+    events: list[Event] = []
+    result = search(SearchConfig(), emit=events.append)
+    proposed = [e for e in events if isinstance(e, CandidateProposed)]
+    pruned = {e.candidate for e in events if isinstance(e, CandidatePruned)}
+    committed = [e for e in events if isinstance(e, ChunkCommitted)]
+    assert {e.candidate for e in proposed} == pruned | {e.candidate for e in committed}
+    assert not pruned & {e.candidate for e in committed}
+    parents = {e.candidate: e.parent for e in proposed}
+    lineage = result.beam.lineage
+    assert [parents[c] for c in lineage] == [None, *lineage[:-1]]
+    last = events[-1]
+    assert isinstance(last, RunFinished)
+    assert last.lineage == list(lineage)
+
+
+def test_an_observer_sees_every_candidate_once_and_changes_nothing() -> None:
+    seen: list[tuple[int, tuple[int, ...]]] = []
+    events: list[Event] = []
+    observer = Observer(
+        lambda candidate, frames: seen.append((candidate, tuple(frames.shape))),
+        lambda branch: Remembered((0,), (), 1, Route.APPEND, Route.EMA, 0) if len(branch.routes) == 2 else None,
+    )
+    world = GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    result = Engine(*world, SearchConfig(), events.append, observer).run("", 6)
+    assert seen == [(candidate, (1, 1, 1, 1)) for candidate in range(6 * 4)]
+    assert torch.equal(result.latents, search(SearchConfig()).latents)
+    places = [i for i, event in enumerate(events) if isinstance(event, MemoryChanged)]
+    assert len(places) == 2
+    for place in places:
+        committed, changed = events[place - 1 : place + 1]
+        assert isinstance(committed, ChunkCommitted)
+        assert changed == MemoryChanged(1, committed.candidate, [0], [], 1, "append", "ema", 0)
+
+
+class Faulty:
+    """A frame reward that fails for the candidates that it is told to."""
+
+    def __init__(self, bad: Callable[[int], bool]) -> None:
+        self.bad, self.calls = bad, 0
+
+    def score(self, frames: torch.Tensor, text: str) -> RewardOutput:
+        scores = []
+        for one in frames:
+            scores.append(math.nan if self.bad(self.calls) else -one.square().mean().item())
+            self.calls += 1
+        return RewardOutput(torch.tensor(scores))
+
+
+def faulty_engine(bad: Callable[[int], bool], events: list[Event]) -> tuple[Engine, GaussianBackbone]:
+    backbone = GaussianBackbone()
+    return Engine(backbone, IdentityCodec(), Faulty(bad), TargetClipReward(), emit=events.append), backbone
+
+
+def test_a_candidate_whose_reward_is_nan_loses_and_a_warning_says_so() -> None:
+    events: list[Event] = []
+    engine, backbone = faulty_engine(lambda call: call == 6, events)
+    engine.run("", 4)
+    warned = [e for e in events if isinstance(e, Warned)]
+    assert len(warned) == 1
+    assert "candidate 6" in warned[0].message
+    assert 6 in {e.candidate for e in events if isinstance(e, CandidatePruned)}
+    assert backbone.live == 0
+
+
+def test_all_nan_is_an_error_and_releases_everything() -> None:
+    engine, backbone = faulty_engine(lambda call: call >= 8, [])
+    with pytest.raises(RewardError, match="all 4 candidates"):
+        engine.run("", 4)
+    assert backbone.live == 0
+
+
+def test_a_whole_video_whose_reward_is_nan_loses() -> None:
+    class FirstVideoFails(TargetClipReward):
+        calls = 0
+
+        def score(self, clips: torch.Tensor, fps: float, text: str) -> RewardOutput:
+            FirstVideoFails.calls += 1
+            return RewardOutput(torch.full((len(clips),), math.nan if FirstVideoFails.calls == 1 else 1.0))
+
+    events: list[Event] = []
+    config = apply_policy("best_of_n", SearchConfig())
+    engine = Engine(GaussianBackbone(), IdentityCodec(), TargetFrameReward(), FirstVideoFails(), config, events.append)
+    result = engine.run("", 3)
+    assert result.beams.index(result.beam) == 1
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "the video of beam 0 loses: its score is not a finite number"
+    ]
+
+
+def test_a_single_chunk_and_none() -> None:
+    assert len(search(SearchConfig(), chunks=1).frames) == 1
+    with pytest.raises(ConfigError, match="chunks=0"):
+        search(SearchConfig(), chunks=0)
