@@ -1,0 +1,1 @@
+"""Rewards: pixels and text in, scores out."""

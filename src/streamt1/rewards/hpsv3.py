@@ -1,0 +1,97 @@
+"""HPSv3 as the frame reward: human preference for single pictures, from Qwen2-VL-7B (SPEC section 8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from streamt1.core.oom import Halving
+from streamt1.core.tensors import load_strictly, read_weights
+from streamt1.core.types import RewardOutput
+from streamt1.core.visiting import HOST, at_work
+from streamt1.rewards.qwen2vl import Judge, Question, Words, ask, prepare
+from streamt1.rewards.templates import filled, read_constants
+from streamt1.rewards.vision import image_patches, to_bytes
+
+MARKS = ("<|Reward|>",)
+PIXELS = 448 * 448
+"""Every picture is resized to about so many."""
+TEMPLATE = {
+    "INSTRUCTION": "0393599dad45a971903d1d62a3acf9bad3ccccdafa7f40f680523419e1f68b7a",
+    "prompt_with_special_token": "2471faca094ae5bd6fe17b71dce20c3d7583625545e235889f7e74e7eeb69d0a",
+}
+"""Constants of ``hpsv3/dataset/data_collator_qwen.py`` in the wheel of hpsv3 1.0.0, and the SHA-256 of their texts."""
+
+
+class HPSv3Reward:
+    """Satisfies ``FrameReward``; the score of a chunk is the mean of its frames' mu.
+
+    Args:
+        judge, head: the model and its head; the head in float32.
+        words: its tokenizer.
+        template: the instruction and the words with the reward token.
+        batch: pictures in one pass, about 12.6 TFLOP each at full size; halved where memory runs out.
+        device: where it works; None means where it is. If it is elsewhere, it comes over for every call.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        head: nn.Module,
+        words: Words,
+        template: str,
+        batch: int = 4,
+        device: torch.device | None = None,
+    ) -> None:
+        self.judge, self.head, self.words, self.template = judge, head, words, template
+        self.batch = Halving(batch)
+        self.device = device or next(head.parameters()).device
+
+    @classmethod
+    def load(
+        cls,
+        weights: Path,
+        base: Path,
+        template: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch: int = 4,
+        stays: bool = True,
+        bits: int = 16,
+    ) -> HPSv3Reward:
+        """From ``HPSv3.safetensors``, a folder of Qwen2-VL-7B's repository and the template file. Strict.
+
+        Raises ``CheckpointError`` for files that are missing, damaged or do not fit, ``MissingExtraError``.
+        """
+        constants = read_constants(template, TEMPLATE)
+        words = Words(base, MARKS, "image")
+        judge = Judge(base, words.size)
+        state = read_weights(weights)
+        head = nn.Sequential(
+            nn.Linear(judge.hidden, 1024), nn.ReLU(), nn.Dropout(0.05), nn.Linear(1024, 16), nn.ReLU(), nn.Linear(16, 2)
+        )
+        heads = {key.removeprefix("rm_head."): value.float() for key, value in state.items() if "rm_head." in key}
+        load_strictly(head, heads, f"{weights}, rm_head")
+        judge.load({key: value for key, value in state.items() if "rm_head." not in key}, str(weights))
+        home = device if stays else HOST
+        prepare(judge, dtype, bits, home)
+        head.to(home).eval().requires_grad_(False)
+        return cls(judge, head, words, "".join(constants.values()), batch, device)
+
+    @torch.no_grad()
+    def score(self, frames: Tensor, text: str) -> RewardOutput:
+        """Frames ``[N, T, 3, H, W]`` in 0..1 -> mean mu of each candidate's frames, ``[N]``; component ``min``."""
+        count, length = frames.shape[:2]
+        pictures = to_bytes(frames.flatten(0, 1))
+        with at_work(self.device, self.judge, self.head):
+            parts = self.batch.run(lambda begin, end: self.logits(pictures[begin:end], text), len(pictures))
+        mu = torch.cat(parts)[:, 0].view(count, length)
+        return RewardOutput(mu.mean(1), {"min": mu.amin(1)})
+
+    def logits(self, pictures: Tensor, text: str) -> Tensor:
+        """``[B, 3, H, W]`` uint8 -> mu and the model's own uncertainty of each, ``[B, 2]``."""
+        pieces = tuple(filled(self.template, text, MARKS))
+        questions = [Question(*image_patches(picture, PIXELS), pieces) for picture in pictures]
+        return self.head(ask(self.judge, self.words, questions, self.device)[:, 0].float())

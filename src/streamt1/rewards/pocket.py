@@ -1,0 +1,237 @@
+"""The two pocket rewards: small networks trained on preference pairs of the pocket world. Pixels in, scores out.
+
+The frame reward (HPSv3's place in the paper, section 3.3) looks at single frames, the clip reward (VideoReward's) at
+short snippets spread over a clip, with three heads: visual quality, motion quality, text alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from streamt1.core.bundled import check_vocabulary, fill, load_bundled
+from streamt1.core.pocket_words import TEXT_LENGTH, VOCABULARY_SIZE, tokenize
+from streamt1.core.types import RewardOutput
+
+HEADS = ("vq", "mq", "ta")
+SNIPPETS = 6
+"""Snippets that the clip reward looks at, spread evenly."""
+SNIPPET_FRAMES = 4
+SNIPPET_STEP = 3
+"""Pixel frames between the frames of a snippet, so that one spans 10 frames at 16 fps (scaled to other rates)."""
+TRAINED_FPS = 16.0
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Sizes of a reward: a trunk that reads frames, and heads over it; it knows `words`.
+
+    Attributes:
+        heads: scores that come out.
+        frames: that are looked at together; 1 for the frame reward.
+        readings: values that the trunk also learns to read off a frame (training only).
+        keypoints: places that the trunk follows, as (x, y).
+    """
+
+    frames: int = 1
+    heads: int = 1
+    width: int = 48
+    text: int = 96
+    words: int = VOCABULARY_SIZE
+    keypoints: int = 12
+    readings: int = 5
+
+
+class TextReader(nn.Module):
+    """Words at their places, summed through one hidden layer: [B, TEXT_LENGTH] tokens -> [B, text]."""
+
+    def __init__(self, words: int, width: int) -> None:
+        super().__init__()
+        self.words = words
+        self.table = nn.Embedding(words * TEXT_LENGTH, width)
+        self.mix = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = torch.arange(TEXT_LENGTH, device=tokens.device) * self.words
+        return self.mix((self.table(tokens + places) * (tokens > 0)[..., None]).sum(1))
+
+
+class TextGate(nn.Module):
+    """Scales and shifts feature maps by the text, then mixes them with a 3x3 convolution around a skip."""
+
+    def __init__(self, width: int, text: int) -> None:
+        super().__init__()
+        self.film = nn.Linear(text, 2 * width)
+        self.norm = nn.GroupNorm(8, width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        scale, shift = self.film(text)[..., None, None].chunk(2, dim=1)
+        y = self.conv1(F.silu(self.norm(x)))
+        return x + self.conv2(F.silu(y * (1 + scale) + shift))
+
+
+class FrameTrunk(nn.Module):
+    """One frame and the text -> features: what is there (pooled), and where (soft keypoints)."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        super().__init__()
+        width, text = config.width, config.text
+        self.text = TextReader(config.words, text)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )  # fmt: skip
+        self.fine = TextGate(width, text)
+        self.points = nn.Conv2d(width, config.keypoints, 1)
+        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.coarse = nn.ModuleList(TextGate(2 * width, text) for _ in range(2))
+        self.size = 4 * width + 2 * config.keypoints
+
+    def forward(self, frames: Tensor, text: Tensor) -> Tensor:
+        """frames [N, 3, 64, 64] in [0, 1], text [N, text] -> [N, size]."""
+        x = self.fine(self.stem(frames * 2 - 1), text)
+        heat = self.points(F.silu(x)).float()
+        grid = torch.linspace(-1, 1, heat.shape[-1], device=heat.device)
+        weights = heat.flatten(2).softmax(-1).view_as(heat)
+        places = torch.cat([(weights.sum(2) * grid).sum(-1), (weights.sum(3) * grid).sum(-1)], dim=1)
+        x = self.down(F.silu(x))
+        for gate in self.coarse:
+            x = gate(x, text)
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3)), places.to(x.dtype)], dim=1)
+
+
+class FrameNet(nn.Module):
+    """The frame reward: a score of each frame, and, for training, readings of what is in it."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = FrameTrunk(config)
+        wide = 4 * config.width
+        self.hidden = nn.Sequential(nn.Linear(self.trunk.size + config.text, wide), nn.SiLU())
+        self.score = nn.Linear(wide, config.heads)
+        self.read = nn.Linear(wide, config.readings)
+
+    def forward(self, frames: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """frames [N, 3, 64, 64] in [0, 1], tokens [N, TEXT_LENGTH] -> scores [N, heads], readings [N, readings]."""
+        text = self.trunk.text(tokens)
+        hidden = self.hidden(torch.cat([self.trunk(frames, text), text], dim=1))
+        return self.score(hidden), self.read(hidden)
+
+
+class ClipNet(nn.Module):
+    """The clip reward: the trunk's features of the frames of all snippets, joined in time."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = FrameTrunk(config)
+        inner = 64
+        self.frame = nn.Sequential(nn.Linear(self.trunk.size, inner), nn.SiLU())
+        moves = 2 * config.keypoints * (SNIPPET_FRAMES - 1)
+        self.snippet = nn.Sequential(nn.Linear(SNIPPET_FRAMES * inner + moves + config.text, 2 * inner), nn.SiLU())
+        self.joined = nn.Sequential(
+            nn.Linear(8 * inner + SNIPPETS * 2 * config.keypoints + config.text, 3 * inner), nn.SiLU(), nn.Dropout(0.1),
+            nn.Linear(3 * inner, config.heads),
+        )  # fmt: skip
+
+    def forward(self, clips: Tensor, tokens: Tensor) -> Tensor:
+        """clips [N, SNIPPETS, SNIPPET_FRAMES*3, 64, 64] in [0, 1], tokens [N, TEXT_LENGTH] -> [N, heads]."""
+        frames = clips.unflatten(2, (SNIPPET_FRAMES, 3)).flatten(0, 2)
+        text = self.trunk.text(tokens)
+        each = text.repeat_interleave(SNIPPETS * SNIPPET_FRAMES, dim=0)
+        return self.join(self.trunk(frames, each).unflatten(0, (len(clips), SNIPPETS, SNIPPET_FRAMES)), text)
+
+    def join(self, features: Tensor, text: Tensor) -> Tensor:
+        """Features of the trunk [N, SNIPPETS, SNIPPET_FRAMES, size], text [N, text] -> [N, heads]."""
+        places = features[..., -2 * self.config.keypoints :]
+        moves = (places[:, :, 1:] - places[:, :, :-1]).flatten(2) * 8
+        seen = self.frame(features).flatten(2)
+        told = text[:, None].expand(-1, SNIPPETS, -1)
+        y = self.snippet(torch.cat([seen, moves, told], dim=2))
+        middle = y.mean(1, keepdim=True)
+        pooled = [y.mean(1), (y - middle).abs().mean(1), y[:, -1] - y[:, 0], y[:, -1]]
+        return self.joined(torch.cat([*pooled, places[:, :, 0].flatten(1), text], dim=1))
+
+
+def snippet_frames(total: int, fps: float = TRAINED_FPS) -> Tensor:
+    """Which frames of a clip the clip reward looks at, [SNIPPETS, SNIPPET_FRAMES]; total >= 1."""
+    step = max(1, round(SNIPPET_STEP * fps / TRAINED_FPS))
+    span = min(step * (SNIPPET_FRAMES - 1), total - 1)
+    starts = torch.linspace(0, total - 1 - span, SNIPPETS).round().long()
+    return (starts[:, None] + torch.arange(SNIPPET_FRAMES) * step).clamp(max=total - 1)
+
+
+def snippets(clips: Tensor, fps: float = TRAINED_FPS) -> Tensor:
+    """What the clip reward looks at: [N, T, 3, H, W], T >= 1 -> [N, SNIPPETS, SNIPPET_FRAMES*3, H, W]."""
+    index = snippet_frames(clips.shape[1], fps)
+    return clips[:, index.flatten()].unflatten(1, index.shape).flatten(2, 3)
+
+
+def _tokens(text: str, count: int, device: torch.device) -> Tensor:
+    row = torch.tensor(tokenize(text), device=device)
+    return F.pad(row, (0, TEXT_LENGTH - len(row))).expand(count, -1)
+
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def _load(name: str, kind: Callable[[RewardConfig], N], device: str | torch.device) -> tuple[N, Tensor, Tensor]:
+    weights, config = load_bundled(name)
+    sizes = RewardConfig(**config["model"])
+    check_vocabulary(sizes.words, name)
+    net = kind(sizes)
+    fill(net, weights, name)
+    mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
+    return net.to(device).eval().requires_grad_(False), mean.to(device), std.to(device)
+
+
+class PocketFrameReward:
+    """Frame reward; satisfies `FrameReward`. Scores have mean 0 and deviation 1 over rollouts of training prompts."""
+
+    def __init__(self, net: FrameNet, mean: Tensor, std: Tensor) -> None:
+        self.net, self.mean, self.std = net, mean, std
+
+    @classmethod
+    def bundled(cls, device: str | torch.device = "cpu") -> PocketFrameReward:
+        """The reward that ships with the package. Raises CheckpointError."""
+        return cls(*_load("pocket_frame_reward", FrameNet, device))
+
+    @torch.no_grad()
+    def score(self, frames: Tensor, text: str) -> RewardOutput:
+        """Frames [N, T, 3, 64, 64] in [0, 1] -> mean over each candidate's frames, [N].
+
+        Components: `min`, the worst frame. Raises PromptError for words outside the vocabulary.
+        """
+        count, length = frames.shape[:2]
+        flat = frames.flatten(0, 1).to(self.mean)
+        raw, _ = self.net(flat, _tokens(text, count * length, self.mean.device))
+        each = ((raw - self.mean) / self.std).view(count, length)
+        return RewardOutput(each.mean(1), {"min": each.amin(1)})
+
+
+class PocketClipReward:
+    """Clip reward; satisfies `ClipReward`. The score is the sum of its three heads, each normalised over rollouts."""
+
+    def __init__(self, net: ClipNet, mean: Tensor, std: Tensor) -> None:
+        self.net, self.mean, self.std = net, mean, std
+
+    @classmethod
+    def bundled(cls, device: str | torch.device = "cpu") -> PocketClipReward:
+        """The reward that ships with the package. Raises CheckpointError."""
+        return cls(*_load("pocket_clip_reward", ClipNet, device))
+
+    @torch.no_grad()
+    def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
+        """Clips [N, T, 3, 64, 64] in [0, 1] shown at `fps`, any T >= 1 -> overall score [N]; components vq, mq, ta."""
+        seen = snippets(clips, fps).to(self.mean)
+        heads = (self.net(seen, _tokens(text, len(clips), self.mean.device)) - self.mean) / self.std
+        return RewardOutput(heads.sum(1), {name: heads[:, index] for index, name in enumerate(HEADS)})

@@ -1,0 +1,187 @@
+"""VideoReward (VideoAlign) as the clip reward: visual quality, motion quality and text alignment, from Qwen2-VL-2B."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from streamt1.core.errors import CheckpointError
+from streamt1.core.oom import Halving
+from streamt1.core.tensors import load_strictly, read_weights
+from streamt1.core.types import RewardOutput
+from streamt1.core.visiting import HOST, at_work
+from streamt1.rewards.qwen2vl import Judge, Question, Words, ask, prepare
+from streamt1.rewards.templates import filled, read_constants
+from streamt1.rewards.vision import sampled_frames, to_bytes, video_patches
+
+HEADS = ("VQ", "MQ", "TA")
+MARKS = tuple(f"<|{head}_reward|>" for head in HEADS)
+TEMPLATE = {
+    "DETAILED_PROMPT_WITH_SPECIAL_TOKEN": "fdb6309bac618dd0c8b1b589d3a0970a974f7856eecbb355a190b2dce54af700",
+}
+"""The constant of ``prompt_template.py`` in VideoAlign's repository, and the SHA-256 of its text."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``model_config.json`` says.
+
+    Attributes:
+        outputs: values of the head a token: 1, or 3 of which each token's own is read.
+        lora_scale: alpha / rank of the low-rank updates.
+        rate: frames a second that are looked at.
+        pixels: fewest and most of a frame.
+        mean, std: of the three scores over the authors' data; the search uses normalised scores.
+    """
+
+    outputs: int
+    lora_scale: float
+    rate: float
+    pixels: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> Settings:
+        """Raises ``CheckpointError``."""
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            lora, data, stats = config["peft_lora_config"], config["data_config"], config["inference_config"]
+            most = int(data["max_frame_pixels"])
+            return cls(
+                outputs=int(config["model_config"]["output_dim"]),
+                lora_scale=lora["lora_alpha"] / lora["lora_r"],
+                rate=float(data["fps"]),
+                pixels=(most // 2, most),
+                mean=tuple(float(stats[f"{head}_mean"]) for head in HEADS),
+                std=tuple(float(stats[f"{head}_std"]) for head in HEADS),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{file} is not VideoReward's configuration ({error!r})") from error
+
+
+class VideoReward:
+    """Satisfies ``ClipReward``; the score is the sum of the three normalised heads.
+
+    Args:
+        judge, head: the model and its head; the head in float32.
+        words: its tokenizer.
+        template: the question, with the three reward tokens.
+        settings: see :class:`Settings`.
+        batch: clips in one pass; halved where memory runs out.
+        device: where it works; None means where it is. If it is elsewhere, it comes over for every call.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        head: nn.Module,
+        words: Words,
+        template: str,
+        settings: Settings,
+        batch: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
+        self.judge, self.head, self.words, self.template = judge, head, words, template
+        self.settings, self.batch = settings, Halving(batch)
+        self.device = device or next(head.parameters()).device
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        base: Path,
+        template: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch: int = 1,
+        stays: bool = True,
+        bits: int = 16,
+    ) -> VideoReward:
+        """From VideoReward's repository, a folder of Qwen2-VL-2B's and the template file. Strict.
+
+        Raises ``CheckpointError`` for files that are missing, damaged or do not fit, ``MissingExtraError``.
+        """
+        constants = read_constants(template, TEMPLATE)
+        settings = Settings.read(folder / "model_config.json")
+        words = Words(base, MARKS, "video")
+        judge = Judge(base, words.size)
+        file = _weights_file(folder)
+        state = _renamed(read_weights(file))
+        _with_updates(judge, state, settings.lora_scale)
+        head = nn.Linear(judge.hidden, settings.outputs, bias=False)
+        load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
+        judge.load(state, str(file))
+        home = device if stays else HOST
+        prepare(judge, dtype, bits, home)
+        head.to(home).eval().requires_grad_(False)
+        return cls(judge, head, words, next(iter(constants.values())), settings, batch, device)
+
+    @torch.no_grad()
+    def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
+        """Clips ``[N, T, 3, H, W]`` in 0..1 at ``fps`` -> normalised overall score ``[N]``; components vq, mq, ta.
+
+        A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
+        """
+        with at_work(self.device, self.judge, self.head):
+            parts = self.batch.run(lambda begin, end: self.logits(to_bytes(clips[begin:end]), fps, text), len(clips))
+        raw = torch.cat(parts)
+        mean, std = (torch.tensor(values, device=raw.device) for values in (self.settings.mean, self.settings.std))
+        normal = (raw - mean) / std
+        return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})
+
+    def logits(self, clips: Tensor, fps: float, text: str, rate: float | None = None) -> Tensor:
+        """Clips ``[B, T, 3, H, W]`` uint8 -> raw VQ, MQ, TA, ``[B, 3]``; ``rate``: frames a second to look at."""
+        pieces = tuple(filled(self.template, text, MARKS))
+        index = sampled_frames(clips.shape[1], fps, rate or self.settings.rate)
+        questions = [Question(*video_patches(clip[index], *self.settings.pixels), pieces) for clip in clips]
+        values = self.head(ask(self.judge, self.words, questions, self.device).float())
+        return values[..., 0] if self.settings.outputs == 1 else values.diagonal(dim1=1, dim2=2)
+
+
+def _weights_file(folder: Path) -> Path:
+    """``checkpoint-N/model.pth``, of the highest N."""
+    found = sorted(folder.glob("checkpoint-*/model.pth"), key=lambda path: int(path.parent.name.split("-")[-1]))
+    if not found:
+        raise CheckpointError(f"{folder} holds no checkpoint-*/model.pth; download the preset, or give the right path")
+    return found[-1]
+
+
+class LowRank(nn.Linear):
+    """A linear layer with a low-rank update beside it. Not merged: bfloat16 weights would round most of it away."""
+
+    def __init__(self, inner: int, outer: int, bias: bool, rank: int, scale: float) -> None:
+        super().__init__(inner, outer, bias)
+        self.down, self.up = nn.Linear(inner, rank, bias=False), nn.Linear(rank, outer, bias=False)
+        self.scale = scale
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + self.scale * self.up(self.down(input))
+
+
+def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """PEFT's names -> those of the plain model, and ``down`` and ``up`` beside each updated weight."""
+    changes = (
+        ("base_model.model.", ""), (".base_layer.", "."), (".lora_A.default.", ".down."), (".lora_B.default.", ".up.")
+    )  # fmt: skip
+    renamed = {}
+    for key, value in state.items():
+        for theirs, ours in changes:
+            key = key.replace(theirs, ours, 1)
+        renamed[key] = value
+    return renamed
+
+
+def _with_updates(judge: Judge, state: dict[str, Tensor], scale: float) -> None:
+    """Puts a LowRank layer in the place of every layer of the judge that the weights have an update of. In place."""
+    for key in [key for key in state if key.endswith(".down.weight")]:
+        path, _, name = key.removesuffix(".down.weight").replace("model.", "language_model.", 1).rpartition(".")
+        parent = judge.model.get_submodule(path)
+        layer = getattr(parent, name)
+        with torch.device("meta"):
+            low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, len(state[key]), scale)
+        setattr(parent, name, low)

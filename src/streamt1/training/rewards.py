@@ -1,0 +1,226 @@
+"""Training of the two pocket rewards on preference groups (Bradley-Terry).
+
+First the frame reward, whose trunk also learns to read what the oracle reads in single frames. Then the clip reward:
+it begins with a copy of that trunk, which stays as it is, so that its features are computed once and the heads, which
+join frames in time, train on them in minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamt1.codec.pocket_vae import PocketCodec
+from streamt1.core.files import whole_file
+from streamt1.rewards.pocket import HEADS, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig
+from streamt1.training.export import export_weights
+from streamt1.training.loop import Progress, TrainOptions, run_loop
+from streamt1.training.optim import Average, MuonAdam, warm_cosine
+from streamt1.training.preferences import SEEN, Groups, branch_groups, spoilt_groups
+from streamt1.training.rollout import MODELS, bundled_pocket
+
+SPOILT = 128
+BRANCHED = 136
+"""Prompts whose rollouts are branched at each of their seven chunks."""
+LR = 1.5e-3
+CLIP_LR = 1e-3
+MARGIN = 0.02
+"""Clips whose labels differ by less are not compared."""
+CLIP_STEPS = 300
+"""Of the clip reward's heads, which learn by heart what they are shown more often."""
+HELD_SHARE = 12
+ACROSS = 0.5
+"""Weight of pairs from different groups: they make scores of different prompts comparable."""
+READ_WEIGHT = 4.0
+"""Of the squared error of the trunk's readings."""
+DRAWN = 2
+"""Frames of a clip that the frame reward sees in one step."""
+
+
+def preference_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Bradley-Terry over pairs, within each group and across groups: scores and labels [G, M, H].
+
+    Pairs count by the gap of their labels, those with a small gap not at all.
+    """
+    across = _pairs_loss(scores.flatten(0, 1)[None], labels.flatten(0, 1)[None])
+    return (_pairs_loss(scores, labels) + ACROSS * across) / (1 + ACROSS)
+
+
+def _pairs_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    gap = labels[:, :, None] - labels[:, None]
+    lead = scores[:, :, None] - scores[:, None]
+    weight = torch.where(gap > MARGIN, (4 * gap).clamp(max=1), 0.0)
+    return (weight * F.softplus(-lead)).sum() / weight.sum().clamp(min=1)
+
+
+def agreement_rate(scores: Tensor, labels: Tensor) -> float:
+    """Share of compared pairs that the scores order as the labels do."""
+    gap = labels[:, :, None] - labels[:, None]
+    lead = scores[:, :, None] - scores[:, None]
+    pairs = gap > MARGIN
+    return float((lead[pairs] > 0).float().mean()) if bool(pairs.any()) else 1.0
+
+
+def build_groups(options: TrainOptions) -> tuple[Groups, Groups]:
+    """Groups of spoilt clips and of branched rollouts; read from `out`, or made and written there."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    device, codec = options.device, PocketCodec.bundled(options.device)
+
+    def branched() -> Groups:
+        pockets = [bundled_pocket(name, device) for name in MODELS]
+        return branch_groups(pockets, codec, BRANCHED, options.seed + 1, log=options.log)
+
+    return (
+        _stored(options, "spoilt", lambda: spoilt_groups(codec, SPOILT, options.seed)),
+        _stored(options, "branched", branched),
+    )
+
+
+def _stored(options: TrainOptions, name: str, make: Callable[[], Groups]) -> Groups:
+    file = options.out / f"{name}.pt"
+    if file.is_file():
+        return Groups(**torch.load(file, weights_only=True))
+    groups = make()
+    options.log(f"made {len(groups.clips)} {name} groups")
+    with whole_file(file) as part:
+        torch.save(groups.state(), part)
+    return groups
+
+
+def run(options: TrainOptions) -> None:
+    """Makes the preference groups, trains both rewards, exports them with their normalisation.
+
+    The budget is the frame reward's; the clip reward's heads take a minute or two more.
+    """
+    torch.manual_seed(options.seed)
+    spoilt, made = build_groups(options)
+    groups = Groups.join([spoilt, made])
+    train, held = _split(len(spoilt.clips), len(made.clips))
+    rolled = torch.arange(len(spoilt.clips), len(groups.clips))
+    frame = _train_frames(options, groups, train, held, rolled)
+    steps = min(options.steps or CLIP_STEPS, CLIP_STEPS)
+    _train_clips(replace(options, minutes=None, steps=steps), frame, groups, train, held, rolled)
+
+
+def _split(spoilt: int, made: int) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows held out: the last twelfth of either kind, so that no prompt is in both."""
+    rows = [torch.arange(spoilt), torch.arange(spoilt, spoilt + made)]
+    parts = [part.tensor_split([len(part) - len(part) // HELD_SHARE]) for part in rows]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _frames(groups: Groups, rows: Tensor, columns: Tensor, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Some frames of every member of some groups: pictures [N, 3, 64, 64], tokens [N, L], readings [G, M * K, R]."""
+    pictures = groups.clips[rows][:, :, columns]
+    readings = groups.readings[rows][:, :, columns].flatten(1, 2)
+    tokens = groups.tokens[rows][:, :, None].expand(-1, -1, len(columns), -1).flatten(0, 2)
+    return pictures.flatten(0, 2).to(device).float() / 255, tokens.to(device), readings.to(device)
+
+
+def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor) -> FrameNet:
+    device, batch = options.device, options.batch or 6
+    net = FrameNet(RewardConfig()).to(device)
+    average = Average(net, 0.99)
+    optimiser = MuonAdam(net, LR, adam_names=("table", "stem.0", "points", "score", "read"), decay=0.05)
+
+    def step(progress: Progress) -> dict[str, float]:
+        draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step)
+        rows = train[torch.randint(len(train), (batch,), generator=draw)]
+        columns = torch.randint(SEEN, (DRAWN,), generator=draw)
+        pictures, tokens, readings = _frames(groups, rows, columns, device)
+        if float(torch.rand((), generator=draw)) < 0.5:
+            pictures = pictures.flip(-1)  # the world has no left and right of its own
+        if float(torch.rand((), generator=draw)) < 0.5:
+            pictures = (pictures + 0.02 * torch.randn(pictures.shape, generator=draw).to(device)).clamp(0, 1)
+        with torch.autocast(device, torch.bfloat16):
+            scores, read = net(pictures, tokens)
+        labels = readings.mean(-1, keepdim=True)
+        scores, read = scores.float().view(*labels.shape), read.float().view(*readings.shape)
+        error = (read - readings).square().mean()
+        loss = preference_loss(scores, labels) + 1e-3 * scores.square().mean()
+        (loss + READ_WEIGHT * error).backward()
+        optimiser.step(warm_cosine(progress.share))
+        average.update(net, progress.step)
+        return {"loss": loss.item(), "read": error.item(), "agree": agreement_rate(scores.detach(), labels)}
+
+    run_loop(options, "frame_reward", {"model": net, "average": average, "optimiser": optimiser}, step)
+    _export_frames(options, average.model, groups, held, rolled)
+    return average.model
+
+
+@torch.no_grad()
+def _export_frames(options: TrainOptions, net: FrameNet, groups: Groups, held: Tensor, rolled: Tensor) -> None:
+    columns = torch.arange(0, SEEN, 4)
+
+    def over(rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean score and mean label of each clip's frames, [G, M, 1]."""
+        scores, labels = [], []
+        for part in rows.split(8):
+            pictures, tokens, readings = _frames(groups, part, columns, options.device)
+            shape = (len(part), -1, len(columns))
+            scores.append(net(pictures, tokens)[0].view(*shape).mean(2, keepdim=True))
+            labels.append(readings.mean(-1).view(*shape).mean(2, keepdim=True))
+        return torch.cat(scores), torch.cat(labels)
+
+    rate = agreement_rate(*over(held))
+    options.log(f"frame_reward held-out pairs ordered as labelled: {rate:.3f}")
+    _export(options, "pocket_frame_reward", net, over(rolled)[0][:, :-1].flatten(0, 1))
+
+
+@torch.no_grad()
+def _features(net: ClipNet, groups: Groups, device: str) -> Tensor:
+    """The trunk's features of all frames of all clips, [G, M, SEEN, size]."""
+    made = []
+    for rows in torch.arange(len(groups.clips)).split(4):
+        pictures, tokens, _ = _frames(groups, rows, torch.arange(SEEN), device)
+        with torch.autocast(device, torch.bfloat16):
+            made.append(net.trunk(pictures, net.trunk.text(tokens)).float().view(len(rows), -1, SEEN, net.trunk.size))
+    return torch.cat(made)
+
+
+def _train_clips(
+    options: TrainOptions, frame: FrameNet, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor
+) -> None:
+    device, batch = options.device, options.batch or 16
+    net = ClipNet(RewardConfig(frames=SNIPPET_FRAMES, heads=len(HEADS))).to(device)
+    net.trunk.load_state_dict(frame.trunk.state_dict())
+    net.trunk.requires_grad_(False)
+    features = _features(net, groups, device)
+    options.log(f"features of {features.shape[0] * features.shape[1]} clips")
+    average = Average(net, 0.995)
+    optimiser = MuonAdam(net, CLIP_LR, adam_names=("joined.3",), decay=0.1)
+
+    def scores_of(model: ClipNet, rows: Tensor) -> Tensor:
+        text = model.trunk.text(groups.tokens[rows].flatten(0, 1).to(device))
+        seen = features[rows].flatten(0, 1).unflatten(1, (SNIPPETS, SNIPPET_FRAMES))
+        return model.join(seen, text).view(len(rows), -1, len(HEADS))
+
+    def step(progress: Progress) -> dict[str, float]:
+        draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step)
+        rows = train[torch.randint(len(train), (batch,), generator=draw)]
+        labels = groups.labels[rows].to(device)
+        scores = scores_of(net, rows)
+        loss = preference_loss(scores, labels)
+        (loss + 1e-3 * scores.square().mean()).backward()
+        optimiser.step(warm_cosine(progress.share))
+        average.update(net, progress.step)
+        return {"loss": loss.item(), "agree": agreement_rate(scores.detach(), labels)}
+
+    parts = {"model": net, "average": average, "optimiser": optimiser}
+    run_loop(options, "clip_reward", parts, step, log_every=100)
+    with torch.no_grad():
+        scores, labels = scores_of(average.model, held), groups.labels[held].to(device)
+        rates = [agreement_rate(scores[..., h : h + 1], labels[..., h : h + 1]) for h in range(len(HEADS))]
+        options.log("clip_reward held-out pairs ordered as labelled: " + " ".join(f"{rate:.3f}" for rate in rates))
+        _export(options, "pocket_clip_reward", average.model, scores_of(average.model, rolled)[:, :-1].flatten(0, 1))
+
+
+def _export(options: TrainOptions, name: str, net: FrameNet | ClipNet, scores: Tensor) -> None:
+    """Writes the weights with the mean and deviation of scores [N, heads] of rollouts."""
+    config = {"model": asdict(net.config), "mean": scores.mean(0).tolist(), "std": scores.std(0).tolist()}
+    if options.export:
+        options.log(f"wrote {export_weights(name, net.state_dict(), config)}")

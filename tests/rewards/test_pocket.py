@@ -1,0 +1,76 @@
+"""The pocket rewards take any clip length, do not mix candidates, and order pairs when trained."""
+
+import pytest
+import torch
+
+from streamt1.core.errors import PromptError
+from streamt1.rewards.pocket import (
+    HEADS,
+    SNIPPET_FRAMES,
+    ClipNet,
+    FrameNet,
+    PocketClipReward,
+    PocketFrameReward,
+    RewardConfig,
+    snippets,
+)
+from streamt1.training.rewards import agreement_rate, preference_loss
+
+TEXT = "a red star sliding on a black plain background"
+
+
+@pytest.fixture(scope="module")
+def frame_reward() -> PocketFrameReward:
+    torch.manual_seed(0)
+    return PocketFrameReward(FrameNet(RewardConfig(width=16, text=16)).eval(), torch.zeros(1), torch.ones(1))
+
+
+@pytest.fixture(scope="module")
+def clip_reward() -> PocketClipReward:
+    torch.manual_seed(0)
+    net = ClipNet(RewardConfig(frames=SNIPPET_FRAMES, heads=len(HEADS), width=16, text=16)).eval()
+    return PocketClipReward(net, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("frames", [1, 9, 12, 81, 480])
+def test_any_length(frame_reward: PocketFrameReward, clip_reward: PocketClipReward, frames: int):
+    clips = torch.rand(2, frames, 3, 64, 64, generator=torch.Generator().manual_seed(frames))
+    assert clip_reward.score(clips, 16, TEXT).score.shape == (2,)
+    if frames < 20:
+        assert frame_reward.score(clips, TEXT).score.shape == (2,)
+
+
+def test_overall_is_the_sum_of_the_heads(clip_reward: PocketClipReward):
+    result = clip_reward.score(torch.rand(3, 9, 3, 64, 64), 16, TEXT)
+    assert set(result.components) == set(HEADS)
+    assert torch.allclose(result.score, torch.stack([result.components[name] for name in HEADS]).sum(0))
+
+
+def test_scores_do_not_depend_on_the_other_candidates(frame_reward: PocketFrameReward, clip_reward: PocketClipReward):
+    clips = torch.rand(3, 12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(frame_reward.score(clips, TEXT).score[1:2], frame_reward.score(clips[1:2], TEXT).score)
+    assert torch.allclose(clip_reward.score(clips, 16, TEXT).score[1:2], clip_reward.score(clips[1:2], 16, TEXT).score)
+
+
+def test_snippets_cover_the_clip_and_scale_with_the_rate():
+    clip = torch.arange(81.0)[None, :, None, None, None].expand(1, 81, 3, 2, 2)
+    seen = snippets(clip, 16)[0, :, ::3, 0, 0]
+    assert seen[0].tolist() == [0, 3, 6, 9]
+    assert seen[-1].tolist() == [71, 74, 77, 80]
+    assert snippets(clip, 32)[0, 0, ::3, 0, 0].tolist() == [0, 6, 12, 18]
+
+
+def test_unknown_words_are_refused(frame_reward: PocketFrameReward):
+    with pytest.raises(PromptError):
+        frame_reward.score(torch.rand(1, 1, 3, 64, 64), "a pink star")
+
+
+def test_preference_loss_pulls_scores_into_the_order_of_the_labels():
+    labels = torch.tensor([[[1.0], [0.5], [0.48], [0.0]]])
+    scores = torch.zeros(1, 4, 1, requires_grad=True)
+    preference_loss(scores, labels).backward()
+    assert scores.grad is not None
+    push = -scores.grad[0, :, 0]
+    assert push[0] > 0 > push[3]
+    assert agreement_rate(labels, labels) == 1
+    assert agreement_rate(-labels, labels) == 0

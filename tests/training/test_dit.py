@@ -1,0 +1,91 @@
+"""Teacher forcing shows the model exactly what a rollout's memory would."""
+
+import pytest
+import torch
+
+from streamt1.backbones.pocket.text import TextEncoder, pad_tokens
+from streamt1.backbones.wan.config import WanConfig
+from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.stepper import WanBackbone
+from streamt1.core.types import Route
+from streamt1.memory import MemoryConfig
+from streamt1.training.dit import Pocket, flow_loss
+from streamt1.training.forcing import forcing_pass
+from streamt1.training.rollout import generators, rollout
+
+PROMPT = "a red star sliding on a black plain background"
+TINY = WanConfig(
+    dim=32, ffn_dim=48, num_layers=2, num_heads=2, in_channels=8, out_channels=8, text_dim=16, text_len=16, freq_dim=32
+)
+
+
+@pytest.fixture(scope="module")
+def pocket() -> Pocket:
+    torch.manual_seed(0)
+    made = Pocket(TINY)
+    torch.nn.init.normal_(made.dit.head.head.weight, std=0.2)
+    for block in made.dit.blocks:
+        torch.nn.init.normal_(block.modulation, std=0.5)
+    return made.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("appended", [0, 2])
+def test_teacher_forcing_equals_the_memory_of_a_rollout(pocket: Pocket, appended: int):
+    chunks, draw = 7, torch.Generator().manual_seed(1)
+    clean, noisy = (torch.randn(1, chunks * 3, 8, 8, 8, generator=draw) for _ in range(2))
+    levels = torch.rand(1, chunks, generator=draw).repeat_interleave(3, dim=1)
+    tokens = pad_tokens([PROMPT])
+    forced = pocket.flow(tokens, clean, noisy, 1000 * levels, torch.tensor([0]), torch.tensor([appended]))
+    backbone = WanBackbone(pocket.dit, pocket.text.encode, (8, 8), MemoryConfig())
+    branch = backbone.start(PROMPT)
+    for chunk in range(chunks):
+        frames = slice(3 * chunk, 3 * chunk + 3)
+        flow = backbone._flow(branch, noisy[:, frames], 1000 * levels[0, 3 * chunk], backbone._reader(branch.memory))
+        assert torch.allclose(flow, forced[:, frames], atol=1e-5)
+        branch = backbone.commit(branch, clean[0, frames], Route.APPEND if chunk == appended else Route.DISCARD)
+
+
+def test_the_sinks_extra_distance_moves_all_chunks_but_the_sink(pocket: Pocket):
+    draw = torch.Generator().manual_seed(2)
+    clean, noisy = (torch.randn(1, 12, 8, 8, 8, generator=draw) for _ in range(2))
+    text = pocket.dit.embed_text(pocket.text(pad_tokens([PROMPT])))
+    none = torch.tensor([0])
+    near, far = (
+        forcing_pass(pocket.dit, text, clean, noisy, torch.full((1, 12), 500.0), torch.tensor([gap]), none)
+        for gap in (0, 40)
+    )
+    assert torch.allclose(near[:, :3], far[:, :3], atol=1e-5)
+    assert not torch.allclose(near[:, 3:], far[:, 3:], atol=1e-3)
+
+
+def test_batched_rollouts_equal_the_backbone(pocket: Pocket):
+    latents = rollout(pocket, pad_tokens([PROMPT, PROMPT]), 5, generators(0, 2))
+    backbone = WanBackbone(pocket.dit, pocket.text.encode, (8, 8), MemoryConfig())
+    branch, generator = backbone.start(PROMPT), generators(0, 2)[1]
+    for chunk in range(5):
+        noise = torch.randn(backbone.chunk_shape, generator=generator)[None]
+        made = backbone.propose(branch, noise, [generator])
+        assert torch.allclose(made[0], latents[1, 3 * chunk : 3 * chunk + 3], atol=1e-4)
+        branch = backbone.commit(branch, made[0], None)
+
+
+def test_rows_past_the_prompt_are_zero_and_do_not_matter():
+    torch.manual_seed(0)
+    text = TextEncoder()
+    rows = text(pad_tokens([PROMPT, PROMPT + " and a red star"]))
+    assert not rows[0, 9:].any()
+    assert torch.allclose(text.encode(PROMPT)[0], rows[0], atol=1e-6)
+
+
+def test_a_gradient_reaches_every_weight():
+    torch.manual_seed(0)
+    made = Pocket(TINY)
+    torch.nn.init.normal_(made.dit.head.head.weight, std=0.2)
+    x0, tokens, objects = torch.randn(2, 15, 8, 8, 8), pad_tokens([PROMPT] * 2), torch.rand(2, 15, 8, 8) < 0.2
+    loss = flow_loss(made, x0, tokens, objects, torch.Generator().manual_seed(0), "cpu")
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+def test_model_names_are_those_of_the_large_checkpoints(pocket: Pocket):
+    assert set(pocket.dit.state_dict()) == set(WanModel(TINY).state_dict())
