@@ -1,0 +1,1 @@
+"""From a configuration to objects, and from objects to a run."""

@@ -1,0 +1,105 @@
+"""Where the files of a preset are: on this disk, or at their origins (SPEC section 6)."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from streamt1.core.errors import CheckpointError, ConfigError, needs_extra
+
+FETCHED = Path.home() / ".cache" / "streamt1"
+"""For what comes from elsewhere than the hub."""
+
+
+class Origin(BaseModel):
+    """A file or a folder that can be downloaded.
+
+    Attributes:
+        repo: ``owner/name`` on the Hugging Face hub.
+        url: an address of a single file, instead of ``repo``.
+        path: of a file or folder in the repository, "" for all of it; with ``url``, a member of the zip file there.
+        only: patterns of the names that are needed from a folder.
+        sha256: of the file at ``url``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repo: str = ""
+    url: str = ""
+    path: str = ""
+    only: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def wants(self, name: str) -> bool:
+        """Whether a file of the repository belongs to it."""
+        if name == self.path:
+            return True
+        prefix = f"{self.path}/" if self.path else ""
+        if not name.startswith(prefix):
+            return False
+        return not self.only or any(fnmatch.fnmatch(name[len(prefix) :], pattern) for pattern in self.only)
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one file of a repository, by its ending."""
+        return bool(Path(self.path).suffix)
+
+    @property
+    def local_name(self) -> Path:
+        """Where it lies below a folder of downloads."""
+        if self.repo:
+            return Path(self.repo) / self.path
+        return Path("files") / Path(self.path or self.url).name
+
+    def __str__(self) -> str:
+        return f"{self.repo}/{self.path}" if self.repo else f"{self.url}{' ' + self.path if self.path else ''}"
+
+
+def locate(name: str, source: str | Origin, folder: Path | None) -> Path:
+    """The place of a file or folder on this disk. Never touches the network.
+
+    Args:
+        name: what the configuration calls it.
+        source: a path of the user's own, or an origin.
+        folder: of downloads; None means the hub's cache.
+
+    Raises:
+        CheckpointError: it is not there; the message says how to get it.
+    """
+    if isinstance(source, str):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise CheckpointError(f"files.{name}: there is no {path}")
+        return path
+    path = _downloaded(source, folder)
+    if path is None or not path.exists():
+        raise CheckpointError(
+            f"files.{name} ({source}) is not on this disk: run `streamt1 download` for this preset,"
+            f" or give your own copy with --set files.{name}=PATH"
+        )
+    return path
+
+
+def _downloaded(origin: Origin, folder: Path | None) -> Path | None:
+    if folder is not None:
+        return folder / origin.local_name
+    if origin.url:
+        return FETCHED / origin.local_name
+    with needs_extra("wan", "finding downloaded models"):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    try:
+        return Path(snapshot_download(origin.repo, local_files_only=True)) / origin.path
+    except LocalEntryNotFoundError:
+        return None
+
+
+def needed(files: dict[str, str | Origin], name: str) -> str | Origin:
+    """An entry of a configuration's files. Raises ``ConfigError`` where it is missing."""
+    if name not in files:
+        raise ConfigError(
+            f"the configuration names no files.{name}; set it to a path, or start from a preset that does"
+        )
+    return files[name]

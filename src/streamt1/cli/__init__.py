@@ -1,0 +1,1 @@
+"""The command line: ``streamt1 generate | train | card | presets``."""

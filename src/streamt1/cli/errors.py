@@ -1,0 +1,35 @@
+"""Errors as a user sees them: one sentence on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAILED, USAGE = 1, 2
+
+
+def exit_code(error: StreamT1Error) -> int:
+    """2 for what the user typed, 1 for what went wrong with it."""
+    return USAGE if isinstance(error, (ConfigError, PromptError)) else FAILED
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """A command that ends in one line and an exit code instead of a traceback, for the errors we raise on purpose."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except StreamT1Error as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(exit_code(error)) from error
+
+    return wrapper

@@ -1,0 +1,164 @@
+"""``streamt1 generate``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import yaml
+from rich.console import Console
+
+from streamt1.assemble.asking import parse_budget
+from streamt1.assemble.config import load_config
+from streamt1.assemble.memory_plan import plan_memory
+from streamt1.assemble.pipeline import Pipeline
+from streamt1.assemble.run import Run, save_comparison
+from streamt1.cli.doctor import free_memory
+from streamt1.cli.errors import FAILED, reported
+from streamt1.cli.progress import ProgressView
+from streamt1.cli.prompts import read_prompts
+from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
+from streamt1.core.files import check_writable
+from streamt1.report import PAGE, write_report
+
+
+@reported
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What the video should show.", show_default=False)] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line.")] = None,
+    preset: Annotated[str, typer.Option(help="A preset's name (see `streamt1 presets`) or a YAML file.")] = "pocket",
+    seconds: Annotated[float | None, typer.Option(help="Length; 5 where --chunks is not given either.")] = None,
+    chunks: Annotated[int | None, typer.Option(help="Length in chunks, instead of --seconds.")] = None,
+    policy: Annotated[str | None, typer.Option(help="greedy, best_of_n, beam or stream_t1.")] = None,
+    beam_size: Annotated[int | None, typer.Option(help="Candidates per beam and chunk.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Beams that survive a chunk.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs"),
+    compare: Annotated[bool, typer.Option("--compare", help="Also one plain sample, side by side.")] = False,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html, a page about the run.")] = True,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Not supported yet: videos start from text alone.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Most model passes (200) or seconds (60s) of a video.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Plan for so much of the device, as 24GB; all of it.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any config key, as search.window=8.")
+    ] = None,
+) -> None:
+    """Generate videos with a search at every chunk boundary.
+
+    Writes report.html, video.mp4, sheet.png, trace.jsonl, thumbnails.jsonl and run.json into --out (one folder per
+    prompt with --prompts).
+    """
+    if image is not None:
+        raise ConfigError("--image is not supported yet: these models start from text alone")
+    wanted = _wanted_prompts(prompt, prompts)
+    named: dict[str, Any] = {
+        "policy": policy,
+        "search.beam_size": beam_size,
+        "search.top_k": top_k,
+        "device": device,
+        "dtype": dtype,
+    }
+    named |= _budget(budget)
+    named["models"] = str(models) if models else None
+    config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
+    if config.backbone == "wan" and (memory is not None or torch.cuda.is_available()):
+        planned = plan_memory(config, free_memory(memory))
+        typer.echo("\n".join(planned.lines()), err=True)
+        config = planned.applied(config)
+    if seconds is not None and chunks is not None:
+        raise ConfigError("give --seconds or --chunks, not both")
+    check_writable(out)
+    pipeline = Pipeline(config)
+    length = chunks if chunks is not None else pipeline.chunks_for(5.0 if seconds is None else seconds)
+    if length < 1:
+        raise ConfigError(f"chunks={length} must be at least 1")
+    for text in wanted:
+        pipeline.check_prompt(text)
+    folders = [out] if prompts is None else [out / _folder_name(i, text) for i, text in enumerate(wanted)]
+    _run_all(pipeline, list(zip(wanted, folders)), length, seed, compare, page)
+
+
+def _run_all(
+    pipeline: Pipeline, jobs: list[tuple[str, Path]], chunks: int, seed: int, compare: bool, page: bool
+) -> None:
+    """Runs every prompt; one that fails is reported and does not stop the others."""
+    console, failed = Console(), 0
+    for prompt, folder in jobs:
+        try:
+            _run_one(pipeline, console, prompt, folder, chunks, seed, compare, page)
+        except StreamT1Error as error:
+            if len(jobs) == 1:
+                raise
+            typer.echo(f"error: {prompt!r}: {error}", err=True)
+            failed += 1
+    if failed:
+        typer.echo(f"{failed} of {len(jobs)} prompts failed", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _run_one(
+    pipeline: Pipeline, console: Console, prompt: str, folder: Path, chunks: int, seed: int, compare: bool, page: bool
+) -> None:
+    def shown(title: str, policy: str | None) -> Run:
+        with ProgressView(console, title) as view:
+            return pipeline.run(prompt, chunks, seed, policy, view.watch)
+
+    console.print(f"{prompt}", style="bold", highlight=False)
+    if compare:
+        baseline = shown("one sample", "greedy")
+        run = shown(pipeline.config.policy, None)
+        save_comparison(run, baseline, folder)
+    else:
+        run = shown(pipeline.config.policy, None)
+        run.save(folder)
+    if page:
+        write_report(folder)
+    _sum_up(console, run, folder, compare, page)
+
+
+def _sum_up(console: Console, run: Run, folder: Path, compare: bool, page: bool) -> None:
+    cost = run.result.cost
+    console.print(
+        f"{len(run.frames)} frames in {cost['seconds']['total']:.1f} s: {cost['model_passes']} model passes,"
+        f" {cost['latents_decoded']} latent frames decoded, {cost['reward_calls']} reward calls",
+        highlight=False,
+        soft_wrap=True,
+    )
+    files = [PAGE] * page + ["video.mp4"] + ["compare.mp4"] * compare + ["sheet.png", "trace.jsonl", "run.json"]
+    for name in files:
+        console.print(f"  {folder / name}", highlight=False, soft_wrap=True)
+
+
+def _budget(text: str | None) -> dict[str, Any]:
+    """``200`` -> model passes, ``60s`` -> seconds."""
+    return {f"search.{key}": value for key, value in parse_budget(text).items()} if text is not None else {}
+
+
+def _wanted_prompts(prompt: str | None, file: Path | None) -> list[str]:
+    if (prompt is None) == (file is None):
+        raise PromptError("give one prompt, or --prompts FILE" + ("" if prompt is None else ", not both"))
+    if file is None:
+        return [prompt or ""]
+    return read_prompts(file)
+
+
+def read_settings(pairs: list[str]) -> dict[str, Any]:
+    """The values of ``--set KEY=VALUE``, read as YAML. Raises ``ConfigError``."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {pair!r} must read KEY=VALUE")
+        settings[key] = yaml.safe_load(value)
+    return settings
+
+
+def _folder_name(index: int, prompt: str) -> str:
+    """``003-a-red-circle``: sorts as the file does, and tells what is inside."""
+    return f"{index:03}-{re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:60]}"

@@ -1,0 +1,68 @@
+"""``streamt1``: where the commands come together. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from streamt1.assemble.config import load_config, preset_names
+from streamt1.cli.bench import bench
+from streamt1.cli.card import card
+from streamt1.cli.doctor import doctor, plan
+from streamt1.cli.download import download
+from streamt1.cli.errors import reported
+from streamt1.cli.evaluate import evaluate, score
+from streamt1.cli.generate import generate
+from streamt1.cli.report import report
+from streamt1.cli.serve import serve
+from streamt1.cli.train import train
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Test-time scaling for streaming video generation.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(metadata.version("streamt1"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Test-time scaling for streaming video generation."""
+
+
+@app.command()
+@reported
+def presets() -> None:
+    """List the presets."""
+    for name in preset_names():
+        typer.echo(f"{name:12} {load_config(name).about}")
+
+
+app.command()(generate)
+app.command()(report)
+app.command()(serve)
+app.command()(train)
+app.command()(card)
+app.command()(download)
+app.command()(plan)
+app.command()(doctor)
+app.command()(bench)
+app.command()(evaluate)
+app.command()(score)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,42 @@
+"""``streamt1 train``: makes the pocket model again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamt1.cli.errors import reported
+from streamt1.core.errors import UnknownNameError
+from streamt1.training import RECIPE_MINUTES, STAGES, TrainOptions
+
+
+@reported
+def train(
+    stage: Annotated[str, typer.Argument(help="world, vae, dit, distill or rewards.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs.")] = Path("runs"),
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Budget; the recipe's own by default."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Clips per step.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --out.")] = True,
+    warm: Annotated[bool, typer.Option("--warm", help="Start from the bundled weights.")] = False,
+    reward_weight: Annotated[
+        float, typer.Option(help="Distillation: weight each rollout by exp(this * its reward), as Stream-R1 does.")
+    ] = 0.0,
+    export: Annotated[bool, typer.Option("--export", help="Write the weights into the package at the end.")] = False,
+) -> None:
+    """Train one stage of the pocket model."""
+    if stage not in STAGES:
+        raise UnknownNameError("stage", stage, STAGES)
+    if minutes is None and steps is None:
+        minutes = RECIPE_MINUTES.get(stage)
+    options = TrainOptions(
+        out / stage, minutes, steps, batch, seed, device, resume, export, warm, reward_weight, typer.echo
+    )
+    STAGES[stage](options)

@@ -1,0 +1,140 @@
+"""A trace, told as a story: which candidates there were, what became of each, and what memory kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, TypeVar
+
+from streamt1.core.errors import TraceError
+from streamt1.trace.events import (
+    BeamJudged,
+    CandidateProposed,
+    CandidateScored,
+    ChunkCommitted,
+    Event,
+    MemoryChanged,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+from streamt1.trace.store import Stamped
+
+E = TypeVar("E", bound=Event)
+Status = Literal["chosen", "survived", "pruned"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A candidate.
+
+    Attributes:
+        parent: candidate id, None in chunk 0.
+        short, long, fused: None where the policy does not score chunks, or where the score was not a finite number.
+        status: ``chosen`` is in the video; ``survived`` was committed, but another lineage won.
+        rank: among the survivors of its chunk, 0 the best; None for the pruned.
+    """
+
+    id: int
+    chunk: int
+    parent: int | None
+    seed: int
+    short: float | None
+    long: float | None
+    fused: float | None
+    parts: Mapping[str, float | None]
+    route: str | None
+    status: Status
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class Story:
+    """A finished run.
+
+    Attributes:
+        chunks: the candidates of each chunk, children in the order of their parents, so that no two lines cross.
+        lineage: the video's candidates, first chunk first.
+        memory: what the chosen video's memory held after each chunk, by chunk; empty where the trace does not tell.
+    """
+
+    started: RunStarted
+    finished: RunFinished
+    chunks: tuple[tuple[Node, ...], ...]
+    lineage: tuple[Node, ...]
+    judged: tuple[BeamJudged, ...]
+    memory: Mapping[int, MemoryChanged]
+    warnings: tuple[str, ...]
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [node for chunk in self.chunks for node in chunk]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The search's configuration."""
+        return self.started.config
+
+    @property
+    def scored(self) -> bool:
+        """Whether candidates were scored chunk by chunk."""
+        return any(node.fused is not None for node in self.nodes)
+
+
+def tell(trace: Sequence[Stamped]) -> Story:
+    """Reads the events of one run.
+
+    Raises:
+        TraceError: the run has not finished, or its events contradict each other.
+    """
+    events = [stamped.event for stamped in trace]
+    started, finished = _ends(events)
+    try:
+        chunks = _chunks(events, started.chunks, set(finished.lineage))
+        by_id = {node.id: node for chunk in chunks for node in chunk}
+        lineage = tuple(by_id[candidate] for candidate in finished.lineage)
+    except KeyError as error:
+        raise TraceError(f"the trace contradicts itself: candidate {error} was never proposed") from error
+    except IndexError as error:
+        raise TraceError(f"the trace contradicts itself: it announces {started.chunks} chunks and has more") from error
+    if not lineage or len(lineage) != started.chunks:
+        raise TraceError(f"the trace contradicts itself: of {started.chunks} chunks {len(lineage)} are in the video")
+    memory = {change.chunk: change for change in _all(events, MemoryChanged) if change.candidate in finished.lineage}
+    warnings = tuple(event.message for event in _all(events, Warned))
+    return Story(started, finished, chunks, lineage, tuple(_all(events, BeamJudged)), memory, warnings)
+
+
+def _all(events: Sequence[Event], kind: type[E]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def _ends(events: Sequence[Event]) -> tuple[RunStarted, RunFinished]:
+    if not events or not isinstance(events[0], RunStarted):
+        raise TraceError("the trace does not begin with the start of a run: its first lines are missing")
+    if not isinstance(events[-1], RunFinished):
+        done = len({event.chunk for event in _all(events, ChunkCommitted)})
+        raise TraceError(
+            f"the run has not finished: its trace ends after {done} of {events[0].chunks} chunks; generate it again"
+        )
+    return events[0], events[-1]
+
+
+def _chunks(events: Sequence[Event], count: int, chosen: set[int]) -> tuple[tuple[Node, ...], ...]:
+    scores = {event.candidate: event for event in _all(events, CandidateScored)}
+    ranks = {event.candidate: event.beam for event in _all(events, ChunkCommitted)}
+    chunks: list[list[Node]] = [[] for _ in range(count)]
+    for made in _all(events, CandidateProposed):
+        chunks[made.chunk].append(_node(made, scores.get(made.candidate), ranks.get(made.candidate), chosen))
+    for above, chunk in pairwise(chunks):
+        place: dict[int | None, int] = {node.id: row for row, node in enumerate(above)}
+        chunk.sort(key=lambda node: (place[node.parent], node.id))
+    return tuple(tuple(chunk) for chunk in chunks)
+
+
+def _node(made: CandidateProposed, score: CandidateScored | None, rank: int | None, chosen: set[int]) -> Node:
+    status: Status = "pruned" if rank is None else "survived"
+    if made.candidate in chosen:
+        status = "chosen"
+    values = (score.short, score.long, score.fused, score.parts, score.route) if score else (None, None, None, {}, None)
+    return Node(made.candidate, made.chunk, made.parent, made.seed, *values, status, rank)

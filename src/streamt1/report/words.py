@@ -1,0 +1,73 @@
+"""The page's words: numbers, and sentences about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streamt1.report.story import Node, Story
+
+POLICIES = {"stream_t1": "Stream-T1", "beam": "Beam search", "best_of_n": "Best of n", "greedy": "One plain sample"}
+SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+ROUTES = {"discard": "dropped", "ema": "blended into a sink (EMA)", "append": "kept as a sink of its own"}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A score with its sign, a true minus, and a dash where there is none."""
+    if value is None:
+        return "\N{EM DASH}"
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def ordinal(rank: int) -> str:
+    """``best``, ``second best`` and so on, for a rank that counts from 0."""
+    names = ("best", "second best", "third best", "fourth best")
+    return names[rank] if rank < len(names) else f"number {rank + 1}"
+
+
+def spelled(count: int, noun: str) -> str:
+    """``four candidates``; a figure from thirteen on."""
+    return f"{SMALL[count] if count < len(SMALL) else count} {noun}{'s' * (count != 1)}"
+
+
+def said(node: Node) -> str:
+    """A candidate in one sentence, for those who cannot see it."""
+    fate = "pruned"
+    if node.rank is not None:
+        fate = f"survived as {ordinal(node.rank)}" + (", in the video" if node.status == "chosen" else "")
+    parts = [f"Chunk {node.chunk}, candidate {node.id}, {fate}"]
+    if node.parent is not None:
+        parts.append(f"from candidate {node.parent}")
+    if node.fused is not None:
+        parts.append(f"short {number(node.short)}, long {number(node.long)}, fused {number(node.fused)}")
+    if node.route:
+        parts.append(f"to be {ROUTES.get(node.route, node.route)}")
+    return "; ".join(parts)
+
+
+def deck(story: Story) -> str:
+    """The search in two sentences."""
+    chunks, tried = len(story.chunks), len(story.nodes)
+    if tried == chunks:
+        return f"One sample, {spelled(chunks, 'chunk')} long. Nothing was searched: this is what the model does alone."
+    kept = max((node.rank or 0) + 1 for node in story.nodes)
+    widths = {len(chunk) for chunk in story.chunks}
+    width, most = max(widths), "up to " if len(widths) > 1 else ""
+    rule = f"at each, {most}{spelled(width, 'candidate')} and {spelled(kept, 'survivor')}"
+    if story.config.get("pruning") == "final":
+        rule = f"{spelled(width, 'video')} side by side, judged once at the end"
+    sentence = f"{spelled(chunks, 'chunk')}; {rule}. Of {tried} candidates, {chunks} became the video."
+    return sentence[0].upper() + sentence[1:]
+
+
+def facts(story: Story, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of what a reader asks first."""
+    config, started = summary.get("config") or {}, story.started
+    rows = [("policy", POLICIES.get(config.get("policy", ""), "")), ("model", str(config.get("backbone", "")))]
+    if summary.get("frames"):
+        rows.append(("length", f"{summary['frames'] / started.fps:.1f} s, {summary['frames']} frames"))
+    if summary.get("size"):
+        size = summary["size"]
+        rows.append(("size", f"{size['width']}\N{MULTIPLICATION SIGN}{size['height']}"))
+    rows.append(("seed", str(started.seed)))
+    return [(name, value) for name, value in rows if value]

@@ -1,0 +1,172 @@
+"""The command line, end to end on the bundled model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import av
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from streamt1.cli.main import app
+from streamt1.core.types import RewardOutput
+from streamt1.trace.events import ChunkCommitted, RunFinished, RunStarted
+from streamt1.trace.store import read_trace
+
+PROMPT = "a red circle bouncing on a navy striped background"
+FAST = ["--chunks", "2", "--beam-size", "2", "--top-k", "1"]
+
+
+def streamt1(*args: str) -> Result:
+    return CliRunner().invoke(app, ["generate", *args], catch_exceptions=False)
+
+
+def video(path: Path) -> tuple[int, int, int]:
+    """(frames, height, width) of a file that decodes."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return len(frames), frames[0].height, frames[0].width
+
+
+def test_a_run_leaves_a_video_a_trace_and_its_cost(tmp_path: Path) -> None:
+    result = streamt1(PROMPT, *FAST, "--seed", "3", "--out", str(tmp_path / "new" / "run"))
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "new" / "run"
+    names = ["report.html", "run.json", "sheet.png", "thumbnails.jsonl", "trace.jsonl", "video.mp4"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert video(folder / "video.mp4") == (21, 256, 256)
+    summary = json.loads((folder / "run.json").read_text())
+    assert (summary["prompt"], summary["seed"], summary["chunks"], summary["frames"]) == (PROMPT, 3, 2, 21)
+    assert summary["config"]["effective_search"]["top_k"] == 1
+    assert summary["cost"]["model_passes"] == 2 * 2 * 4 + 1
+    assert summary["cost"]["latents_decoded"] == 2 * 2 * 3
+    assert summary["cost"]["reward_calls"] == 2 * 2 * 2 + 1
+    assert set(summary["cost"]["seconds"]) >= {"model", "decode", "reward", "total"}
+    assert set(summary["versions"]) == {"streamt1", "torch", "python", "machine"}
+    events = [stamped.event for stamped in read_trace(folder / "trace.jsonl")]
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].lineage == summary["outcome"]["lineage"]
+    assert sum(isinstance(event, ChunkCommitted) for event in events) == 2
+
+
+def test_progress_away_from_a_terminal_is_a_line_per_chunk(tmp_path: Path) -> None:
+    lines = streamt1(PROMPT, *FAST, "--out", str(tmp_path)).output.splitlines()
+    progress = [line for line in lines if "chunk " in line]
+    assert len(progress) == 2
+    assert "chunk 1/2  2 candidates  best short" in progress[0]
+    assert "routes " in progress[1]
+    assert "s left" in progress[1]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_compare_puts_one_sample_beside_it(tmp_path: Path) -> None:
+    assert streamt1(PROMPT, *FAST, "--compare", "--out", str(tmp_path)).exit_code == 0
+    assert video(tmp_path / "compare.mp4") == (21, 256 + 28, 2 * 256 + 8)
+    baseline = json.loads((tmp_path / "baseline" / "run.json").read_text())
+    assert baseline["config"]["policy"] == "greedy"
+    assert baseline["cost"]["model_passes"] == 2 * 4 + 1
+
+
+def test_a_file_of_prompts_gives_a_folder_each(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{PROMPT}\n\n  a green star resting on a white plain background  \n")
+    result = streamt1("--prompts", str(tmp_path / "prompts.txt"), *FAST, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "000-a-red-circle-bouncing-on-a-navy-striped-background",
+        "001-a-green-star-resting-on-a-white-plain-background",
+    ]
+    assert video(next((tmp_path / "out").glob("001*")) / "video.mp4")[0] == 21
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["a red dragon resting on a white plain background"], ["'dragon'", "circle"]),
+        ([""], ["empty"]),
+        (["   "], ["empty"]),
+        ([], ["--prompts FILE"]),
+        ([PROMPT, "--prompts", "x.txt"], ["not both"]),
+        (["--prompts", "nowhere.txt"], ["nowhere.txt", "No such file"]),
+        ([PROMPT, "--preset", "poket"], ["'poket'", "'pocket'"]),
+        ([PROMPT, "--set", "search.topk=2"], ["'topk'", "'top_k'"]),
+        ([PROMPT, "--set", "search.top_k"], ["KEY=VALUE"]),
+        ([PROMPT, "--policy", "gredy"], ["'gredy'", "'greedy'"]),
+        ([PROMPT, "--seconds", "0.4"], ["0.5625", "one chunk"]),
+        ([PROMPT, "--seconds", "nan"], ["one chunk"]),
+        ([PROMPT, "--chunks", "0"], ["chunks=0"]),
+        ([PROMPT, "--seconds", "5", "--chunks", "2"], ["not both"]),
+        ([PROMPT, "--top-k", "0"], ["top_k=0"]),
+        ([PROMPT, "--beam-size", "-1"], ["beam_size=-1"]),
+        ([PROMPT, "--device", "cuda:99"], ["cuda:99"]),
+        ([PROMPT, "--dtype", "float8"], ["dtype"]),
+        ([PROMPT, "--seed", "many"], ["Invalid value"]),
+    ],
+)
+def test_wrong_usage_is_named_ends_in_2_and_writes_nothing(args: list[str], says: list[str], tmp_path: Path) -> None:
+    result = streamt1(*args, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert all(text in result.stderr for text in says), result.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_empty_or_unreadable_prompts_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    for name in ("empty.txt", "bytes.txt"):
+        result = streamt1("--prompts", str(tmp_path / name), "--out", str(tmp_path / "out"))
+        assert result.exit_code == 2
+        assert name in result.stderr
+
+
+def test_a_bad_prompt_in_a_file_is_found_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{PROMPT}\na red dragon\n")
+    result = streamt1("--prompts", str(tmp_path / "prompts.txt"), *FAST, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "'dragon'" in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_ends_in_1(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "file"))
+    assert result.exit_code == 1
+    assert "cannot write" in result.stderr
+
+
+def test_a_full_disk_ends_in_1_and_leaves_nothing_half_written(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with full_disk():
+        result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "video.mp4" in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamt1.rewards.pocket import PocketFrameReward
+
+    score = PocketFrameReward.score
+
+    def first_fails(self, frames, text) -> RewardOutput:
+        output = score(self, frames, text)
+        output.score[0] = float("nan")
+        return output
+
+    monkeypatch.setattr(PocketFrameReward, "score", first_fails)
+    result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "one"))
+    assert result.exit_code == 0
+    assert "warning: chunk 0: candidate 0 loses" in result.output
+
+    monkeypatch.setattr(
+        PocketFrameReward, "score", lambda self, frames, text: RewardOutput(frames.mean((1, 2, 3, 4)) * float("nan"))
+    )
+    result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "all"))
+    assert result.exit_code == 1
+    assert "all 2 candidates" in result.stderr
+    assert list((tmp_path / "all").iterdir()) == []
