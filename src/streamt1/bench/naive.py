@@ -1,0 +1,106 @@
+"""The search done the way the official code does it, inside this project: the slow twin that it is measured against.
+
+Every candidate copies its parent's whole memory, runs alone, and does a context pass of its own, whether it survives or
+not; the long window is decoded again for every candidate, and the chunk once more for the short reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamt1.backbones.wan.stepper import WanBackbone, WanBranch
+from streamt1.core.protocols import Codec, Thin
+from streamt1.core.types import Route
+from streamt1.memory.branch import Branch
+from streamt1.memory.pages import Page
+
+
+class NaiveBackbone:
+    """Satisfies ``Backbone`` over a ``WanBackbone``, with copies in place of sharing."""
+
+    def __init__(self, inner: WanBackbone) -> None:
+        self.inner = inner
+        self.chunk_shape = inner.chunk_shape
+        self.passes_per_proposal = inner.passes_per_proposal
+        self._copies: list[WanBranch] = []
+
+    def start(self, prompt: str) -> WanBranch:
+        """See ``Backbone.start``."""
+        return self.inner.start(prompt)
+
+    def propose(
+        self, branch: WanBranch, noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
+    ) -> Tensor:
+        """One candidate after another, each over a copy of the memory that it keeps, and a context pass for each."""
+        assert thin is None, "the official code drops nothing before its last step"
+        made = []
+        for index, own in enumerate(generators):
+            copied = WanBranch(branch.text, _copied(branch.memory))
+            latents = self.inner.propose(copied, noise[index : index + 1], [own])
+            self._copies.append(self.inner.commit(copied, latents[0], None))
+            made.append(latents)
+        return torch.cat(made)
+
+    def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
+        """The survivor goes on; the candidates' copies are dropped once the chunk is decided."""
+        for copy in self._copies:
+            self.inner.release(copy)
+        self._copies = []
+        return self.inner.commit(branch, latents, route)
+
+    def release(self, branch: WanBranch) -> None:
+        """See ``Backbone.release``."""
+        self.inner.release(branch)
+
+
+def _copied(memory: Branch) -> Branch:
+    def copy(page: Page) -> Page:
+        return page.with_content(page.keys.clone(), page.values.clone())
+
+    sinks, window = tuple(map(copy, memory.sinks)), tuple(map(copy, memory.window))
+    return Branch(sinks, window, memory.chunks, memory.eviction)
+
+
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """The codec's state before each chunk of the window, and the chunks' latents."""
+
+    states: tuple[Any, ...]
+    latents: tuple[Tensor, ...]
+    now: Any
+
+
+class NaiveCodec:
+    """Satisfies ``Codec``: decodes the whole window again for every candidate, and the chunk alone once more.
+
+    Frames are those of the streaming decode, so that the scores, and with them the survivors, are the same.
+    """
+
+    def __init__(self, inner: Codec, window: int) -> None:
+        self.inner, self.window = inner, window
+        self.fps, self.time_stride = inner.fps, inner.time_stride
+
+    def start(self) -> _Past:
+        """See ``Codec.start``."""
+        return _Past((), (), self.inner.start())
+
+    def decode(self, state: _Past, latents: Tensor) -> tuple[Tensor, list[_Past]]:
+        """See ``Codec.decode``."""
+        frames, states = [], []
+        for own in latents:
+            self.inner.decode(self.inner.start(), own[None])
+            before = state.states[0] if state.states else state.now
+            clip = torch.cat([*state.latents, own])[None]
+            decoded, [after] = self.inner.decode(before, clip)
+            opening = not state.states
+            new = self.time_stride * len(own) - (self.time_stride - 1) * opening
+            frames.append(decoded[:, -new:])
+            keep = self.window - 1
+            kept = _Past((*state.states, state.now)[-keep:], (*state.latents, own)[-keep:], after)
+            states.append(kept)
+        return torch.cat(frames), states

@@ -1,0 +1,61 @@
+"""How much faster is the search than its slow twin, and in how much less memory, for the same survivors?"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+from streamt1.backbones.wan.stepper import WanBackbone
+from streamt1.bench.naive import NaiveBackbone, NaiveCodec
+from streamt1.bench.subjects import PROMPT, subject
+from streamt1.search.engine import Engine
+from streamt1.search.stages import World
+from streamt1.trace.events import ChunkCommitted, Event
+
+
+def measure(name: str = "random", chunks: int = 14) -> dict[str, Any]:
+    """Both searches at 2x2, one after the other, each in a fresh process, so that peaks of memory do not mix."""
+    ours, theirs = (_apart(name, chunks, naive) for naive in (False, True))
+    return {
+        "subject": name, "chunks": chunks, "seconds": ours["seconds"], "naive_seconds": theirs["seconds"],
+        "speedup": theirs["seconds"] / ours["seconds"], "peak_mb": ours["peak_mb"], "naive_peak_mb": theirs["peak_mb"],
+        "memory_ratio": ours["peak_mb"] / theirs["peak_mb"], "same_survivors": ours["survivors"] == theirs["survivors"],
+    }  # fmt: skip
+
+
+def _apart(name: str, chunks: int, naive: bool) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        return executor.submit(run, name, chunks, naive).result()
+
+
+def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
+    """One search; seconds, peak of resident memory above what the loaded models take (MB), survivors."""
+    who = subject(name)
+    world, config = who.world, dataclasses.replace(who.search, beam_size=2, top_k=2)
+    if naive:
+        assert isinstance(world.backbone, WanBackbone)
+        codec = NaiveCodec(world.codec, config.window)
+        world = World(NaiveBackbone(world.backbone), codec, world.frame_reward, world.clip_reward)
+    _search(world, config, 2)  # what is allocated once: threads, kernels
+    before, begin = _peak_mb(), time.perf_counter()
+    survivors = _search(world, config, chunks)
+    return {"seconds": time.perf_counter() - begin, "peak_mb": _peak_mb() - before, "survivors": survivors}
+
+
+def _search(world: World, config: Any, chunks: int) -> list[tuple[int, int]]:
+    kept: list[tuple[int, int]] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, ChunkCommitted):
+            kept.append((event.chunk, event.candidate))
+
+    Engine(world.backbone, world.codec, world.frame_reward, world.clip_reward, config, note).run(PROMPT, chunks)
+    return kept
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,85 @@
+"""What is measured: pocket, and a random causal Wan transformer of the size that the official code was measured at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from streamt1.assemble.build import build
+from streamt1.assemble.config import load_config
+from streamt1.backbones.pocket.weights import load_pocket
+from streamt1.backbones.wan.config import WanConfig
+from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.stepper import WanBackbone
+from streamt1.codec.pocket_vae import PocketCodec
+from streamt1.core.errors import UnknownNameError
+from streamt1.memory import MemoryConfig
+from streamt1.search.policies import SearchConfig
+from streamt1.search.stages import World
+
+PROMPT = "a red circle bouncing on a navy striped background"
+RANDOM = WanConfig(
+    dim=384, ffn_dim=1536, num_layers=8, num_heads=6, in_channels=8, out_channels=8, patch_size=(1, 1, 1), text_dim=128,
+    text_len=16,
+)  # fmt: skip
+"""64 tokens a latent frame on pocket's latents."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A world to search over, and at which settings.
+
+    Attributes:
+        world: loaded models.
+        search: settings; a benchmark sets the width.
+    """
+
+    name: str
+    world: World
+    search: SearchConfig
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the transformer."""
+        backbone = self.world.backbone
+        assert isinstance(backbone, WanBackbone)
+        return sum(p.nbytes for p in backbone.model.parameters())
+
+
+def pocket(threads: int = 1) -> Subject:
+    """The bundled model with its own preset."""
+    torch.set_num_threads(threads)
+    config = load_config("pocket")
+    return Subject("pocket", build(config), config.search)
+
+
+def random_model(threads: int = 2) -> Subject:
+    """A random transformer of width 384 and 8 layers under pocket's codec, text encoder and rewards."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    config = load_config("pocket")
+    world = build(config)
+    _, text = load_pocket()
+    model = WanModel(RANDOM).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name.endswith("modulation"):  # small steps, so that random latents stay within what the decoder knows
+            parameter.mul_(0.1)
+
+    def encode(prompt: str) -> Tensor:
+        return text.encode(prompt)
+
+    assert isinstance(world.codec, PocketCodec)
+    backbone = WanBackbone(model, encode, (8, 8), MemoryConfig())
+    return Subject("random 384x8", World(backbone, world.codec, world.frame_reward, world.clip_reward), config.search)
+
+
+SUBJECTS = {"pocket": pocket, "random": random_model}
+
+
+def subject(name: str) -> Subject:
+    """Loads a subject by its name. Raises ``UnknownNameError``."""
+    if name not in SUBJECTS:
+        raise UnknownNameError("subject", name, SUBJECTS)
+    return SUBJECTS[name]()

@@ -1,0 +1,103 @@
+"""Makes one clip and measures it: the row of an evaluation's table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from streamt1.assemble.build import resolve_device
+from streamt1.assemble.pipeline import Pipeline
+from streamt1.assemble.run import SHOWN_SIDE
+from streamt1.codec.pixels import enlarge, to_bytes
+from streamt1.codec.video_file import write_video
+from streamt1.core.errors import RewardError
+from streamt1.core.types import Route
+from streamt1.evaluation.judge import oracle_columns, oracle_for
+from streamt1.evaluation.metrics import measure_clip
+from streamt1.evaluation.peak import peak_mb, reset_peak
+from streamt1.evaluation.spy import OracleSpy, Pick
+from streamt1.evaluation.tasks import ClipTask
+from streamt1.search.engine import Engine, Result
+from streamt1.search.scoring import finite
+from streamt1.search.stages import World
+
+Row = dict[str, Any]
+
+
+def make_clip(pipeline: Pipeline, task: ClipTask) -> Row:
+    """The clip's row; its video is written where the task says.
+
+    A clip whose rewards all failed becomes a row with an ``error`` and no measurements.
+    """
+    row = _head(task)
+    try:
+        row |= _measured(pipeline, task)
+    except RewardError as error:
+        row["error"] = str(error)
+    return {name: finite(value) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _head(task: ClipTask) -> Row:
+    beam_size, top_k = task.budget
+    names = {"prompt": task.prompt, "seed": task.seed, "method": task.name}
+    return {**names, "beam_size": beam_size, "top_k": top_k, "length": task.seconds, "jobs": task.jobs, "error": None}
+
+
+def _measured(pipeline: Pipeline, task: ClipTask) -> Row:
+    config, world = task.config(pipeline.config), pipeline.world
+    oracle = oracle_for(config, task.prompt)
+    spy = OracleSpy(world.clip_reward, oracle, task.regret_every) if oracle else None
+    seen = dataclasses.replace(world, clip_reward=spy) if spy else world
+    parts = (seen.backbone, seen.codec, seen.frame_reward, seen.clip_reward)
+    engine = Engine(*parts, config.effective_search, spy or (lambda event: None))
+    device = resolve_device(config.device)
+    reset_peak(device)
+    result = engine.run(task.prompt, pipeline.chunks_for(task.seconds), task.seed)
+    row = {"frames": len(result.frames), **_cost(result, spy.seconds if spy else 0.0), "peak_mb": peak_mb(device)}
+    if oracle:
+        row |= oracle_columns(oracle(result.frames))
+    row |= measure_clip(to_bytes(result.frames)) | _rewards(result, world, task.prompt) | _routes(result)
+    if spy:
+        row |= _picks(spy)
+    if task.video is not None:
+        write_video(task.video, to_bytes(enlarge(result.frames, SHOWN_SIDE)), result.fps)
+    return row
+
+
+def _cost(result: Result, looking: float) -> Row:
+    """Counts, and seconds without those that the spy spent on looking."""
+    cost, seconds = result.cost, dict(result.cost["seconds"])
+    for kind in ("reward", "total"):
+        seconds[kind] = seconds.get(kind, 0.0) - looking
+    counts = {name: cost[name] for name in ("model_passes", "latents_decoded", "reward_calls")}
+    spent = {f"seconds_{kind}": round(seconds.get(kind, 0.0), 4) for kind in ("model", "decode", "reward")}
+    return {**counts, "seconds": round(seconds["total"], 4), **spent}
+
+
+def _rewards(result: Result, world: World, prompt: str) -> Row:
+    """The search's own judges: the whole clip's reward, and the mean of its chunks' frame rewards."""
+    scores = [chunk.score.short for chunk in result.beam.chunks if chunk.score]
+    if not scores:
+        scores = [world.frame_reward.score(c.frames[None], prompt).score.item() for c in result.beam.chunks]
+    return {"reward_final": result.final[result.beams.index(result.beam)], "reward_short": float(np.mean(scores))}
+
+
+def _routes(result: Result) -> Row:
+    """How many chunks of the clip got each route; all 0 where nothing is routed."""
+    found = Counter(chunk.route for chunk in result.beam.chunks)
+    return {f"route_{route.value}": found[route] for route in Route}
+
+
+def _picks(spy: OracleSpy) -> Row:
+    """Choices at chunk boundaries, mean over those looked at; of a search that makes none, the one at the end."""
+    final = [spy.final] if spy.final else []
+    picks: Sequence[Pick] = spy.chunks or final
+    if not picks:
+        return {}
+    names = ("chosen", "random", "best", "regret")
+    means = {f"pick_{name}": float(np.mean([getattr(pick, name) for pick in picks])) for name in names}
+    return {**means, "picks": len(picks)}

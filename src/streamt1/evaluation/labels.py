@@ -1,0 +1,76 @@
+"""Names and colours of methods and columns, as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+METHOD_LABELS = {
+    "greedy": "one sample",
+    "best_of_n": "best of n",
+    "beam": "beam search",
+    "stream_t1": "Stream-T1",
+    "without_propagation": "without noise propagation",
+    "without_pruning": "without reward pruning",
+    "without_sinking": "without memory sinking",
+}
+COLOURS = {"greedy": "#555555", "best_of_n": "#d55e00", "beam": "#56b4e9", "stream_t1": "#004488"}
+"""Told apart by colour-blind readers, and in grey."""
+OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#7f3c8d")
+MEASURES = {
+    "oracle": "oracle",
+    "oracle_presence": "presence",
+    "oracle_shape": "shape",
+    "oracle_colour": "colour",
+    "oracle_motion": "motion",
+    "oracle_background": "background",
+    "oracle_memory": "memory",
+    "oracle_drift": "drift (oracle)",
+    "temporal_flickering": "temporal flickering",
+    "subject_consistency": "subject consistency*",
+    "background_consistency": "background consistency*",
+    "motion_smoothness": "motion smoothness*",
+    "dynamic_degree": "dynamic degree*",
+    "imaging_quality": "imaging quality*",
+    "drift": "drift (colours)",
+    "sharpness_drift": "drift (sharpness)",
+    "reward_final": "own clip reward",
+    "reward_short": "own frame reward",
+}
+"""Columns of the table that are shown, in this order; a star marks a proxy."""
+LOWER_IS_BETTER = ("oracle_drift", "drift", "sharpness_drift")
+
+
+def label(method: str) -> str:
+    return METHOD_LABELS.get(method, method.replace("_", " "))
+
+
+def colour(method: str) -> str:
+    """The same for the same name, always."""
+    return COLOURS.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
+
+
+def scale(judge: str) -> float:
+    """The oracle is shown in points of a hundredth; other judges as they are."""
+    return 100.0 if judge == "oracle" else 1.0
+
+
+def unit(judge: str) -> str:
+    return "oracle points (0..100)" if judge == "oracle" else judge
+
+
+def curves(budgets: dict[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Of one length: method -> its (budget, numbers), cheapest first. The suite's ablations are left out."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for budget, methods in budgets.items():
+        for method, numbers in methods.items():
+            if "loss_without_unit" not in numbers:
+                found.setdefault(method, []).append((budget, numbers))
+    for points in found.values():
+        points.sort(key=lambda point: point[1]["cost"]["model_passes"])
+    return found
+
+
+def candidates(budget: str) -> int:
+    """Of ``"<beam_size>x<top_k>"``."""
+    beam_size, _, top_k = budget.partition("x")
+    return int(beam_size) * int(top_k)

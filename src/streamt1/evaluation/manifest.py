@@ -1,0 +1,122 @@
+"""What an evaluation's folder holds, so that nothing else is mixed into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streamt1.assemble.build import resolve_device
+from streamt1.assemble.config import RunConfig
+from streamt1.core.bundled import bundled_path
+from streamt1.core.errors import ConfigError
+from streamt1.core.files import write_whole
+from streamt1.evaluation.judge import POCKET
+from streamt1.evaluation.suites import Suite
+
+NAME = "manifest.json"
+_ASIDE = {"about", "device", "models", "threads", "policy"}
+"""Keys of a configuration that do not decide what is measured."""
+
+
+def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
+    """Writes the manifest of a new evaluation, or checks that the folder's is the same; returns it.
+
+    Raises:
+        ConfigError: the folder holds an evaluation of another suite, configuration, weights or device.
+        OutputError: the folder cannot be written.
+    """
+    asked = {part: _digest(value) for part, value in _what_matters(suite, config).items()}
+    path = folder / NAME
+    if path.exists():
+        held = read_manifest(folder)
+        other = [part for part, digest in asked.items() if held["matters"].get(part) != digest]
+        if other:
+            keys = _differing(held["config"], config.model_dump(mode="json")) if "configuration" in other else []
+            named = f" ({', '.join(keys)})" if keys else ""
+            raise ConfigError(f"{folder} holds an evaluation of another {', '.join(other)}{named}; use another --out")
+        return held
+    if (folder / "rows.jsonl").exists():
+        raise ConfigError(f"{folder} holds rows, but no {NAME} that says of what; use another --out")
+    manifest = {
+        "matters": asked,
+        "suite": suite.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+        **_provenance(),
+    }
+    write_whole(path, (json.dumps(manifest, indent=2) + "\n").encode())
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises ``ConfigError`` where there is none, or a damaged one."""
+    try:
+        held = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return {**held, "matters": dict(held["matters"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder} holds no evaluation that can be read: {error}") from error
+
+
+def _differing(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ, or that only one side has."""
+    keys = []
+    for key in sorted(held.keys() | asked.keys()):
+        old, new = held.get(key), asked.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            keys += _differing(old, new, f"{prefix}{key}.")
+        elif (old != new or (key in held) != (key in asked)) and prefix + key not in _ASIDE:
+            keys.append(prefix + key)
+    return keys
+
+
+def _what_matters(suite: Suite, config: RunConfig) -> dict[str, Any]:
+    count = max(length.prompts for length in suite.lengths)
+    return {
+        "suite": {**suite.model_dump(mode="json", exclude={"about", "judge"}), "prompts": suite.texts(count)},
+        "configuration": config.model_dump(mode="json", exclude=_ASIDE),
+        "weights": _weights() if config.backbone in POCKET else "",
+        "device": resolve_device(config.device).type,
+    }
+
+
+def _weights() -> dict[str, str]:
+    folder = bundled_path("any").parent
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "versions": {"streamt1": version("streamt1"), "torch": torch.__version__, "python": platform.python_version()},
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+    }
+
+
+def _commit() -> str | None:
+    """Of the source that runs, with ``-dirty`` where it was changed; None where it is no git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")

@@ -1,0 +1,76 @@
+"""Runs many searches on several processes, each with its own models and one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import Any, TypeVar
+
+from streamt1.assemble.config import RunConfig
+from streamt1.assemble.pipeline import Pipeline
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_loaded: list[Pipeline] = []
+
+
+def _load(config: RunConfig) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    _loaded[:] = [Pipeline(config)]
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, killed even: nobody would take its results."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(work: Callable[[Pipeline, Any], Any], key: int, task: Any) -> tuple[int, Any]:
+    return key, work(_loaded[0], task)
+
+
+@dataclass
+class Pool:
+    """Applies functions ``work(pipeline, task) -> result`` to tasks. Functions, tasks and results must be picklable."""
+
+    config: RunConfig
+    jobs: int
+    executor: ProcessPoolExecutor | None
+    own: Pipeline | None = field(default=None)
+
+    def run(self, work: Callable[[Pipeline, T], R], tasks: Iterable[T]) -> Iterator[tuple[int, R]]:
+        """(index of the task, its result) as they are done, in any order. What a task raises is raised here."""
+        if self.executor is None:
+            self.own = self.own or Pipeline(self.config)
+            for key, task in enumerate(tasks):
+                yield key, work(self.own, task)
+            return
+        futures = [self.executor.submit(_call, work, key, task) for key, task in enumerate(tasks)]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def map(self, work: Callable[[Pipeline, T], R], tasks: Iterable[T]) -> list[R]:
+        """All results, in the order of the tasks."""
+        return [result for _, result in sorted(self.run(work, tasks), key=lambda pair: pair[0])]
+
+
+@contextmanager
+def open_pool(config: RunConfig, jobs: int = 1) -> Iterator[Pool]:
+    """A pool of ``jobs`` processes; with one job everything runs in this process."""
+    if jobs == 1:
+        yield Pool(config, 1, None)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _load, (config,)) as executor:
+        yield Pool(config, jobs, executor)

@@ -1,0 +1,97 @@
+"""The table of an evaluation on disk: one JSON object a line, safe against a kill at any moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from streamt1.core.errors import ConfigError, OutputError
+from streamt1.core.files import write_whole
+
+Row = dict[str, Any]
+
+
+class RowFile:
+    """Rows that are on the disk when ``append`` returns. Made by ``open_rows``."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Raises ``OutputError``; a line that was cut short by it is dropped when the file is opened again."""
+        try:
+            self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[tuple[list[Row], RowFile]]:
+    """The rows so far, and where to append more; a torn last line is dropped from the file.
+
+    Raises:
+        ConfigError: another process is writing to it, or a line before the last is not a row.
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with file:
+        _lock(file, path)
+        file.seek(0)
+        content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        file.truncate(len(whole))
+        yield _parsed(whole, path), RowFile(path, file)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table that may still grow. Raises ``ConfigError`` where there is none."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    return _parsed(content[: content.rfind(b"\n") + 1], path)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A row each, columns in the order of their first appearance; what a row lacks is empty. Raises ``OutputError``."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def _parsed(content: bytes, path: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"line {number} of {path} is damaged: remove it, and its clip is made again") from error
+        rows.append(row)
+    return rows
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Until the file is closed, or its process gone. Does nothing on systems without ``flock``."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ConfigError(f"another evaluation writes to {path.parent}; wait for it, or use another --out") from error

@@ -1,0 +1,82 @@
+"""Runs an evaluation to its end, from wherever it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from streamt1.assemble.config import RunConfig
+from streamt1.core.files import check_writable
+from streamt1.evaluation.clip import make_clip
+from streamt1.evaluation.judge import check_judge
+from streamt1.evaluation.manifest import claim
+from streamt1.evaluation.pool import Pool, open_pool
+from streamt1.evaluation.rows import Row, open_rows, write_csv
+from streamt1.evaluation.suites import Suite
+from streamt1.evaluation.tasks import ClipTask, plan, row_key
+from streamt1.evaluation.vbench import video_path, write_prompts
+
+ROWS, TABLE = "rows.jsonl", "rows.csv"
+Watch = Callable[[int, int, Row], None]
+OpenPool = Callable[[RunConfig, int], AbstractContextManager[Pool]]
+
+
+def run_suite(
+    suite: Suite,
+    config: RunConfig,
+    folder: Path,
+    jobs: int = 1,
+    export: Path | None = None,
+    watch: Watch = lambda done, total, row: None,
+    opener: OpenPool = open_pool,
+) -> list[Row]:
+    """Makes every clip that the folder lacks; returns all rows in the order of the plan, and writes ``rows.csv``.
+
+    Args:
+        folder: of the results. What it holds already is not made again.
+        jobs: processes.
+        export: keeps all videos there, in VBench's layout; videos that are missing are made once more.
+        watch: called after every clip with how many are done, how many there are, and the row.
+        opener: of the pool.
+
+    Raises:
+        ConfigError: the folder holds, or is in use by, another evaluation; a budget is out of range; or the judge
+            is no column of this model's clips.
+        PromptError: the model cannot use a prompt; nothing has been made then.
+        OutputError: a folder cannot be written.
+    """
+    check_judge(config, suite.judge)
+    tasks = [_placed(task, jobs, export) for task in plan(suite)]
+    for task in tasks:
+        task.config(config)
+    check_writable(folder)
+    claim(folder, suite, config)
+    if export is not None:
+        write_prompts(export, tasks)
+    with open_rows(folder / ROWS) as (rows, file):
+        held = {row_key(row): row for row in rows}
+        missing = [task for task in tasks if task.key not in held or (task.video and not task.video.exists())]
+        if missing:
+            with opener(config, jobs) as pool:
+                pool.map(check_prompts, [list(dict.fromkeys(task.prompt for task in missing))])
+                for _, row in pool.run(make_clip, missing):
+                    if row_key(row) not in held:
+                        file.append(row)
+                        held[row_key(row)] = row
+                    watch(len(held), len(tasks), row)
+    ordered = [held[task.key] for task in tasks]
+    write_csv(folder / TABLE, ordered)
+    return ordered
+
+
+def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
+    """Raises ``PromptError`` for the first that the model cannot use."""
+    for prompt in prompts:
+        pipeline.check_prompt(prompt)
+
+
+def _placed(task: ClipTask, jobs: int, export: Path | None) -> ClipTask:
+    return dataclasses.replace(task, jobs=jobs, video=export and video_path(export, task))

@@ -1,0 +1,116 @@
+"""Scores any folder of clips: the metrics that need no download, and a preset's rewards."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from streamt1.assemble.build import CLIP_REWARDS, FRAME_REWARDS, resolve_device
+from streamt1.assemble.config import RunConfig
+from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.core.protocols import ClipReward, FrameReward
+from streamt1.evaluation.metrics import measure_clip
+from streamt1.evaluation.rows import Row
+from streamt1.evaluation.videos import read_video
+
+POCKET_SIDE = 64
+"""Pixels that pocket's rewards take; its clips are stored enlarged."""
+Rewards = Callable[[Tensor, float, str], dict[str, float]]
+"""Scores of uint8 frames ``[T, H, W, 3]`` at some frames per second, under a prompt."""
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """All ``.mp4`` files below a folder, sorted. Raises ``ConfigError`` where there is none."""
+    clips = sorted(folder.rglob("*.mp4"))
+    if not clips:
+        raise ConfigError(f"there is no .mp4 file in {folder}")
+    return clips
+
+
+def read_prompt_file(path: Path) -> dict[str, str]:
+    """A JSON object from file names to prompts, as VBench takes it. Raises ``PromptError``."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PromptError(f"cannot read the prompts file {path}: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(prompt, str) for prompt in found.values()):
+        raise PromptError(f'the prompts file {path} must read {{"file name": "prompt", ...}}')
+    return found
+
+
+def prompt_of(clip: Path, prompts: Mapping[str, str] | None = None) -> str:
+    """From the prompts where given; else from ``run.json`` beside the clip; else from its name, ``<prompt>-<n>.mp4``.
+
+    Raises:
+        PromptError: prompts are given, but not this clip's.
+    """
+    if prompts is not None:
+        if clip.name not in prompts:
+            raise PromptError(f"the prompts file does not name {clip.name}")
+        return prompts[clip.name]
+    try:
+        return json.loads((clip.parent / "run.json").read_text(encoding="utf-8"))["prompt"]
+    except (OSError, ValueError, KeyError):
+        return re.sub(r"-\d+$", "", clip.stem)
+
+
+def score_clips(
+    clips: list[Path], folder: Path, prompts: Mapping[str, str] | None = None, rewards: Rewards | None = None
+) -> Iterator[Row]:
+    """A row for each clip: its name within the folder, prompt, frames, metrics, and scores where there are rewards.
+
+    Raises:
+        ConfigError: a file that does not play.
+        PromptError: see ``prompt_of``.
+    """
+    for clip in clips:
+        frames, fps = read_video(clip)
+        prompt = prompt_of(clip, prompts)
+        row: Row = {"clip": str(clip.relative_to(folder)), "prompt": prompt, "frames": len(frames), "fps": fps}
+        row |= measure_clip(frames)
+        if rewards is not None:
+            row |= rewards(frames, fps, prompt)
+        yield row
+
+
+def load_rewards(config: RunConfig) -> Rewards:
+    """The two rewards of a preset, without its video model.
+
+    Raises:
+        UnknownNameError, ConfigError: a reward or device that is not there.
+        CheckpointError, MissingExtraError: weights or packages that are missing; the message says how to get them.
+    """
+    for kind, name, table in (
+        ("frame reward", config.frame_reward, FRAME_REWARDS), ("clip reward", config.clip_reward, CLIP_REWARDS)
+    ):  # fmt: skip
+        if name not in table:
+            raise UnknownNameError(kind, name, table)
+    device = resolve_device(config.device)
+    frame: FrameReward = FRAME_REWARDS[config.frame_reward](config, device)
+    clip: ClipReward = CLIP_REWARDS[config.clip_reward](config, device)
+
+    def score(frames: Tensor, fps: float, prompt: str) -> dict[str, float]:
+        shown = [_pixels(frames, name).to(device) for name in (config.frame_reward, config.clip_reward)]
+        with torch.no_grad():
+            found = frame.score(shown[0], prompt), clip.score(shown[1], fps, prompt)
+        names = f"frame/{config.frame_reward}", f"clip/{config.clip_reward}"
+        row = {name: output.score.item() for name, output in zip(names, found)}
+        for name, output in zip(names, found):
+            row |= {f"{name}/{part}": value.item() for part, value in output.components.items()}
+        return row
+
+    return score
+
+
+def _pixels(frames: Tensor, reward: str) -> Tensor:
+    """``[1, T, 3, H, W]`` in 0..1, of the size that a reward takes."""
+    pixels = frames.permute(0, 3, 1, 2).float() / 255
+    if reward == "pocket" and pixels.shape[-2:] != (POCKET_SIDE, POCKET_SIDE):
+        pixels = F.interpolate(pixels, (POCKET_SIDE, POCKET_SIDE), mode="area")
+    return pixels[None]

@@ -1,0 +1,157 @@
+"""What an evaluation measures: prompts x seeds x methods x budgets x lengths, read from a YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.search.policies import POLICIES, SearchConfig
+from streamt1.training.scenes import evaluation_scenes
+
+SUITES = resources.files("streamt1.evaluation") / "suites"
+Budget = tuple[int, int]
+"""``(beam_size, top_k)``; their product is the number of candidates per chunk."""
+
+
+class Method(BaseModel):
+    """A way to search: a policy, and search settings that differ from the preset's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: str = "stream_t1"
+    search: dict[str, Any] = {}
+
+
+METHODS: dict[str, Method] = {
+    **{name: Method(policy=name) for name in POLICIES},
+    "without_propagation": Method(search={"propagation": False}),
+    "without_pruning": Method(search={"pruning": "random"}),
+    "without_sinking": Method(search={"sinking": False}),
+}
+"""The methods that every suite can name: the policies, and Stream-T1 without each of its units."""
+
+
+class Length(BaseModel):
+    """Clips of one length.
+
+    Attributes:
+        seconds: of each clip.
+        prompts: how many of the suite's prompts, the first ones; all where there are fewer.
+        seeds: runs of each prompt.
+        regret_every: the oracle reads the candidates of every n-th chunk; 1 is every chunk.
+        budgets: instead of the suite's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(gt=0)
+    prompts: int = Field(ge=1)
+    seeds: int = Field(default=1, ge=1)
+    regret_every: int = Field(default=1, ge=1)
+    budgets: tuple[Budget, ...] | None = None
+
+
+class Suite(BaseModel):
+    """One evaluation.
+
+    Attributes:
+        preset: whose models are measured.
+        prompts: ``held_out`` takes those of the pocket world that no training stage sees; or a list of sentences.
+        budgets: ``(beam_size, top_k)`` pairs.
+        methods: at every budget; ``greedy`` has only one.
+        ablations: methods at ``ablation_budget`` only, each compared with ``stream_t1`` there.
+        variants: more methods, by their names.
+        judge: the column that gains are counted in; higher is better.
+        seed: of the first run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    about: str = ""
+    preset: str = "pocket"
+    prompts: Literal["held_out"] | tuple[str, ...] = "held_out"
+    lengths: tuple[Length, ...] = Field(min_length=1)
+    budgets: tuple[Budget, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = ("greedy", "best_of_n", "beam", "stream_t1")
+    ablations: tuple[str, ...] = ()
+    ablation_budget: Budget = (2, 2)
+    variants: dict[str, Method] = {}
+    judge: str = "oracle"
+    seed: int = Field(default=0, ge=0)
+
+    def method(self, name: str) -> Method:
+        """Raises ``UnknownNameError``."""
+        known = {**METHODS, **self.variants}
+        if name not in known:
+            raise UnknownNameError("method", name, known)
+        return known[name]
+
+    def texts(self, count: int) -> list[str]:
+        """The first ``count`` prompts, or all where there are fewer."""
+        if self.prompts == "held_out":
+            return [scene.prompt for scene in evaluation_scenes(count)]
+        return list(self.prompts[:count])
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that ship in the package."""
+    return sorted(Path(file.name).stem for file in SUITES.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_suite(name: str, changes: Mapping[str, Any] | None = None) -> Suite:
+    """A suite of the package, or of a YAML file.
+
+    Args:
+        name: a suite's name, or a path that ends in ``.yaml`` or ``.yml``.
+        changes: keys to replace, such as ``{"prompts": [...]}``.
+
+    Raises:
+        UnknownNameError: a suite, key or method that does not exist; the message names the nearest.
+        ConfigError: a file that cannot be read, or a value that does not fit.
+    """
+    try:
+        keys = yaml.safe_load(_text(name))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from error
+    if not isinstance(keys, dict):
+        raise ConfigError(f"the suite {name} must hold keys and values")
+    return _checked({"name": Path(name).stem, **keys, **(changes or {})})
+
+
+def _text(name: str) -> str:
+    if not name.endswith((".yaml", ".yml")):
+        if name not in suite_names():
+            raise UnknownNameError("suite", name, suite_names())
+        return (SUITES / f"{name}.yaml").read_text(encoding="utf-8")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the suite {name}: {error}") from error
+
+
+def _checked(keys: dict[str, Any]) -> Suite:
+    unknown = next((str(key) for key in keys if key not in Suite.model_fields), None)
+    if unknown is not None:
+        raise UnknownNameError("suite key", unknown, Suite.model_fields)
+    try:
+        suite = Suite.model_validate(keys)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"suite key {where!r} = {first['input']!r}: {first['msg']}") from error
+    settings = [field.name for field in dataclasses.fields(SearchConfig)]
+    for name in (*suite.methods, *suite.ablations):
+        unknown = next((key for key in suite.method(name).search if key not in settings), None)
+        if unknown is not None:
+            raise UnknownNameError("search key", unknown, settings)
+        if suite.method(name).policy not in POLICIES:
+            raise UnknownNameError("policy", suite.method(name).policy, POLICIES)
+    return suite

@@ -1,0 +1,112 @@
+"""From rows to numbers: means and paired differences, each with its 95% bootstrap interval.
+
+Clips are paired by prompt and seed. Runs of one prompt resemble one another, so that the bootstrap draws prompts, not
+clips: a value is first averaged over the runs of its prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamt1.evaluation.rows import Row
+from streamt1.evaluation.statistics import interval
+from streamt1.evaluation.suites import Suite
+
+Group = dict[tuple[str, int], Row]
+"""Rows of one method at one budget and length, by prompt and seed."""
+COSTS = ("model_passes", "latents_decoded", "reward_calls", "seconds", "peak_mb")
+ROUTES = ("discard", "ema", "append")
+_HEAD = ("prompt", "seed", "method", "beam_size", "top_k", "length", "jobs", "error")
+_SHOWN_APART = {*_HEAD, *COSTS, "frames", "picks", "pick_chosen", "pick_random", "pick_best", "pick_regret"}
+
+
+def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
+    """``{"suite", "judge", "clips", "failed", "lengths": {length: {budget: {method: numbers}}}}``, for JSON.
+
+    Lengths are seconds as text, budgets ``"<beam_size>x<top_k>"``. Numbers of a method:
+
+    - ``n`` clips, ``prompts``, ``failed``;
+    - the judge (``oracle``) as mean, low, high, n;
+    - ``gain_over_greedy``, ``gain_over_best_of_n_at_equal_cost`` (the same number of candidates per chunk) and, of an
+      ablation, ``loss_without_unit`` (Stream-T1 less it): mean, low, high, n, win_rate, tie_rate;
+    - ``regret`` and the ``picks`` behind it: means of what was chosen, a random choice, the best choice;
+    - ``cost``: means per clip; ``routes``: share of each; ``measures``: means of all other columns.
+    """
+    good = [row for row in rows if not row["error"] and row.get(suite.judge) is not None]
+    groups: dict[tuple[float, str, str], Group] = {}
+    for row in good:
+        groups.setdefault((row["length"], budget_name(row), row["method"]), {})[row["prompt"], row["seed"]] = row
+    lengths: dict[str, Any] = {}
+    for (length, budget, method), group in groups.items():
+        numbers = _numbers(suite, group)
+        for name, other, turned in _rivals(suite, groups, length, budget, method):
+            compared = paired(group, other, suite.judge) if not turned else paired(other, group, suite.judge)
+            if compared:
+                numbers[name] = compared
+        lengths.setdefault(f"{length:g}", {}).setdefault(budget, {})[method] = numbers
+    failed = sum(bool(row["error"]) for row in rows)
+    return {"suite": suite.name, "judge": suite.judge, "clips": len(rows), "failed": failed, "lengths": lengths}
+
+
+def budget_name(row: Row) -> str:
+    """``"2x2"``: beam size times top k."""
+    return f"{row['beam_size']}x{row['top_k']}"
+
+
+def paired(group: Group, other: Group, column: str) -> dict[str, float] | None:
+    """What ``group`` has more than ``other`` in a column, over the clips that both have; None where there are none.
+
+    ``win_rate`` counts ties as half; ``tie_rate`` is their share.
+    """
+    keys = [key for key in group if key in other]
+    if not keys:
+        return None
+    gains = [group[key][column] - other[key][column] for key in keys]
+    wins, ties = np.mean([gain > 0 for gain in gains]), np.mean([gain == 0 for gain in gains])
+    found = _by_prompt(keys, gains)
+    return {**found, "n": len(keys), "win_rate": float(wins + ties / 2), "tie_rate": float(ties)}
+
+
+def _by_prompt(keys: Sequence[tuple[str, int]], values: Sequence[float]) -> dict[str, float]:
+    """The interval over prompts."""
+    prompts: dict[str, list[float]] = {}
+    for (prompt, _), value in zip(keys, values):
+        prompts.setdefault(prompt, []).append(value)
+    return interval([float(np.mean(runs)) for runs in prompts.values()])
+
+
+def _numbers(suite: Suite, group: Group) -> dict[str, Any]:
+    rows = list(group.values())
+    judged = _by_prompt(list(group), [row[suite.judge] for row in rows])
+    found: dict[str, Any] = {"n": len(rows), "prompts": int(judged["n"]), suite.judge: {**judged, "n": len(rows)}}
+    found["cost"] = _means(rows, COSTS)
+    picks = _means(rows, ("pick_chosen", "pick_random", "pick_best"))
+    if picks:
+        found |= {"regret": _means(rows, ("pick_regret",))["pick_regret"], "picks": picks}
+    routed = {name: sum(row[f"route_{name}"] for row in rows) for name in ROUTES}
+    if sum(routed.values()):
+        found["routes"] = {name: count / sum(routed.values()) for name, count in routed.items()}
+    found["measures"] = _means(rows, [name for name in rows[0] if name not in _SHOWN_APART and "route_" not in name])
+    return found
+
+
+def _means(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, float]:
+    """Of the columns that any row has."""
+    found = {name: [row[name] for row in rows if row.get(name) is not None] for name in columns}
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
+
+
+def _rivals(
+    suite: Suite, groups: dict[tuple[float, str, str], Group], length: float, budget: str, method: str
+) -> Iterator[tuple[str, Group, bool]]:
+    """(name of the comparison, the other group, whether the other's lead is counted)."""
+    for name, key, turned in (
+        ("gain_over_greedy", (length, "1x1", "greedy"), False),
+        ("gain_over_best_of_n_at_equal_cost", (length, budget, "best_of_n"), False),
+        ("loss_without_unit", (length, budget, "stream_t1"), True),
+    ):
+        if key in groups and key[2] != method and (not turned or method in suite.ablations):
+            yield name, groups[key], turned

@@ -1,0 +1,109 @@
+"""The tables of an evaluation, as rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from streamt1.evaluation.labels import LOWER_IS_BETTER, MEASURES, candidates, label, scale
+
+Table = list[list[str]]
+"""Rows of cells, the first the header."""
+Numbers = dict[str, Any]
+
+
+def quality_table(budgets: dict[str, Any], judge: str) -> Table:
+    """The paper's shape: a row for each method and budget, a column for each measure. Values are means."""
+    rows = _rows(budgets)
+    columns = [name for name in MEASURES if any(name in n["measures"] for _, _, n in rows)]
+    header = ["method", "candidates", *(MEASURES[name] + _arrow(name) for name in columns)]
+    return [header, *([*_named(m, b), *(_value(n["measures"].get(name)) for name in columns)] for m, b, n in rows)]
+
+
+def gain_table(budgets: dict[str, Any], judge: str) -> Table:
+    """The judge's mean and the paired gains, with intervals and win rates, and the regret."""
+    factor = scale(judge)
+    header = ["method", "candidates", judge, "gain over one sample", "wins", "gain over best of n", "wins", "regret"]
+    table = [header]
+    for method, budget, numbers in _rows(budgets):
+        gains = [numbers.get(key) for key in ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")]
+        cells = [cell for gain in gains for cell in (_interval(gain, factor, "+"), _rate(gain))]
+        regret = _value(numbers["regret"] * factor, 2) if "regret" in numbers else ""
+        table.append([*_named(method, budget), _interval(numbers[judge], factor), *cells, regret])
+    return table
+
+
+def ablation_table(budgets: dict[str, Any], judge: str) -> Table:
+    """What Stream-T1 has more than itself without a unit; empty where nothing was taken out."""
+    rows = [(m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if "loss_without_unit" in n]
+    if not rows:
+        return []
+    shown = ([*_named(m, b), _interval(loss, scale(judge), "+"), _rate(loss), f"{loss['n']}"] for m, b, loss in rows)
+    return [["Stream-T1", "candidates", "the unit adds", "wins", "pairs"], *shown]
+
+
+def cost_table(budgets: dict[str, Any], judge: str) -> Table:
+    """Means per clip."""
+    header = ["method", "candidates", "model passes", "latents decoded", "reward calls", "seconds", "peak MB", "clips"]
+    names = ("model_passes", "latents_decoded", "reward_calls", "seconds", "peak_mb")
+    places = (0, 0, 0, 2, 0)
+    rows = [
+        [*_named(m, b), *(_value(n["cost"].get(name), place) for name, place in zip(names, places)), f"{n['n']}"]
+        for m, b, n in _rows(budgets)
+    ]
+    return [header, *rows]
+
+
+def route_table(budgets: dict[str, Any], judge: str) -> Table:
+    """Shares of the routes in percent; empty where nothing was routed."""
+    rows = [(m, b, n["routes"]) for m, b, n in _rows(budgets) if "routes" in n]
+    shown = ([*_named(m, b), *(_value(100 * share, 0) for share in routes.values())] for m, b, routes in rows)
+    return [["method", "candidates", "discard %", "ema %", "append %"], *shown] if rows else []
+
+
+TABLES: dict[str, Callable[[dict[str, Any], str], Table]] = {
+    "Gains": gain_table,
+    "What each unit adds": ablation_table,
+    "Quality": quality_table,
+    "Cost per clip": cost_table,
+    "Routes": route_table,
+}
+
+
+def markdown(table: Table) -> str:
+    """A table whose numbers stand on the right."""
+    header, *rows = table
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def _rows(budgets: dict[str, Any]) -> list[tuple[str, str, Numbers]]:
+    """(method, budget, numbers), method by method, cheapest first."""
+    order = list(dict.fromkeys(method for methods in budgets.values() for method in methods))
+    found = [(m, budget, n) for budget, methods in budgets.items() for m, n in methods.items()]
+    return sorted(found, key=lambda row: (order.index(row[0]), candidates(row[1])))
+
+
+def _named(method: str, budget: str) -> list[str]:
+    return [label(method), f"{candidates(budget)} ({budget})"]
+
+
+def _arrow(name: str) -> str:
+    if name == "dynamic_degree":
+        return ""
+    return " ↓" if name in LOWER_IS_BETTER else " ↑"
+
+
+def _value(value: float | None, places: int = 3) -> str:
+    return "" if value is None else f"{value:.{places}f}"
+
+
+def _interval(found: dict[str, float] | None, factor: float, sign: str = "") -> str:
+    if found is None:
+        return ""
+    mean, low, high = (found[name] * factor for name in ("mean", "low", "high"))
+    return f"{mean:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def _rate(found: dict[str, float] | None) -> str:
+    return "" if found is None else f"{100 * found['win_rate']:.0f}%"

@@ -1,0 +1,30 @@
+// Small helpers that every part of the page uses.
+
+export const find = (id) => document.getElementById(id);
+
+export const make = (tag, name, ...children) => {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...children);
+  return element;
+};
+
+export const signed = (value) =>
+  value === null || value === undefined ? "\u2014" : (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(2);
+
+const SMALL = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+export const spelled = (number) => SMALL[number] ?? String(number);
+export const count = (number, noun) => `${spelled(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+export const listed = (words) =>
+  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+
+// Fetches JSON; an answer that is no success becomes an error with the server's own sentence.
+export const ask = async (path, options) => {
+  const answer = await fetch(path, options);
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw Object.assign(new Error(body.error?.message ?? answer.statusText), { status: answer.status });
+  return body;
+};

@@ -1,0 +1,71 @@
+"""Bodies of requests: JSON, or a form as the ``openai`` client sends it; never more than a bound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+
+from streamt1.core.errors import ConfigError, TooLargeError
+
+
+async def read_fields(request: Request, most: int) -> Any:
+    """What a body holds: the parsed JSON, or a form's fields by name; empty fields of a form count as absent.
+
+    Raises:
+        TooLargeError: the body has more than ``most`` bytes.
+        ConfigError: it is neither JSON nor a form.
+    """
+    body = await _bounded(request, most)
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        return parse_json(body)
+    parsers = {"multipart/form-data": MultiPartParser, "application/x-www-form-urlencoded": FormParser}
+    if kind not in parsers:
+        raise ConfigError(f"a body of type {kind[:60]!r} cannot be read; send application/json or multipart/form-data")
+    try:
+        form = await parsers[kind](request.headers, _once(body)).parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"the form cannot be read: {getattr(error, 'message', None) or 'it is damaged'}") from error
+    return _fields(form)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Raises ``ConfigError`` for what is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("the body is not JSON; send an object such as {'prompt': ..., 'seconds': 4}") from error
+
+
+def _fields(form: FormData) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            fields[name] = value.filename or "a file"
+        elif name in fields:
+            raise ConfigError(f"the field {name[:60]!r} is given twice")
+        elif value != "" or name == "prompt":
+            fields[name] = value
+    return fields
+
+
+async def _bounded(request: Request, most: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    body = b""
+    if not declared.isdigit() or int(declared) <= most:
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                break
+    if len(body) > most or (declared.isdigit() and int(declared) > most):
+        raise TooLargeError(f"the request is longer than {most} bytes")
+    return body
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

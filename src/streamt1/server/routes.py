@@ -1,0 +1,142 @@
+"""Videos over HTTP, in the shape of the OpenAI Videos API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.requests import HTTPConnection
+
+from streamt1.core.errors import NotReadyError, UnknownVideoError
+from streamt1.report import PAGE
+from streamt1.server.jobs import Job
+from streamt1.server.reading import read_fields
+from streamt1.server.service import Service
+from streamt1.server.worker import THUMBNAIL
+
+POLL_AFTER = {"openai-poll-after-ms": "500"}
+"""The ``openai`` client asks again after so many milliseconds."""
+FILES = {
+    "video": ("video.mp4", "video/mp4"),
+    "thumbnail": (THUMBNAIL, "image/webp"),
+    "spritesheet": ("sheet.png", "image/png"),
+}
+"""By OpenAI's variant: file and media type."""
+Variant = Literal["video", "thumbnail", "spritesheet"]
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """The app's service."""
+    return connection.app.state.service
+
+
+def checked(request: Request) -> Service:
+    """The app's service, for those who may use it. Raises ``ForbiddenError``."""
+    service = service_of(request)
+    service.guard.check(request)
+    return service
+
+
+Checked = Annotated[Service, Depends(checked)]
+router = APIRouter()
+
+
+@router.post("/v1/videos")
+async def create(request: Request, service: Checked) -> JSONResponse:
+    """Puts a video into the queue."""
+    fields = await read_fields(request, service.desk.limits.body)
+    job = await run_in_threadpool(lambda: service.desk.submit(service.order(fields)))
+    return JSONResponse(job.record(), headers=POLL_AFTER)
+
+
+@router.get("/v1/videos")
+def listing(
+    service: Checked,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    """Videos, the newest first; ``after`` goes on behind the last of a page."""
+    if after is not None:
+        after = service.desk.get(after).id
+    jobs = service.desk.store.page(limit + 1, after, order)
+    data = [job.record() for job in jobs[:limit]]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": len(jobs) > limit}
+
+
+@router.get("/v1/videos/{name}")
+def retrieve(name: str, service: Checked) -> JSONResponse:
+    """How far a video is."""
+    return JSONResponse(service.desk.get(name).record(), headers=POLL_AFTER)
+
+
+@router.get("/v1/videos/{name}/content")
+def content(name: str, service: Checked, variant: Variant = "video") -> FileResponse:
+    """The video, or a picture of it."""
+    job = _completed(service.desk.get(name))
+    file, kind = FILES[variant]
+    name = f"{job.id}{Path(file).suffix}"
+    path = _there(service, job, file)
+    return FileResponse(path, media_type=kind, filename=name, content_disposition_type="inline")
+
+
+@router.get("/v1/videos/{name}/report")
+def report(name: str, service: Checked) -> FileResponse:
+    """The page that tells the search."""
+    job = _completed(service.desk.get(name))
+    return FileResponse(
+        _there(service, job, PAGE), media_type="text/html", headers={"X-Content-Type-Options": "nosniff"}
+    )
+
+
+@router.delete("/v1/videos/{name}")
+def delete(name: str, service: Checked) -> dict[str, Any]:
+    """Forgets a video and its files; one that is being made stops within a chunk."""
+    service.desk.delete(name)
+    return {"id": name, "object": "video.deleted", "deleted": True}
+
+
+@router.get("/v1/models")
+def models(service: Checked) -> dict[str, Any]:
+    """The presets that are served, in the shape of OpenAI's list of models, and the limits."""
+    limits = service.desk.limits
+    data = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "streamt1", **vars(served)}
+        for name, served in service.studio.served.items()
+    ]
+    bounds = {"prompt": limits.prompt, "seconds": limits.seconds, "width": limits.width, "waiting": limits.waiting}
+    return {"object": "list", "data": data, "limits": bounds}
+
+
+@router.get("/health")
+def health(request: Request) -> JSONResponse:
+    """For whoever watches over the server; needs no key."""
+    state = service_of(request).health()
+    return JSONResponse(state, 200 if state["status"] == "ok" else 503)
+
+
+@router.get("/metrics")
+def metrics(service: Checked) -> Response:
+    """For Prometheus."""
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _there(service: Service, job: Job, file: str) -> Path:
+    """A file of a job. Raises ``UnknownVideoError`` where somebody took it away."""
+    path = service.desk.folder_of(job) / file
+    if not path.is_file():
+        raise UnknownVideoError(f"{job.id} has no {file} any more")
+    return path
+
+
+def _completed(job: Job) -> Job:
+    """Raises ``NotReadyError``."""
+    if job.status == "failed":
+        raise NotReadyError(f"{job.id} has failed and has no content: {job.error[1] if job.error else 'unknown'}")
+    if job.status != "completed":
+        raise NotReadyError(f"{job.id} is {job.status} ({job.progress} %); there is content when it is completed")
+    return job

@@ -1,0 +1,133 @@
+"""Evaluations that stop in the middle, and go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamt1.core.errors import ConfigError
+from streamt1.core.types import RewardOutput
+from streamt1.evaluation import runner
+from streamt1.evaluation.rows import Row
+from streamt1.evaluation.tasks import plan, row_key
+from tests.evaluation.toy import CLIPS, CONFIG, SUITE, ToyPipeline, toy_pool
+
+CLOCKED = ("seconds", "seconds_model", "seconds_decode", "seconds_reward", "peak_mb")
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from streamt1.evaluation.runner import run_suite
+from tests.evaluation.toy import CONFIG, SUITE, toy_pool
+
+def watch(done, total, row):
+    if done == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run_suite(SUITE, CONFIG, Path(sys.argv[1]), watch=watch, opener=toy_pool())
+"""
+
+
+def run(folder: Path, **more) -> tuple[list[Row], int]:
+    """The rows, and how many clips were made."""
+    made: list[Row] = []
+    rows = runner.run_suite(
+        SUITE, CONFIG, folder, watch=lambda done, total, row: made.append(row), opener=toy_pool(), **more
+    )
+    return rows, len(made)
+
+
+def without_clocks(rows: list[Row]) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in CLOCKED} for row in rows]
+
+
+def test_a_killed_evaluation_goes_on_without_repeating_or_losing_a_clip(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    found = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], cwd=root)
+    assert found.returncode == -signal.SIGKILL
+    table = tmp_path / "killed" / "rows.jsonl"
+    assert len(table.read_bytes().splitlines()) == 7
+    with table.open("ab") as file:
+        file.write(b'{"prompt": "one", "se')
+    rows, made = run(tmp_path / "killed")
+    assert (made, len(rows)) == (CLIPS - 7, CLIPS)
+    assert len({row_key(row) for row in rows}) == CLIPS
+    assert [json.loads(line)["prompt"] for line in table.read_text().splitlines()].count("one") == 24
+    whole, made = run(tmp_path / "whole")
+    assert made == CLIPS
+    assert without_clocks(rows) == without_clocks(whole)
+
+
+def test_a_finished_evaluation_is_not_made_again(tmp_path: Path) -> None:
+    first, _ = run(tmp_path)
+    again, made = run(tmp_path)
+    assert made == 0
+    assert again == first
+    assert [row_key(row) for row in first] == [task.key for task in plan(SUITE)]
+    with (tmp_path / "rows.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == CLIPS
+    assert float(table[3]["reward_final"]) == pytest.approx(first[3]["reward_final"])
+
+
+@pytest.mark.parametrize(
+    ("suite", "settings", "named"),
+    [
+        ({"seed": 1}, {}, "suite"),
+        ({"prompts": ("three", "two")}, {}, "suite"),
+        ({}, {"dtype": "bfloat16"}, r"configuration \(dtype\)"),
+    ],
+)
+def test_a_folder_takes_no_other_evaluation(tmp_path: Path, suite: dict, settings: dict, named: str) -> None:
+    short = SUITE.model_copy(update={"lengths": SUITE.lengths[1:]})
+    runner.run_suite(short, CONFIG, tmp_path, opener=toy_pool())
+    with pytest.raises(ConfigError, match=f"another {named}; use another --out"):
+        runner.run_suite(
+            short.model_copy(update=suite), CONFIG.model_copy(update=settings), tmp_path, opener=toy_pool()
+        )
+
+
+def test_a_judge_that_this_model_has_not_is_found_before_any_clip(tmp_path: Path) -> None:
+    wrong = SUITE.model_copy(update={"judge": "oracle"})
+    with pytest.raises(ConfigError, match="unknown judge of gaussian's clips 'oracle'"):
+        runner.run_suite(wrong, CONFIG, tmp_path / "new", opener=toy_pool())
+    assert not (tmp_path / "new").exists()
+
+
+def test_rows_without_a_manifest_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigError, match=r"no manifest\.json"):
+        run(tmp_path)
+    assert (tmp_path / "rows.jsonl").read_text() == "{}\n"
+
+
+def test_missing_videos_are_made_again_but_not_their_rows(tmp_path: Path) -> None:
+    rows, _ = run(tmp_path / "out")
+    _, made = run(tmp_path / "out", export=tmp_path / "videos")
+    assert made == CLIPS
+    next((tmp_path / "videos" / "2s" / "beam-2x2").glob("*.mp4")).unlink()
+    again, made = run(tmp_path / "out", export=tmp_path / "videos")
+    assert made == 1
+    assert again == rows
+    assert len((tmp_path / "out" / "rows.jsonl").read_text().splitlines()) == CLIPS
+
+
+def test_a_clip_whose_rewards_fail_is_a_row_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = ToyPipeline()
+    monkeypatch.setattr(
+        type(pipeline.world.clip_reward),
+        "score",
+        lambda self, clips, fps, text: RewardOutput(torch.full((len(clips),), float("nan" if text == "two" else 0))),
+    )
+    rows = runner.run_suite(SUITE, CONFIG, tmp_path, opener=toy_pool(pipeline))
+    failed = [row for row in rows if row["error"]]
+    assert {row["prompt"] for row in failed} == {"two"}
+    assert len(failed) == CLIPS / 5 * 2
+    assert "not a finite number" in failed[0]["error"]

@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamt1.assemble.config import load_config
+from streamt1.codec.video_file import write_video
+from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
+from streamt1.evaluation.score import find_clips, load_rewards, prompt_of, read_prompt_file, score_clips
+from streamt1.evaluation.videos import read_video
+
+PROMPT = "a red circle resting on a navy plain background"
+
+
+def make_clip(path: Path, frames: int = 9, side: int = 128) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    level = torch.arange(frames, dtype=torch.uint8)[:, None, None, None] * 10
+    write_video(path, level.expand(frames, side, side, 3).contiguous(), 16)
+    return path
+
+
+def test_a_video_comes_back(tmp_path: Path) -> None:
+    frames, fps = read_video(make_clip(tmp_path / "x.mp4"))
+    assert frames.shape == (9, 128, 128, 3)
+    assert fps == 16
+    assert abs(int(frames[8, 5, 5, 1]) - 80) <= 2
+    (tmp_path / "y.mp4").write_bytes(b"not a video")
+    with pytest.raises(ConfigError, match=r"y\.mp4"):
+        read_video(tmp_path / "y.mp4")
+
+
+def test_where_prompts_come_from(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / f"{PROMPT}-0.mp4")
+    assert prompt_of(clip) == PROMPT
+    assert prompt_of(clip, {clip.name: "other"}) == "other"
+    (tmp_path / "run.json").write_text(json.dumps({"prompt": "from the run"}))
+    assert prompt_of(clip) == "from the run"
+    with pytest.raises(PromptError, match="does not name"):
+        prompt_of(clip, {})
+    (tmp_path / "prompts.json").write_text("[]")
+    with pytest.raises(PromptError, match="must read"):
+        read_prompt_file(tmp_path / "prompts.json")
+    with pytest.raises(PromptError, match="cannot read"):
+        read_prompt_file(tmp_path / "nowhere.json")
+
+
+def test_a_folder_is_scored_with_rewards(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a" / f"{PROMPT}-0.mp4")
+    make_clip(tmp_path / f"{PROMPT}-1.mp4", side=64)
+    clips = find_clips(tmp_path)
+    rows = list(score_clips(clips, tmp_path, rewards=load_rewards(load_config("pocket", {"device": "cpu"}))))
+    assert [row["clip"] for row in rows] == [f"a/{PROMPT}-0.mp4", f"{PROMPT}-1.mp4"]
+    assert {"temporal_flickering", "drift", "frame/pocket", "clip/pocket", "clip/pocket/ta"} <= set(rows[0])
+    assert rows[0]["frame/pocket"] == pytest.approx(rows[1]["frame/pocket"], abs=0.2)
+    with pytest.raises(ConfigError, match=r"no \.mp4"):
+        find_clips(tmp_path / "a" / "b")
+
+
+def test_rewards_whose_weights_are_missing_say_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(StreamT1Error, match="streamt1 download"):
+        load_rewards(load_config("longlive", {"models": str(tmp_path), "device": "cpu", "dtype": "float32"}))

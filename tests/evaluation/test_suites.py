@@ -1,0 +1,85 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from streamt1.assemble.config import load_config
+from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.evaluation.suites import METHODS, load_suite, suite_names
+from streamt1.evaluation.tasks import ClipTask, plan
+from streamt1.search.policies import SearchConfig
+
+
+def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:
+    suite = load_suite("pocket")
+    tasks = plan(suite)
+    short, long = ([task for task in tasks if task.seconds == seconds] for seconds in (5, 30))
+    assert len({(task.prompt, task.seed) for task in short}) == 128
+    assert len({task.prompt for task in long}) == 24
+    assert len({task.budget for task in short if task.name == "stream_t1"}) >= 4
+    assert set(Counter(task.name for task in tasks)) == set(METHODS)
+    assert len({task.key for task in tasks}) == len(tasks) == 128 * 16 + 24 * 16
+    assert {task.budget for task in tasks if task.name == "greedy"} == {(1, 1)}
+
+
+def test_methods_are_paired_by_prompt_and_seed() -> None:
+    pairs = {}
+    for task in plan(load_suite("pocket-quick")):
+        pairs.setdefault((task.name, task.budget, task.seconds), set()).add((task.prompt, task.seed))
+    for (_, _, seconds), found in pairs.items():
+        assert found == pairs["greedy", (1, 1), seconds]
+
+
+def config_of(name: str, budget: tuple[int, int] = (4, 2)) -> SearchConfig:
+    task = ClipTask("", 0, name, METHODS[name], budget, 5.0, 0)
+    return task.config(load_config("pocket")).effective_search
+
+
+def test_methods_mean_what_they_say() -> None:
+    full = config_of("stream_t1")
+    assert (full.beam_size, full.top_k, full.propagation, full.pruning, full.sinking) == (4, 2, True, "reward", True)
+    assert config_of("best_of_n").top_k == 8
+    assert config_of("greedy", (1, 1)).top_k == 1
+    assert not config_of("without_propagation").propagation
+    assert config_of("without_pruning").pruning == "random"
+    assert not config_of("without_sinking").sinking
+
+
+SMALL = "lengths: [{seconds: 1, prompts: 1}]\nbudgets: [[2, 1]]\n"
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL + "prompts: [a, b]\nmethods: [wide]\nvariants: {wide: {search: {window: 6}}}\n")
+    suite = load_suite(str(path))
+    assert suite.name == "mine"
+    (task,) = plan(suite)
+    assert task.prompt == "a"
+    assert task.config(load_config("pocket")).search.window == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL + "sead: 1", "did you mean 'seed'"),
+        (SMALL + "methods: [streamt1]", "did you mean 'stream_t1'"),
+        (SMALL + "methods: [x]\nvariants: {x: {search: {topk: 1}}}", "did you mean 'top_k'"),
+        (SMALL + "methods: [x]\nvariants: {x: {policy: gredy}}", "did you mean 'greedy'"),
+        ("lengths: [{seconds: 0, prompts: 1}]\nbudgets: [[2, 1]]", "lengths.0.seconds"),
+        ("budgets: [[2, 1]]", "lengths"),
+        ("- 1", "keys and values"),
+        ("a: [", "YAML"),
+    ],
+)
+def test_a_wrong_suite_is_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_suite(str(tmp_path / "wrong.yaml"))
+
+
+def test_names() -> None:
+    assert suite_names() == ["pocket", "pocket-quick"]
+    with pytest.raises(UnknownNameError, match="did you mean 'pocket'"):
+        load_suite("poket")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_suite("nowhere.yaml")

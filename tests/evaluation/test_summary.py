@@ -1,0 +1,128 @@
+"""Summaries of rows whose answer is known, and the report of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from streamt1.evaluation.report import write_report
+from streamt1.evaluation.rows import Row
+from streamt1.evaluation.suites import Length, Suite
+from streamt1.evaluation.summary import summarise
+from streamt1.evaluation.tables import TABLES, markdown
+from streamt1.evaluation.tasks import ClipTask, plan
+
+SUITE = Suite(
+    name="known",
+    prompts=("p", "q", "r"),
+    lengths=(Length(seconds=5, prompts=3, seeds=2), Length(seconds=30, prompts=3)),
+    budgets=((2, 1), (2, 2)),
+    ablations=("without_sinking",),
+)
+QUALITY = {"greedy": 0.5, "best_of_n": 0.55, "beam": 0.6, "stream_t1": 0.7, "without_sinking": 0.68}
+MANIFEST = {
+    "suite": {"about": "known <answers>", "preset": "pocket"}, "commit": None, "machine": "here",
+    "versions": {"torch": "2"}, "matters": {},
+}  # fmt: skip
+
+
+def row(task: ClipTask) -> Row:
+    width = task.budget[0] * task.budget[1]
+    routed = 2 if task.name == "stream_t1" else 0
+    return {
+        "prompt": task.prompt, "seed": task.seed, "method": task.name, "beam_size": task.budget[0],
+        "top_k": task.budget[1], "length": task.seconds, "jobs": 1, "error": None, "frames": 81,
+        "model_passes": 34 * width, "latents_decoded": 21 * width, "reward_calls": width, "seconds": 0.5 * width,
+        "peak_mb": 300.0, "oracle": QUALITY[task.name] + 0.1 * "pqr".index(task.prompt), "imaging_quality": 0.2,
+        "route_discard": routed, "route_ema": routed, "route_append": 0,
+        "pick_chosen": 0.6, "pick_random": 0.5, "pick_best": 0.8, "pick_regret": 0.2, "picks": 3,
+    }  # fmt: skip
+
+
+def rows() -> list[Row]:
+    return [row(task) for task in plan(SUITE)]
+
+
+def test_means_gains_and_costs() -> None:
+    found = summarise(SUITE, rows())
+    assert (found["clips"], found["failed"], list(found["lengths"])) == (6 * 8 + 3 * 8, 0, ["5", "30"])
+    best = found["lengths"]["5"]["2x2"]["stream_t1"]
+    assert (best["n"], best["prompts"]) == (6, 3)
+    assert best["oracle"]["mean"] == pytest.approx(0.8)
+    assert best["oracle"]["low"] < 0.8 < best["oracle"]["high"]
+    gain = best["gain_over_best_of_n_at_equal_cost"]
+    assert [gain[name] for name in ("mean", "low", "high")] == pytest.approx([0.15] * 3)
+    assert (gain["n"], gain["win_rate"], gain["tie_rate"]) == (6, 1, 0)
+    assert best["gain_over_greedy"]["mean"] == pytest.approx(0.2)
+    assert best["regret"] == pytest.approx(0.2)
+    assert best["cost"] == {
+        "model_passes": 136, "latents_decoded": 84, "reward_calls": 4, "seconds": 2, "peak_mb": 300
+    }  # fmt: skip
+    assert best["routes"] == {"discard": 0.5, "ema": 0.5, "append": 0}
+    assert set(best["measures"]) == {"oracle", "imaging_quality"}
+
+
+def test_an_ablation_is_compared_with_the_whole_method_at_its_budget() -> None:
+    lengths = summarise(SUITE, rows())["lengths"]
+    loss = lengths["30"]["2x2"]["without_sinking"]["loss_without_unit"]
+    assert loss["mean"] == pytest.approx(0.02)
+    assert "without_sinking" not in lengths["5"]["2x1"]
+    assert "loss_without_unit" not in lengths["5"]["2x2"]["beam"]
+
+
+def test_failed_clips_leave_their_pairs_and_are_counted() -> None:
+    table = rows()
+    for one in table:
+        if one["prompt"] == "p" and one["method"] == "stream_t1":
+            one |= {"error": "no", "oracle": None}
+    found = summarise(SUITE, table)
+    best = found["lengths"]["5"]["2x2"]["stream_t1"]
+    assert (found["failed"], best["n"], best["gain_over_greedy"]["n"]) == (6, 4, 4)
+    assert best["oracle"]["mean"] == pytest.approx(0.85)
+
+
+def test_ties_are_half_a_win() -> None:
+    table = rows()
+    for one in table:
+        if one["method"] == "stream_t1" and one["prompt"] != "r":
+            one["oracle"] = 0.5 + 0.1 * "pqr".index(one["prompt"])
+    gain = summarise(SUITE, table)["lengths"]["5"]["2x1"]["stream_t1"]["gain_over_greedy"]
+    assert (gain["win_rate"], gain["tie_rate"]) == pytest.approx((2 / 3, 2 / 3))
+
+
+def test_tables_have_a_row_for_each_method_and_budget() -> None:
+    budgets = summarise(SUITE, rows())["lengths"]["5"]
+    for title, build in TABLES.items():
+        table = build(budgets, "oracle")
+        assert {len(cells) for cells in table} == {len(table[0])}
+        assert len(table) == {"What each unit adds": 2, "Routes": 3}.get(title, 1 + 1 + 3 * 2 + 1)
+    text = markdown(TABLES["Gains"](budgets, "oracle"))
+    assert "| Stream-T1 | 4 (2x2) | 80.00 [70.00, 90.00] | +20.00 [+20.00, +20.00] | 100% |" in text
+
+
+def test_a_report_is_whole_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    write_report(summarise(SUITE, rows()), MANIFEST, tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text())["suite"] == "known"
+    figures = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert figures == {f"{n}.{e}" for n in ("cost", "ablation", "wins", "picks", "routes") for e in ("png", "svg")}
+    text = (tmp_path / "report.md").read_text()
+    for name in re.findall(r"\]\((.*?)\)", text):
+        assert (tmp_path / name).exists()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg ") == 5
+    assert "known &lt;answers&gt;" in page
+    assert not re.search(r'(src|href)="(?!#)', page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', page)) <= set(ids)
+
+
+def test_a_report_of_little(tmp_path: Path) -> None:
+    """One method, no oracle, no picks, no routes: tables and figures that have nothing to show are left out."""
+    suite = SUITE.model_copy(update={"methods": ("greedy",), "ablations": (), "judge": "imaging_quality"})
+    table = [{k: v for k, v in row(task).items() if not k.startswith(("oracle", "pick"))} for task in plan(suite)]
+    write_report(summarise(suite, table), MANIFEST, tmp_path)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"cost"}

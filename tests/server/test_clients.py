@@ -1,0 +1,71 @@
+"""The official ``openai`` client, and a plain websocket, against a server on a port, with the bundled model."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+
+from streamt1.assemble.config import load_config
+from streamt1.server.service import Service
+from streamt1.server.studio import Studio
+from tests.server.live import listening
+
+openai = pytest.importorskip("openai", reason="the official client is missing (pip install openai)")
+websockets = pytest.importorskip("websockets.sync.client")
+
+KEY = "a key"
+PROMPT = "a red circle bouncing on a navy striped background"
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    studio = Studio.load("cpu", {"pocket": load_config("pocket", {"device": "cpu"})})
+    with listening(Service.over([studio], tmp_path_factory.mktemp("data"), key=KEY)) as address:
+        yield address
+
+
+def test_the_openai_client_creates_polls_lists_downloads_and_deletes(address: str, tmp_path: Path) -> None:
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+    search = {"policy": "greedy", "seed": 3}
+    video = client.videos.create_and_poll(model="pocket", prompt=PROMPT, seconds="1", extra_body=search)
+    assert video.status == "completed", video.error
+    assert (video.object, video.model, video.seconds, video.size, video.progress) == (
+        "video", "pocket", "1", "256x256", 100,
+    )  # fmt: skip
+    assert client.videos.retrieve(video.id).created_at == video.created_at
+    client.videos.download_content(video.id).write_to_file(tmp_path / "video.mp4")
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 21
+    assert client.videos.download_content(video.id, variant="thumbnail").read()[8:12] == b"WEBP"
+    assert [one.id for one in client.videos.list(limit=1)] == [video.id]
+    assert [one.id for one in client.models.list()] == ["pocket"]
+    assert client.videos.delete(video.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(video.id)
+
+
+def test_the_openai_client_hears_what_was_wrong(address: str) -> None:
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+    with pytest.raises(openai.BadRequestError, match="unknown model 'sora-2'") as raised:
+        client.videos.create(model="sora-2", prompt=PROMPT)
+    assert raised.value.code == "unknown_name"
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{address}/v1", api_key="wrong").videos.list()
+
+
+def test_a_websocket_client_gets_the_video_in_pieces(address: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with websockets.connect(address.replace("http", "ws") + "/v1/stream", additional_headers=headers) as socket:
+        socket.send(json.dumps({"prompt": PROMPT, "seconds": 1, "beam_size": 1, "top_k": 2, "lag": 0}))
+        messages = list(socket)
+    events = [json.loads(message) for message in messages if isinstance(message, str)]
+    assert events[-1]["event"] == "completed"
+    content = b"".join(message for message in messages if isinstance(message, bytes))
+    with av.open(io.BytesIO(content)) as container:
+        assert len(list(container.decode(video=0))) == 21

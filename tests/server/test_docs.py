@@ -1,0 +1,51 @@
+"""What docs/serving.md says can be done."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from streamt1.evaluation.suites import load_suite
+from streamt1.server.orders import VideoRequest, read_request
+from streamt1.trace.events import EVENTS
+
+PAGE = (Path(__file__).parents[2] / "docs/serving.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_python_blocks_compile_and_their_requests_are_read() -> None:
+    for code in blocks("python"):
+        compile(code, "docs/serving.md", "exec")
+    request: dict[str, Any] = {}
+    exec(blocks("python")[1].split("with connect")[0].replace("from websockets", "# from websockets"), request)
+    assert read_request(request["request"]).lag == 1
+
+
+def test_the_curl_line_s_request_is_taken(client: TestClient) -> None:
+    body = re.search(r"-d '(\{.*?\})'", PAGE)
+    assert body
+    assert client.post("/v1/videos", json={**json.loads(body[1]), "seconds": "1"}).status_code == 200
+
+
+def test_the_suite_of_lags_is_one(tmp_path: Path) -> None:
+    (tmp_path / "lags.yaml").write_text(blocks("yaml")[0])
+    suite = load_suite(str(tmp_path / "lags.yaml"))
+    assert [suite.method(name).search for name in suite.ablations] == [{"lag": lag} for lag in (0, 1, 2, 4)]
+
+
+@pytest.mark.parametrize("name", [*EVENTS, *VideoRequest.model_fields])
+def test_every_event_and_field_is_named(name: str) -> None:
+    assert f"`{name}`" in PAGE
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", PAGE):
+        assert (Path(__file__).parents[2] / "docs" / target).exists(), target

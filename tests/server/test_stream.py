@@ -1,0 +1,165 @@
+"""Events and fragments on a socket, while the search goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from fastapi.testclient import TestClient
+
+from streamt1.server.app import make_app
+from streamt1.server.limits import Limits
+from streamt1.server.service import Service
+from tests.server.toy import Gate, toy_service, until
+
+ORDER = {"prompt": "a red circle bouncing on a navy striped background", "seconds": 1, "beam_size": 2, "top_k": 4}
+CHUNKS = 16
+
+
+def heard(client: TestClient, fields: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    """Everything that comes, in order: objects, and fragments as bytes."""
+    messages: list[dict[str, Any] | bytes] = []
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_text(json.dumps(fields))
+        while True:
+            message = socket.receive()
+            if message["type"] == "websocket.close":
+                assert message["code"] == 1000
+                return messages
+            text = message.get("text")
+            messages.append(json.loads(text) if text is not None else message["bytes"])
+
+
+def kinds(messages: list[Any]) -> list[str]:
+    return [message["event"] if isinstance(message, dict) else "bytes" for message in messages]
+
+
+@pytest.mark.parametrize("lag", [None, 0, 1, 3])
+def test_frames_arrive_while_the_search_goes_on(client: TestClient, lag: int | None) -> None:
+    messages = heard(client, {**ORDER, **({} if lag is None else {"lag": lag})})
+    names = kinds(messages)
+    assert names[0] == "queued"
+    assert names[-1] == "completed"
+    assert names.count("bytes") == CHUNKS + 1
+    assert names.count("picture") == names.count("candidate_proposed")
+    chunks = -1
+    for message in messages:
+        if isinstance(message, dict) and message["event"] == "chunk_started":
+            chunks = message["chunk"]
+        if lag is not None and isinstance(message, dict) and message["event"] == "fragment":
+            assert chunks - message["chunk"] <= lag
+    first = names.index("bytes")
+    if lag is not None:
+        assert names[:first].count("chunk_started") <= lag + 1
+        assert first < names.index("run_finished")
+    media = messages[names.index("media")]
+    assert isinstance(media, dict)
+    assert media["type"].startswith('video/mp4; codecs="avc1.')
+    assert (media["width"], media["height"], media["fps"]) == (256, 256, 16)
+
+
+def test_the_fragments_together_are_the_video(client: TestClient) -> None:
+    messages = heard(client, {**ORDER, "lag": 1})
+    parts = [message for message in messages if isinstance(message, bytes)]
+    told = [m for m in messages if isinstance(m, dict) and m["event"] == "fragment"]
+    assert [one["chunk"] for one in told] == list(range(CHUNKS))
+    assert [part[4:8] for part in parts] == [b"ftyp"] + [b"moof"] * CHUNKS
+    with av.open(io.BytesIO(b"".join(parts))) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == [one["start"] for one in told] == [index / 16 for index in range(CHUNKS)]
+    last = messages[-1]
+    assert isinstance(last, dict)
+    content = client.get(f"/v1/videos/{last['video']['id']}/content")
+    with av.open(io.BytesIO(content.content)) as container:
+        assert len(list(container.decode(video=0))) == CHUNKS
+    assert client.get(f"/v1/videos/{last['video']['id']}/report").status_code == 200
+
+
+def test_closing_the_socket_ends_the_search(client: TestClient, gate: Gate, service: Service) -> None:
+    gate.shut()
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json(ORDER)
+        name = socket.receive_json()["video"]["id"]
+        until(lambda: service.desk.at_work() == [name])
+        socket.close()
+        until(lambda: service.desk._running[name].stop == "left")
+    gate.open()
+    until(lambda: not service.desk.at_work())
+    job = client.get(f"/v1/videos/{name}").json()
+    assert (job["status"], job["error"]["code"]) == ("failed", "cancelled")
+    assert list(service.desk.folder.iterdir()) == []
+    backbone: Any = service.studio.pipeline("pocket").world.backbone
+    assert backbone.live == 0
+
+
+def test_closing_the_socket_while_it_waits(client: TestClient, gate: Gate, service: Service) -> None:
+    gate.shut()
+    client.post("/v1/videos", json=ORDER)
+    until(lambda: service.desk.at_work())
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json(ORDER)
+        queued = socket.receive_json()
+        assert queued["ahead"] == 1
+        socket.close()
+        until(lambda: client.get(f"/v1/videos/{queued['video']['id']}").json()["status"] == "failed")
+    assert service.desk.waiting() == 0
+
+
+def test_deleting_a_stream_closes_it(client: TestClient, gate: Gate, service: Service) -> None:
+    gate.shut()
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json(ORDER)
+        name = socket.receive_json()["video"]["id"]
+        until(lambda: service.desk.at_work() == [name])
+        client.delete(f"/v1/videos/{name}")
+        gate.open()
+        messages = [socket.receive()]
+        while messages[-1]["type"] != "websocket.close":
+            messages.append(socket.receive())
+    assert messages[-2]["text"].find('"deleted"') > 0
+
+
+def test_a_full_queue_refuses_streams_too(tmp_path: Path, gate: Gate) -> None:
+    service = toy_service(tmp_path, gate, Limits(waiting=1, patience=0.2))
+    gate.shut()
+    with TestClient(make_app(service)) as client:
+        client.post("/v1/videos", json=ORDER)
+        until(lambda: service.desk.at_work())
+        client.post("/v1/videos", json=ORDER)
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_json(ORDER)
+            refused = socket.receive_json()
+            assert refused["error"]["code"] == "queue_full"
+            assert refused["retry_after"] >= 1
+            assert socket.receive()["code"] == 1013
+        with client.websocket_connect("/v1/stream") as socket:
+            assert "no request came" in socket.receive_json()["error"]["message"]
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_text("x" * 70000)
+            assert socket.receive_json()["error"]["code"] == "too_large"
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.close()
+        gate.open()
+
+
+def test_a_stream_that_a_closing_server_cuts_is_not_begun_again(tmp_path: Path, gate: Gate) -> None:
+    service = toy_service(tmp_path, gate)
+    gate.shut()
+    with TestClient(make_app(service)) as client, client.websocket_connect("/v1/stream") as socket:
+        socket.send_json(ORDER)
+        name = socket.receive_json()["video"]["id"]
+        until(lambda: service.desk.at_work() == [name])
+        closing = threading.Thread(target=service.desk.close)
+        closing.start()
+        closing.join()
+        gate.open()
+        while socket.receive()["type"] != "websocket.close":
+            pass
+    assert toy_service(tmp_path, gate).desk.get(name).error == (
+        "client_gone", "the server was stopped before this stream was done",
+    )  # fmt: skip
