@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from streamt1.assemble.files import Origin
 from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.core.keys import check_names, validated
 from streamt1.memory import MemoryConfig
 from streamt1.search.policies import SearchConfig, apply_policy
 
@@ -187,23 +188,12 @@ def _file_text(path: Path) -> str:
 
 
 def _checked(keys: dict[str, Any]) -> RunConfig:
-    _check_names("config key", keys, RunConfig.model_fields)
+    check_names("config key", keys, RunConfig.model_fields)
     for part, cls in (("memory", MemoryConfig), ("search", SearchConfig)):
         if not isinstance(keys.get(part, {}), dict):
             raise ConfigError(f"config key {part!r} must hold keys and values")
         names = [field.name for field in dataclasses.fields(cls)]
-        _check_names(f"{part} key", keys.get(part, {}), names)
-    try:
-        config = RunConfig.model_validate(keys)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"config key {where!r} = {first['input']!r}: {first['msg']}") from error
+        check_names(f"{part} key", keys.get(part, {}), names)
+    config = validated(RunConfig, keys, "config key")
     apply_policy(config.policy, config.search)
     return config
-
-
-def _check_names(kind: str, given: Mapping[str, Any], known: Any) -> None:
-    for name in given:
-        if name not in known:
-            raise UnknownNameError(kind, str(name), known)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.core.bundled import fill, load_bundled
+from streamt1.core.bundled import load_bundled
+from streamt1.core.tensors import load_strictly
 
 GROUP = 4
 """Pixel frames in one latent frame (after the first)."""
@@ -170,7 +171,7 @@ class PocketCodec:
         """The VAE that ships with the package. Raises CheckpointError when its file is missing or damaged."""
         weights, config = load_bundled("pocket_vae")
         vae = PocketVAE(PocketVAEConfig(**config["model"]))
-        fill(vae, weights, "pocket_vae")
+        load_strictly(vae, weights, "pocket_vae")
         return cls(vae.to(device=device, dtype=dtype))
 
     def start(self) -> State:

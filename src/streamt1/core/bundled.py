@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamt1.core.errors import CheckpointError
 from streamt1.core.pocket_words import VOCABULARY_SIZE
@@ -48,11 +47,3 @@ def check_vocabulary(words: int, name: str) -> None:
         raise CheckpointError(
             f"the weights of '{name}' know {words - 1} words, prompts may hold {VOCABULARY_SIZE - 1}; train them again"
         )
-
-
-def fill(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
-    """Loads weights into a module, every one of them. Raises CheckpointError when names or shapes differ."""
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights of '{name}' do not fit the model: {error}") from error

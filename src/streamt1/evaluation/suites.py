@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.core.keys import check_names, validated
 from streamt1.search.policies import POLICIES, SearchConfig
 from streamt1.training.scenes import evaluation_scenes
 
@@ -138,20 +139,9 @@ def _text(name: str) -> str:
 
 
 def _checked(keys: dict[str, Any]) -> Suite:
-    unknown = next((str(key) for key in keys if key not in Suite.model_fields), None)
-    if unknown is not None:
-        raise UnknownNameError("suite key", unknown, Suite.model_fields)
-    try:
-        suite = Suite.model_validate(keys)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"suite key {where!r} = {first['input']!r}: {first['msg']}") from error
+    suite = validated(Suite, keys, "suite key")
     settings = [field.name for field in dataclasses.fields(SearchConfig)]
     for name in (*suite.methods, *suite.ablations):
-        unknown = next((key for key in suite.method(name).search if key not in settings), None)
-        if unknown is not None:
-            raise UnknownNameError("search key", unknown, settings)
-        if suite.method(name).policy not in POLICIES:
-            raise UnknownNameError("policy", suite.method(name).policy, POLICIES)
+        check_names("search key", suite.method(name).search, settings)
+        check_names("policy", [suite.method(name).policy], POLICIES)
     return suite

@@ -7,11 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly, read_weights
 from streamt1.core.types import RewardOutput
-from streamt1.core.visiting import HOST, at_work
-from streamt1.rewards.qwen2vl import Judge, Question, Words, ask, prepare
+from streamt1.rewards.qwen2vl import Judge, JudgeReward, Question, Words
 from streamt1.rewards.templates import filled, read_constants
 from streamt1.rewards.vision import image_patches, to_bytes
 
@@ -25,29 +23,11 @@ TEMPLATE = {
 """Constants of ``hpsv3/dataset/data_collator_qwen.py`` in the wheel of hpsv3 1.0.0, and the SHA-256 of their texts."""
 
 
-class HPSv3Reward:
+class HPSv3Reward(JudgeReward):
     """Satisfies ``FrameReward``; the score of a chunk is the mean of its frames' mu.
 
-    Args:
-        judge, head: the model and its head; the head in float32.
-        words: its tokenizer.
-        template: the instruction and the words with the reward token.
-        batch: pictures in one pass, about 12.6 TFLOP each at full size; halved where memory runs out.
-        device: where it works; None means where it is. If it is elsewhere, it comes over for every call.
+    A question is one picture, about 12.6 TFLOP at full size.
     """
-
-    def __init__(
-        self,
-        judge: Judge,
-        head: nn.Module,
-        words: Words,
-        template: str,
-        batch: int = 4,
-        device: torch.device | None = None,
-    ) -> None:
-        self.judge, self.head, self.words, self.template = judge, head, words, template
-        self.batch = Halving(batch)
-        self.device = device or next(head.parameters()).device
 
     @classmethod
     def load(
@@ -75,23 +55,19 @@ class HPSv3Reward:
         heads = {key.removeprefix("rm_head."): value.float() for key, value in state.items() if "rm_head." in key}
         load_strictly(head, heads, f"{weights}, rm_head")
         judge.load({key: value for key, value in state.items() if "rm_head." not in key}, str(weights))
-        home = device if stays else HOST
-        prepare(judge, dtype, bits, home)
-        head.to(home).eval().requires_grad_(False)
-        return cls(judge, head, words, "".join(constants.values()), batch, device)
+        return cls(judge, head, words, "".join(constants.values()), batch, device).settled(dtype, bits, stays)
 
     @torch.no_grad()
     def score(self, frames: Tensor, text: str) -> RewardOutput:
         """Frames ``[N, T, 3, H, W]`` in 0..1 -> mean mu of each candidate's frames, ``[N]``; component ``min``."""
         count, length = frames.shape[:2]
         pictures = to_bytes(frames.flatten(0, 1))
-        with at_work(self.device, self.judge, self.head):
-            parts = self.batch.run(lambda begin, end: self.logits(pictures[begin:end], text), len(pictures))
-        mu = torch.cat(parts)[:, 0].view(count, length)
+        logits = self._in_parts(lambda begin, end: self.logits(pictures[begin:end], text), len(pictures))
+        mu = logits[:, 0].view(count, length)
         return RewardOutput(mu.mean(1), {"min": mu.amin(1)})
 
     def logits(self, pictures: Tensor, text: str) -> Tensor:
         """``[B, 3, H, W]`` uint8 -> mu and the model's own uncertainty of each, ``[B, 2]``."""
         pieces = tuple(filled(self.template, text, MARKS))
         questions = [Question(*image_patches(picture, PIXELS), pieces) for picture in pictures]
-        return self.head(ask(self.judge, self.words, questions, self.device)[:, 0].float())
+        return self._answers(questions)[:, 0]

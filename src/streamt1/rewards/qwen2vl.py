@@ -5,22 +5,25 @@ Positions are 0..L-1 on all three axes, as in the rewards' training, not M-RoPE.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError, needs_extra
+from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly
+from streamt1.core.visiting import HOST, at_work
 from streamt1.rewards.vision import MERGE, Grid
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SYSTEM = "You are a helpful assistant."
+T = TypeVar("T", bound="JudgeReward")
 
 
 @dataclass(frozen=True)
@@ -152,20 +155,57 @@ def ask(judge: Judge, words: Words, questions: Sequence[Question], device: torch
     return torch.gather(hidden, 1, places.int().argmax(-1)[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
-def prepare(judge: Judge, dtype: torch.dtype, bits: int, home: torch.device) -> None:
-    """Casts a judge, quantises the weights of its language layers to 8 or 4 bits (16: not), and puts it in its place.
+class JudgeReward:
+    """What the two official rewards share: a judge, a head over its reward tokens, and where they work.
 
-    Mutates it. Raises ``MissingExtraError`` without torchao.
+    Args:
+        judge, head: the model and its head; the head in float32.
+        words: its tokenizer.
+        template: the question, with the reward tokens.
+        batch: questions in one pass; halved where memory runs out.
+        device: where it works; None means where it is. If it is elsewhere, it comes over for every call.
     """
-    judge.to(dtype).eval().requires_grad_(False)
-    if bits < 16:
-        with needs_extra("quant", f"rewards in {bits} bits"):
-            from torchao.quantization import (  # pyright: ignore[reportMissingImports]
-                Int4WeightOnlyConfig,
-                Int8WeightOnlyConfig,
-                quantize_,
-            )
 
-            config = Int8WeightOnlyConfig() if bits == 8 else Int4WeightOnlyConfig()
-            quantize_(judge.model.language_model.layers, config)
-    judge.to(home)
+    def __init__(
+        self,
+        judge: Judge,
+        head: nn.Module,
+        words: Words,
+        template: str,
+        batch: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
+        self.judge, self.head, self.words, self.template = judge, head, words, template
+        self.batch = Halving(batch)
+        self.device = device or next(head.parameters()).device
+
+    def settled(self: T, dtype: torch.dtype, bits: int, stays: bool) -> T:
+        """Itself, ready for work: cast, its language layers in 8 or 4 bits (16: as they are), and at home.
+
+        Home is the device where it works if it ``stays`` there, else the host. Raises ``MissingExtraError`` without
+        torchao.
+        """
+        self.judge.to(dtype).eval().requires_grad_(False)
+        if bits < 16:
+            with needs_extra("quant", f"rewards in {bits} bits"):
+                from torchao.quantization import (  # pyright: ignore[reportMissingImports]
+                    Int4WeightOnlyConfig,
+                    Int8WeightOnlyConfig,
+                    quantize_,
+                )
+
+                config = Int8WeightOnlyConfig() if bits == 8 else Int4WeightOnlyConfig()
+                quantize_(self.judge.model.language_model.layers, config)
+        home = self.device if stays else HOST
+        self.judge.to(home)
+        self.head.to(home).eval().requires_grad_(False)
+        return self
+
+    def _in_parts(self, work: Callable[[int, int], Tensor], count: int) -> Tensor:
+        """``work(begin, end)`` for parts of ``0..count`` that fit, one after another in one tensor."""
+        with at_work(self.device, self.judge, self.head):
+            return torch.cat(self.batch.run(work, count))
+
+    def _answers(self, questions: Sequence[Question]) -> Tensor:
+        """The head's values at the reward tokens, ``[B, marks, outputs]``."""
+        return self.head(ask(self.judge, self.words, questions, self.device).float())

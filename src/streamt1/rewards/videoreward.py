@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError
-from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly, read_weights
 from streamt1.core.types import RewardOutput
-from streamt1.core.visiting import HOST, at_work
-from streamt1.rewards.qwen2vl import Judge, Question, Words, ask, prepare
+from streamt1.rewards.qwen2vl import Judge, JudgeReward, Question, Words
 from streamt1.rewards.templates import filled, read_constants
 from streamt1.rewards.vision import sampled_frames, to_bytes, video_patches
 
@@ -64,16 +62,10 @@ class Settings:
             raise CheckpointError(f"{file} is not VideoReward's configuration ({error!r})") from error
 
 
-class VideoReward:
+class VideoReward(JudgeReward):
     """Satisfies ``ClipReward``; the score is the sum of the three normalised heads.
 
-    Args:
-        judge, head: the model and its head; the head in float32.
-        words: its tokenizer.
-        template: the question, with the three reward tokens.
-        settings: see :class:`Settings`.
-        batch: clips in one pass; halved where memory runs out.
-        device: where it works; None means where it is. If it is elsewhere, it comes over for every call.
+    A question is one clip. ``settings``: see :class:`Settings`; the other arguments are :class:`JudgeReward`'s.
     """
 
     def __init__(
@@ -86,9 +78,8 @@ class VideoReward:
         batch: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        self.judge, self.head, self.words, self.template = judge, head, words, template
-        self.settings, self.batch = settings, Halving(batch)
-        self.device = device or next(head.parameters()).device
+        super().__init__(judge, head, words, template, batch, device)
+        self.settings = settings
 
     @classmethod
     def load(
@@ -116,10 +107,8 @@ class VideoReward:
         head = nn.Linear(judge.hidden, settings.outputs, bias=False)
         load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
         judge.load(state, str(file))
-        home = device if stays else HOST
-        prepare(judge, dtype, bits, home)
-        head.to(home).eval().requires_grad_(False)
-        return cls(judge, head, words, next(iter(constants.values())), settings, batch, device)
+        reward = cls(judge, head, words, next(iter(constants.values())), settings, batch, device)
+        return reward.settled(dtype, bits, stays)
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
@@ -127,9 +116,7 @@ class VideoReward:
 
         A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
         """
-        with at_work(self.device, self.judge, self.head):
-            parts = self.batch.run(lambda begin, end: self.logits(to_bytes(clips[begin:end]), fps, text), len(clips))
-        raw = torch.cat(parts)
+        raw = self._in_parts(lambda begin, end: self.logits(to_bytes(clips[begin:end]), fps, text), len(clips))
         mean, std = (torch.tensor(values, device=raw.device) for values in (self.settings.mean, self.settings.std))
         normal = (raw - mean) / std
         return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})
@@ -139,7 +126,7 @@ class VideoReward:
         pieces = tuple(filled(self.template, text, MARKS))
         index = sampled_frames(clips.shape[1], fps, rate or self.settings.rate)
         questions = [Question(*video_patches(clip[index], *self.settings.pixels), pieces) for clip in clips]
-        values = self.head(ask(self.judge, self.words, questions, self.device).float())
+        values = self._answers(questions)
         return values[..., 0] if self.settings.outputs == 1 else values.diagonal(dim1=1, dim2=2)
 
 

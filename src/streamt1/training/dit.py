@@ -11,8 +11,9 @@ from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
 from streamt1.codec.pocket_vae import PocketCodec
-from streamt1.core.bundled import fill, load_bundled
+from streamt1.core.bundled import load_bundled
 from streamt1.core.pocket_words import TEXT_LENGTH
+from streamt1.core.tensors import load_strictly
 from streamt1.training.export import export_weights
 from streamt1.training.forcing import CHUNK, forcing_pass
 from streamt1.training.latents import build_latents
@@ -26,7 +27,6 @@ ADAM_NAMES = ("patch_embedding", "head.head", "words", "places", "time_")
 """Inputs, outputs and the time embedding: Adam, not Muon."""
 CLIPS = 6400
 LR = 2.5e-3
-WARM_RATE = 0.7
 """Of the learning rate, when training starts from the bundled weights."""
 OBJECT_WEIGHT = 3.0
 """Backgrounds are most of a clip and are learned first; shapes come last. The best prediction stays what it is."""
@@ -72,7 +72,7 @@ def warm_start(pocket: Pocket) -> Pocket:
     table = pocket.text.words.weight.detach().clone()
     known = weights["text.words.weight"]
     table[: len(known)] = known
-    fill(pocket, {**weights, "text.words.weight": table}, "pocket_dit_base")
+    load_strictly(pocket, {**weights, "text.words.weight": table}, "pocket_dit_base")
     return pocket
 
 
@@ -130,7 +130,7 @@ def run(options: TrainOptions) -> None:
         draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step + 5 * 10**6)
         loss = flow_loss(pocket, x0, tokens, objects, draw, options.device)
         loss.backward()
-        norm = optimiser.step((WARM_RATE if options.warm else 1.0) * warm_cosine(progress.share))
+        norm = optimiser.step(options.rate * warm_cosine(progress.share))
         average.update(pocket, progress.step)
         return {"loss": loss.item(), "norm": norm}
 

@@ -19,6 +19,7 @@ from streamt1.core.errors import CheckpointError, ConfigError
 from streamt1.core.files import whole_file
 
 Log = Callable[[str], None]
+WARM_RATE = 0.6
 
 
 def _silent(line: str) -> None:
@@ -54,6 +55,11 @@ class TrainOptions:
     warm: bool = False
     reward_weight: float = 0.0
     log: Log = _silent
+
+    @property
+    def rate(self) -> float:
+        """Factor of the learning rate."""
+        return WARM_RATE if self.warm else 1.0
 
 
 class Stateful(Protocol):

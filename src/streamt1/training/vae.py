@@ -20,7 +20,6 @@ JOINT_SHARE = 0.7
 """Share of the budget for encoder and decoder together; the rest is for the decoder."""
 KL_WEIGHT = 5e-4
 LR = 2e-3
-WARM_RATE = 0.5
 """Of the learning rate, when training starts from the bundled weights."""
 
 
@@ -50,7 +49,6 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(options.seed)
     vae = PocketCodec.bundled().vae.requires_grad_(True).train() if options.warm else PocketVAE()
     vae.to(options.device)
-    rate = WARM_RATE if options.warm else 1.0
     vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = Average(vae, 0.998)
     encoder, decoder = torch.compile(vae.encoder), torch.compile(vae.decoder)
@@ -67,7 +65,7 @@ def run(options: TrainOptions) -> None:
         pixels = pixel_loss(output, target)
         kl = 0.5 * (mean.square() + spread.exp() - 1 - spread).mean()
         (pixels + KL_WEIGHT * kl).backward()
-        norm = optimiser.step(rate * warm_cosine(progress.share, floor=0.15))
+        norm = optimiser.step(options.rate * warm_cosine(progress.share, floor=0.15))
         average.update(vae, progress.step)
         return {"pixels": pixels.item(), "kl": kl.item(), "norm": norm, "psnr": _psnr(output, target)}
 
@@ -81,7 +79,7 @@ def run(options: TrainOptions) -> None:
             output = decoder(mean + drawn)[0]
         pixels = pixel_loss(output, target)
         pixels.backward()
-        norm = optimiser.step(0.5 * rate * warm_cosine(progress.share, floor=0.02))
+        norm = optimiser.step(0.5 * options.rate * warm_cosine(progress.share, floor=0.02))
         average.update(vae, progress.step)
         return {"pixels": pixels.item(), "norm": norm, "psnr": _psnr(output, target)}
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.core.bundled import check_vocabulary, fill, load_bundled
+from streamt1.core.bundled import check_vocabulary, load_bundled
+from streamt1.core.tensors import load_strictly
 
 
 def load_pocket(name: str = "pocket_dit", device: str | torch.device = "cpu") -> tuple[WanModel, TextEncoder]:
@@ -21,8 +22,8 @@ def load_pocket(name: str = "pocket_dit", device: str | torch.device = "cpu") ->
     weights, config = load_bundled(name)
     model, text = build_pocket(config)
     check_vocabulary(text.config.words, name)
-    fill(model, _part(weights, "dit."), name)
-    fill(text, _part(weights, "text."), name)
+    load_strictly(model, _part(weights, "dit."), name)
+    load_strictly(text, _part(weights, "text."), name)
     return model.to(device).eval().requires_grad_(False), text.to(device).eval().requires_grad_(False)
 
 
