@@ -12,7 +12,8 @@ from streamt1.rewards.pocket import (
     PocketClipReward,
     PocketFrameReward,
     RewardConfig,
-    snippets,
+    distinct,
+    snippet_frames,
 )
 from streamt1.training.rewards import agreement_rate, preference_loss
 
@@ -53,11 +54,23 @@ def test_scores_do_not_depend_on_the_other_candidates(frame_reward: PocketFrameR
 
 
 def test_snippets_cover_the_clip_and_scale_with_the_rate():
-    clip = torch.arange(81.0)[None, :, None, None, None].expand(1, 81, 3, 2, 2)
-    seen = snippets(clip, 16)[0, :, ::3, 0, 0]
+    seen = snippet_frames(81, 16)
     assert seen[0].tolist() == [0, 3, 6, 9]
     assert seen[-1].tolist() == [71, 74, 77, 80]
-    assert snippets(clip, 32)[0, 0, ::3, 0, 0].tolist() == [0, 6, 12, 18]
+    assert snippet_frames(81, 32)[0].tolist() == [0, 6, 12, 18]
+
+
+def test_shared_frames_are_looked_at_once_and_score_as_before(clip_reward: PocketClipReward):
+    past, own = torch.rand(21, 3, 64, 64), torch.rand(3, 12, 3, 64, 64)
+    clips = torch.cat([past.expand(3, -1, -1, -1, -1), own], dim=1)
+    looked: list[int] = []
+    hook = clip_reward.net.eye.trunk.register_forward_hook(lambda net, given, seen: looked.append(len(seen)))
+    together = clip_reward.score(clips, 16, TEXT).score
+    alone = torch.cat([clip_reward.score(clip[None], 16, TEXT).score for clip in clips])
+    hook.remove()
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert looked[0] < sum(looked[1:])
+    assert distinct(torch.tensor([[1.0], [2.0], [1.0], [3.0]])) == ([0, 1, 3], [0, 1, 0, 2])
 
 
 def test_unknown_words_are_refused(frame_reward: PocketFrameReward):

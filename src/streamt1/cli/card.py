@@ -11,9 +11,12 @@ import typer
 from streamt1.assemble.config import load_config
 from streamt1.cli.errors import reported
 from streamt1.cli.prompts import read_prompts
-from streamt1.evaluation.card import measure_card
+from streamt1.core.files import whole_file
+from streamt1.evaluation.card import draw_samples, measure_card
 from streamt1.evaluation.pool import open_pool
-from streamt1.training.scenes import parse
+from streamt1.training.scenes import evaluation_scenes, parse
+
+SHOWN = 14
 
 
 @reported
@@ -24,13 +27,18 @@ def card(
     seed: Annotated[int, typer.Option(help="Of worlds and runs.")] = 0,
     long: Annotated[bool, typer.Option(help="Also clips of 30 s, which take most of the time.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the work, each with its own models.")] = 1,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the first samples into this PNG file, and stop.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Measure a pocket model with the oracle: samples, search gains with intervals, rewards, speed."""
-    scenes = [parse(prompt) for prompt in read_prompts(prompts)] if prompts else None
+    scenes = [parse(prompt) for prompt in read_prompts(prompts)] if prompts else evaluation_scenes(count)
     lengths = (5, 30) if long else (5,)
     with open_pool(load_config(preset), jobs) as pool:
-        measured = measure_card(pool, scenes, count, seed, lengths, lambda line: typer.echo(line, err=True))
+        if sheet is not None:
+            with whole_file(sheet) as part:
+                draw_samples(pool, scenes[:SHOWN], seed).save(part, format="PNG")
+            return
+        measured = measure_card(pool, scenes, seed, lengths, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(measured, indent=2) if as_json else "\n".join(_lines(measured)))
 
 

@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from streamt1.assemble.pipeline import Pipeline
+from streamt1.assemble.run import Run
+from streamt1.codec.pixels import contact_sheet
 from streamt1.codec.pocket_vae import PocketCodec
 from streamt1.core.bundled import bundled_path
 from streamt1.evaluation.pool import Pool
@@ -18,7 +22,7 @@ from streamt1.evaluation.statistics import interval, spearman
 from streamt1.training.oracle import Reading, measure
 from streamt1.training.paths import sample_take
 from streamt1.training.preferences import oracle_labels
-from streamt1.training.scenes import Scene, evaluation_scenes, sample_scene
+from streamt1.training.scenes import Scene, sample_scene
 from streamt1.training.world import FPS, render
 
 FRAMES = 81
@@ -53,8 +57,7 @@ class Sample:
 
 def measure_card(
     pool: Pool,
-    scenes: Sequence[Scene] | None = None,
-    count: int = 64,
+    scenes: Sequence[Scene],
     seed: int = 0,
     lengths: Sequence[int] = (5, 30),
     log: Log = lambda line: None,
@@ -63,8 +66,7 @@ def measure_card(
 
     Args:
         pool: of the pocket model, with the search settings to judge.
-        scenes: what to ask for; ``evaluation_scenes(count)`` where None.
-        count: number of held-out prompts, where ``scenes`` is None.
+        scenes: what to ask for; ``evaluation_scenes`` holds prompts that no training stage has seen.
         seed: of worlds and runs.
         lengths: seconds to generate, of 5 and 30.
         log: takes a line now and then.
@@ -72,7 +74,6 @@ def measure_card(
     Returns:
         A table that JSON can hold. Oracle values lie in 0..1; each comes as mean, low, high (95%), n.
     """
-    scenes = list(scenes or evaluation_scenes(count))
     true, kept = zip(*pool.map(_references, [(scene, seed + i) for i, scene in enumerate(scenes)]))
     card: dict[str, Any] = {"oracle_true": interval(true), "oracle_vae": interval(kept)}
     log(f"oracle on true renders {np.mean(true):.3f}, through the VAE {np.mean(kept):.3f}")
@@ -89,6 +90,13 @@ def measure_card(
     card["seconds_5s_4_candidates"] = min(pool.map(_seconds, [scenes[0]] * 2))
     card["weights_mb"] = sum(path.stat().st_size for path in bundled_path("x").parent.glob("*.safetensors")) / 1e6
     return card
+
+
+def draw_samples(pool: Pool, scenes: Sequence[Scene], seed: int) -> Image.Image:
+    """Twelve frames of one sample of each scene, a row each; the seeds are those of ``measure_card``."""
+    tasks = [Task(scene, 5, seed + i, "greedy") for i, scene in enumerate(scenes)]
+    videos = pool.map(_frames, tasks)
+    return contact_sheet([(task.scene.prompt, frames) for task, frames in zip(tasks, videos)], columns=12)
 
 
 def _references(pipeline: Pipeline, task: tuple[Scene, int]) -> tuple[float, float]:
@@ -109,8 +117,16 @@ def _samples(pool: Pool, scenes: Sequence[Scene], seconds: float, method: str, s
     return samples
 
 
+def _run(pipeline: Pipeline, task: Task) -> Run:
+    return pipeline.run(task.scene.prompt, pipeline.chunks_for(task.seconds), task.seed, task.method)
+
+
+def _frames(pipeline: Pipeline, task: Task) -> Tensor:
+    return _run(pipeline, task).frames.cpu()
+
+
 def _sample(pipeline: Pipeline, task: Task) -> Sample:
-    run = pipeline.run(task.scene.prompt, pipeline.chunks_for(task.seconds), task.seed, task.method)
+    run = _run(pipeline, task)
     world, frames = pipeline.world, run.frames
     short = world.frame_reward.score(frames[None], task.scene.prompt).score.item()
     clip = world.clip_reward.score(frames[None], FPS, task.scene.prompt)

@@ -7,15 +7,16 @@ short snippets spread over a clip, with three heads: visual quality, motion qual
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.core.bundled import check_vocabulary, fill, load_bundled
+from streamt1.core.bundled import check_vocabulary, load_bundled
 from streamt1.core.pocket_words import TEXT_LENGTH, VOCABULARY_SIZE, tokenize
+from streamt1.core.tensors import load_strictly
 from streamt1.core.types import RewardOutput
 
 HEADS = ("vq", "mq", "ta")
@@ -123,43 +124,49 @@ class FrameNet(nn.Module):
     def forward(self, frames: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """frames [N, 3, 64, 64] in [0, 1], tokens [N, TEXT_LENGTH] -> scores [N, heads], readings [N, readings]."""
         text = self.trunk.text(tokens)
-        hidden = self.hidden(torch.cat([self.trunk(frames, text), text], dim=1))
+        return self.judged(self.trunk(frames, text), text)
+
+    def judged(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the trunk [N, size], text [N, text] -> scores [N, heads], readings [N, readings]."""
+        hidden = self.hidden(torch.cat([features, text], dim=1))
         return self.score(hidden), self.read(hidden)
 
 
 class ClipNet(nn.Module):
-    """The clip reward: the trunk's features of the frames of all snippets, joined in time."""
+    """The clip reward: what the frame reward sees in the frames of all snippets, joined in time."""
 
     def __init__(self, config: RewardConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = FrameTrunk(config)
+        self.eye = FrameNet(replace(config, frames=1, heads=1))
+        self.said = 1 + config.readings
+        self.size = self.said + self.eye.trunk.size
         inner = 64
-        self.frame = nn.Sequential(nn.Linear(self.trunk.size, inner), nn.SiLU())
+        self.frame = nn.Sequential(nn.Linear(self.size, inner), nn.SiLU())
         moves = 2 * config.keypoints * (SNIPPET_FRAMES - 1)
         self.snippet = nn.Sequential(nn.Linear(SNIPPET_FRAMES * inner + moves + config.text, 2 * inner), nn.SiLU())
         self.joined = nn.Sequential(
-            nn.Linear(8 * inner + SNIPPETS * 2 * config.keypoints + config.text, 3 * inner), nn.SiLU(), nn.Dropout(0.1),
-            nn.Linear(3 * inner, config.heads),
+            nn.Linear(8 * inner + SNIPPETS * 2 * config.keypoints + 2 * self.said + config.text, 3 * inner),
+            nn.SiLU(), nn.Dropout(0.1), nn.Linear(3 * inner, config.heads),
         )  # fmt: skip
 
-    def forward(self, clips: Tensor, tokens: Tensor) -> Tensor:
-        """clips [N, SNIPPETS, SNIPPET_FRAMES*3, 64, 64] in [0, 1], tokens [N, TEXT_LENGTH] -> [N, heads]."""
-        frames = clips.unflatten(2, (SNIPPET_FRAMES, 3)).flatten(0, 2)
-        text = self.trunk.text(tokens)
-        each = text.repeat_interleave(SNIPPETS * SNIPPET_FRAMES, dim=0)
-        return self.join(self.trunk(frames, each).unflatten(0, (len(clips), SNIPPETS, SNIPPET_FRAMES)), text)
+    def look(self, frames: Tensor, text: Tensor) -> Tensor:
+        """frames [N, 3, 64, 64] in [0, 1], text [N, text] -> [N, size]: score and readings, then the features."""
+        features = self.eye.trunk(frames, text)
+        return torch.cat([*self.eye.judged(features, text), features], dim=1)
 
     def join(self, features: Tensor, text: Tensor) -> Tensor:
-        """Features of the trunk [N, SNIPPETS, SNIPPET_FRAMES, size], text [N, text] -> [N, heads]."""
+        """What `look` gives, [N, SNIPPETS, SNIPPET_FRAMES, size], text [N, text] -> [N, heads]."""
         places = features[..., -2 * self.config.keypoints :]
         moves = (places[:, :, 1:] - places[:, :, :-1]).flatten(2) * 8
         seen = self.frame(features).flatten(2)
+        said = features[..., : self.said].flatten(1, 2)
         told = text[:, None].expand(-1, SNIPPETS, -1)
         y = self.snippet(torch.cat([seen, moves, told], dim=2))
         middle = y.mean(1, keepdim=True)
         pooled = [y.mean(1), (y - middle).abs().mean(1), y[:, -1] - y[:, 0], y[:, -1]]
-        return self.joined(torch.cat([*pooled, places[:, :, 0].flatten(1), text], dim=1))
+        heard = [said.mean(1), said.amin(1)]
+        return self.joined(torch.cat([*pooled, *heard, places[:, :, 0].flatten(1), text], dim=1))
 
 
 def snippet_frames(total: int, fps: float = TRAINED_FPS) -> Tensor:
@@ -170,10 +177,17 @@ def snippet_frames(total: int, fps: float = TRAINED_FPS) -> Tensor:
     return (starts[:, None] + torch.arange(SNIPPET_FRAMES) * step).clamp(max=total - 1)
 
 
-def snippets(clips: Tensor, fps: float = TRAINED_FPS) -> Tensor:
-    """What the clip reward looks at: [N, T, 3, H, W], T >= 1 -> [N, SNIPPETS, SNIPPET_FRAMES*3, H, W]."""
-    index = snippet_frames(clips.shape[1], fps)
-    return clips[:, index.flatten()].unflatten(1, index.shape).flatten(2, 3)
+def distinct(frames: Tensor) -> tuple[list[int], list[int]]:
+    """Which of N frames differ: the first of each kind, and for every frame its kind. Compares bytes."""
+    kinds: dict[bytes, int] = {}
+    first: list[int] = []
+    which: list[int] = []
+    for row, frame in enumerate(frames.cpu().numpy()):
+        kind = kinds.setdefault(frame.tobytes(), len(kinds))
+        if kind == len(first):
+            first.append(row)
+        which.append(kind)
+    return first, which
 
 
 def _tokens(text: str, count: int, device: torch.device) -> Tensor:
@@ -189,7 +203,7 @@ def _load(name: str, kind: Callable[[RewardConfig], N], device: str | torch.devi
     sizes = RewardConfig(**config["model"])
     check_vocabulary(sizes.words, name)
     net = kind(sizes)
-    fill(net, weights, name)
+    load_strictly(net, weights, name)
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     return net.to(device).eval().requires_grad_(False), mean.to(device), std.to(device)
 
@@ -231,7 +245,15 @@ class PocketClipReward:
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        """Clips [N, T, 3, 64, 64] in [0, 1] shown at `fps`, any T >= 1 -> overall score [N]; components vq, mq, ta."""
-        seen = snippets(clips, fps).to(self.mean)
-        heads = (self.net(seen, _tokens(text, len(clips), self.mean.device)) - self.mean) / self.std
+        """Clips [N, T, 3, 64, 64] in [0, 1] shown at `fps`, any T >= 1 -> overall score [N]; components vq, mq, ta.
+
+        A frame that several clips share, as candidates of one parent do, is looked at once.
+        """
+        net, index = self.net, snippet_frames(clips.shape[1], fps)
+        frames = clips[:, index.flatten()].flatten(0, 1).to(self.mean)
+        first, which = distinct(frames)
+        told = net.eye.trunk.text(_tokens(text, 1, self.mean.device))
+        seen = net.look(frames[first], told.expand(len(first), -1))[which]
+        raw = net.join(seen.unflatten(0, (len(clips), *index.shape)), told.expand(len(clips), -1))
+        heads = (raw - self.mean) / self.std
         return RewardOutput(heads.sum(1), {name: heads[:, index] for index, name in enumerate(HEADS)})

@@ -1,8 +1,8 @@
 """Training of the two pocket rewards on preference groups (Bradley-Terry).
 
 First the frame reward, whose trunk also learns to read what the oracle reads in single frames. Then the clip reward:
-it begins with a copy of that trunk, which stays as it is, so that its features are computed once and the heads, which
-join frames in time, train on them in minutes.
+it begins with a copy of the frame reward, which stays as it is, so that what it sees is computed once, of every clip
+and of its mirror image, and the heads, which join frames in time, train on that in minutes.
 """
 
 from __future__ import annotations
@@ -15,22 +15,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamt1.codec.pocket_vae import PocketCodec
+from streamt1.core.bundled import load_bundled
 from streamt1.core.files import whole_file
+from streamt1.core.tensors import load_strictly
 from streamt1.rewards.pocket import HEADS, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
 from streamt1.training.preferences import SEEN, Groups, branch_groups, spoilt_groups
-from streamt1.training.rollout import MODELS, bundled_pocket
+from streamt1.training.rollout import bundled_pocket
 
-SPOILT = 128
-BRANCHED = 136
-"""Prompts whose rollouts are branched at each of their seven chunks."""
+SHARDS = 2
+"""Parts in which the groups are made and stored."""
+SPOILT = 96
+BRANCHED = 160
+"""Spoilt groups of a shard, and prompts whose rollouts are branched at each of their seven chunks."""
+PLAYERS = ("pocket_dit", "pocket_dit_base", "pocket_dit", "pocket_dit")
+"""The transformers whose rollouts are branched, in turns: mostly the one that the rewards will judge."""
 LR = 1.5e-3
 CLIP_LR = 1e-3
 MARGIN = 0.02
 """Clips whose labels differ by less are not compared."""
-CLIP_STEPS = 300
+CLIP_STEPS = 600
 """Of the clip reward's heads, which learn by heart what they are shown more often."""
 HELD_SHARE = 12
 ACROSS = 0.5
@@ -70,14 +76,18 @@ def build_groups(options: TrainOptions) -> tuple[Groups, Groups]:
     options.out.mkdir(parents=True, exist_ok=True)
     device, codec = options.device, PocketCodec.bundled(options.device)
 
-    def branched() -> Groups:
-        pockets = [bundled_pocket(name, device) for name in MODELS]
-        return branch_groups(pockets, codec, BRANCHED, options.seed + 1, log=options.log)
+    def spoilt(seed: int) -> Groups:
+        return spoilt_groups(codec, SPOILT, seed)
 
-    return (
-        _stored(options, "spoilt", lambda: spoilt_groups(codec, SPOILT, options.seed)),
-        _stored(options, "branched", branched),
-    )
+    def branched(seed: int) -> Groups:
+        pockets = {name: bundled_pocket(name, device) for name in PLAYERS}
+        return branch_groups([pockets[name] for name in PLAYERS], codec, BRANCHED, seed, log=options.log)
+
+    def all_of(name: str, make: Callable[[int], Groups]) -> Groups:
+        seeds = [options.seed + 101 + shard for shard in range(SHARDS)]
+        return Groups.join([_stored(options, f"{name}{seed}", lambda seed=seed: make(seed)) for seed in seeds])
+
+    return all_of("spoilt", spoilt), all_of("branched", branched)
 
 
 def _stored(options: TrainOptions, name: str, make: Callable[[], Groups]) -> Groups:
@@ -123,7 +133,10 @@ def _frames(groups: Groups, rows: Tensor, columns: Tensor, device: str) -> tuple
 
 def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor) -> FrameNet:
     device, batch = options.device, options.batch or 6
-    net = FrameNet(RewardConfig()).to(device)
+    net = FrameNet(RewardConfig())
+    if options.warm:
+        load_strictly(net, load_bundled("pocket_frame_reward")[0], "pocket_frame_reward")
+    net.to(device)
     average = Average(net, 0.99)
     optimiser = MuonAdam(net, LR, adam_names=("table", "stem.0", "points", "score", "read"), decay=0.05)
 
@@ -143,7 +156,7 @@ def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Te
         error = (read - readings).square().mean()
         loss = preference_loss(scores, labels) + 1e-3 * scores.square().mean()
         (loss + READ_WEIGHT * error).backward()
-        optimiser.step(warm_cosine(progress.share))
+        optimiser.step(options.rate * warm_cosine(progress.share))
         average.update(net, progress.step)
         return {"loss": loss.item(), "read": error.item(), "agree": agreement_rate(scores.detach(), labels)}
 
@@ -173,13 +186,15 @@ def _export_frames(options: TrainOptions, net: FrameNet, groups: Groups, held: T
 
 @torch.no_grad()
 def _features(net: ClipNet, groups: Groups, device: str) -> Tensor:
-    """The trunk's features of all frames of all clips, [G, M, SEEN, size]."""
-    made = []
+    """What the network sees in all frames of all clips, and in their mirror images, [2, G, M, SEEN, size]."""
+    made = torch.empty(2, *groups.clips.shape[:3], net.size)
     for rows in torch.arange(len(groups.clips)).split(4):
         pictures, tokens, _ = _frames(groups, rows, torch.arange(SEEN), device)
         with torch.autocast(device, torch.bfloat16):
-            made.append(net.trunk(pictures, net.trunk.text(tokens)).float().view(len(rows), -1, SEEN, net.trunk.size))
-    return torch.cat(made)
+            text = net.eye.trunk.text(tokens)
+            for side, shown in enumerate((pictures, pictures.flip(-1))):
+                made[side, rows] = net.look(shown, text).float().cpu().view(len(rows), -1, SEEN, net.size)
+    return made
 
 
 def _train_clips(
@@ -187,23 +202,23 @@ def _train_clips(
 ) -> None:
     device, batch = options.device, options.batch or 16
     net = ClipNet(RewardConfig(frames=SNIPPET_FRAMES, heads=len(HEADS))).to(device)
-    net.trunk.load_state_dict(frame.trunk.state_dict())
-    net.trunk.requires_grad_(False)
+    net.eye.load_state_dict(frame.state_dict())
+    net.eye.requires_grad_(False)
     features = _features(net, groups, device)
-    options.log(f"features of {features.shape[0] * features.shape[1]} clips")
+    options.log(f"looked at {features.shape[1] * features.shape[2]} clips")
     average = Average(net, 0.995)
     optimiser = MuonAdam(net, CLIP_LR, adam_names=("joined.3",), decay=0.1)
 
-    def scores_of(model: ClipNet, rows: Tensor) -> Tensor:
-        text = model.trunk.text(groups.tokens[rows].flatten(0, 1).to(device))
-        seen = features[rows].flatten(0, 1).unflatten(1, (SNIPPETS, SNIPPET_FRAMES))
+    def scores_of(model: ClipNet, rows: Tensor, side: Tensor | int = 0) -> Tensor:
+        text = model.eye.trunk.text(groups.tokens[rows].flatten(0, 1).to(device))
+        seen = features[side, rows].to(device).flatten(0, 1).unflatten(1, (SNIPPETS, SNIPPET_FRAMES))
         return model.join(seen, text).view(len(rows), -1, len(HEADS))
 
     def step(progress: Progress) -> dict[str, float]:
         draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step)
         rows = train[torch.randint(len(train), (batch,), generator=draw)]
         labels = groups.labels[rows].to(device)
-        scores = scores_of(net, rows)
+        scores = scores_of(net, rows, torch.randint(2, (batch,), generator=draw))
         loss = preference_loss(scores, labels)
         (loss + 1e-3 * scores.square().mean()).backward()
         optimiser.step(warm_cosine(progress.share))

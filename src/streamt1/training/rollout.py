@@ -19,9 +19,6 @@ from streamt1.training.forcing import CHUNK, LOCAL
 from streamt1.training.oracle import measure
 from streamt1.training.scenes import Scene
 
-MODELS = ("pocket_dit", "pocket_dit_base")
-"""Names of the bundled transformers: distilled, and what it was distilled from."""
-
 Page = list[tuple[Tensor, Tensor]]
 """Keys and values of one clean chunk, by layer, each [B, tokens, heads, head_dim]."""
 
