@@ -14,6 +14,7 @@ from streamt1.rewards.pocket import (
     RewardConfig,
     distinct,
     snippet_frames,
+    windows,
 )
 from streamt1.training.rewards import agreement_rate, preference_loss
 
@@ -58,6 +59,15 @@ def test_snippets_cover_the_clip_and_scale_with_the_rate():
     assert seen[0].tolist() == [0, 3, 6, 9]
     assert seen[-1].tolist() == [71, 74, 77, 80]
     assert snippet_frames(81, 32)[0].tolist() == [0, 6, 12, 18]
+
+
+def test_long_clips_are_read_in_windows(clip_reward: PocketClipReward):
+    assert windows(84) == [range(84)]
+    assert windows(168, 32) == [range(168)]
+    assert windows(100) == [range(84), range(16, 100)]
+    clip = torch.rand(1, 100, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    parts = [clip_reward.score(clip[:, part.start : part.stop], 16, TEXT).score for part in windows(100)]
+    assert torch.allclose(clip_reward.score(clip, 16, TEXT).score, torch.stack(parts).mean(0), atol=1e-5)
 
 
 def test_shared_frames_are_looked_at_once_and_score_as_before(clip_reward: PocketClipReward):

@@ -7,7 +7,7 @@ import pytest
 
 from streamt1.core.errors import PromptError
 from streamt1.core.pocket_words import MOTIONS, SHAPES, TEXT_LENGTH, WORDS, tokenize
-from streamt1.training.oracle import measure
+from streamt1.training.oracle import SIGHTS, locate, measure
 from streamt1.training.paths import Take, positions, sample_take
 from streamt1.training.scenes import (
     HELD_OUT,
@@ -199,3 +199,22 @@ def test_oracle_wants_both_backgrounds_to_show():
     take = sample_take(rng, scene)
     assert measure(render(scene, take, 90), scene).background.mean() > 0.98
     assert measure(render(scene, replace(take, cuts=()), 90), scene).background.max() < 0.1
+
+
+def test_locate_says_where_the_object_is_and_what_tone_and_background_it_has():
+    rng = np.random.default_rng(3)
+    scene = parse("a red star with a dot crossing on a navy plain then teal dotted background")
+    take = sample_take(rng, scene)
+    clip = render(scene, take, 81)
+    sights = dict(zip(SIGHTS, locate(clip, scene).T, strict=True))
+    reading = measure(clip, scene)
+    assert 0 < sights["seen"].mean() < 1, "it leaves the frame and comes back"
+    shown = (sights["seen"] > 0) & (np.abs(sights["x"]) < 0.5)
+    steps = np.abs(np.diff(sights["x"]))[shown[1:] & shown[:-1]]
+    assert 0.01 < np.median(steps) < 0.2
+    assert np.abs(sights["tone"][shown]).min() > 0.1
+    assert len(set(np.sign(sights["tone"][shown]))) == 1
+    assert set(np.sign(sights["ground"])) == {-1.0, 1.0}
+    assert reading.mean > 0.97
+    single = parse("a red star resting on a navy plain background")
+    assert not locate(render(single, sample_take(rng, single), 9), single)[:, SIGHTS.index("ground")].any()

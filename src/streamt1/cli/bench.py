@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamt1.bench import growth, memory, naive_twin, overhead, width
+from streamt1.bench import cheaper, growth, memory, naive_twin, overhead, width
 from streamt1.cli.errors import reported
 from streamt1.core.errors import UnknownNameError
 
@@ -22,6 +22,7 @@ QUESTIONS = {
     "growth": growth.measure,
     "width": width.measure,
     "memory": memory.measure,
+    "cheaper": cheaper.measure,
 }
 
 
@@ -30,7 +31,7 @@ def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Measure, as ratios within one run: overhead, the slow twin, growth with length, width, memory."""
+    """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, cheaper searches."""
     answers: dict[str, Any] = {}
     for name in question or QUESTIONS:
         if name not in QUESTIONS:
@@ -47,4 +48,6 @@ def bench(
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return "(" + " ".join(f"{key} {_short(inner)}" for key, inner in value.items()) + ")"
+    if isinstance(value, list):
+        return "".join(f"\n    {_short(inner)}" for inner in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -27,7 +27,9 @@ LINES = 100
 
 @reported
 def evaluate(
-    suite: Annotated[str, typer.Argument(help="A suite: pocket, pocket-lags, pocket-quick, or a YAML file.")],
+    suite: Annotated[
+        str, typer.Argument(help="A suite (pocket, pocket-quick, pocket-lags, pocket-cheaper) or a YAML file.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results; one that holds part of them is gone on with.")],
     prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line, instead.")] = None,
     preset: Annotated[str | None, typer.Option(help="Measure this preset, instead of the suite's.")] = None,

@@ -6,6 +6,7 @@ short snippets spread over a clip, with three heads: visual quality, motion qual
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -26,6 +27,10 @@ SNIPPET_FRAMES = 4
 SNIPPET_STEP = 3
 """Pixel frames between the frames of a snippet, so that one spans 10 frames at 16 fps (scaled to other rates)."""
 TRAINED_FPS = 16.0
+LONGEST = 84
+"""Pixel frames of seven chunks, about the longest clips in training; longer ones are read in windows."""
+PLACE = slice(7, 9)
+"""Where the object's x and y stand among what the clip reward is told of a frame: after the score and six readings."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class RewardConfig:
     Attributes:
         heads: scores that come out.
         frames: that are looked at together; 1 for the frame reward.
-        readings: values that the trunk also learns to read off a frame (training only).
+        readings: values that the network also learns to read off a frame: first those of its quality, then what is
+            seen, the object's place x and y, its size, its detail's tone, and which of two backgrounds is shown.
         keypoints: places that the trunk follows, as (x, y).
     """
 
@@ -45,7 +51,7 @@ class RewardConfig:
     text: int = 96
     words: int = VOCABULARY_SIZE
     keypoints: int = 12
-    readings: int = 5
+    readings: int = 11
 
 
 class TextReader(nn.Module):
@@ -133,40 +139,42 @@ class FrameNet(nn.Module):
 
 
 class ClipNet(nn.Module):
-    """The clip reward: what the frame reward sees in the frames of all snippets, joined in time."""
+    """The clip reward: what the frame reward reads in the frames of all snippets, joined in time."""
 
     def __init__(self, config: RewardConfig) -> None:
         super().__init__()
         self.config = config
         self.eye = FrameNet(replace(config, frames=1, heads=1))
         self.said = 1 + config.readings
-        self.size = self.said + self.eye.trunk.size
-        inner = 64
-        self.frame = nn.Sequential(nn.Linear(self.size, inner), nn.SiLU())
-        moves = 2 * config.keypoints * (SNIPPET_FRAMES - 1)
-        self.snippet = nn.Sequential(nn.Linear(SNIPPET_FRAMES * inner + moves + config.text, 2 * inner), nn.SiLU())
+        wide = 128
+        moves = 4 * (SNIPPET_FRAMES - 1)
+        self.snippet = nn.Sequential(
+            nn.Linear(SNIPPET_FRAMES * self.said + moves + config.text, wide), nn.SiLU(),
+            nn.Linear(wide, wide), nn.SiLU(),
+        )  # fmt: skip
+        steps = 2 * (SNIPPETS - 1)
         self.joined = nn.Sequential(
-            nn.Linear(8 * inner + SNIPPETS * 2 * config.keypoints + 2 * self.said + config.text, 3 * inner),
-            nn.SiLU(), nn.Dropout(0.1), nn.Linear(3 * inner, config.heads),
+            nn.Linear(3 * wide + 3 * self.said + steps + 1 + config.text, wide), nn.SiLU(), nn.Dropout(0.1),
+            nn.Linear(wide, config.heads),
         )  # fmt: skip
 
     def look(self, frames: Tensor, text: Tensor) -> Tensor:
-        """frames [N, 3, 64, 64] in [0, 1], text [N, text] -> [N, size]: score and readings, then the features."""
-        features = self.eye.trunk(frames, text)
-        return torch.cat([*self.eye.judged(features, text), features], dim=1)
+        """frames [N, 3, 64, 64] in [0, 1], text [N, text] -> [N, said]: the score, then the readings."""
+        return torch.cat(self.eye.judged(self.eye.trunk(frames, text), text), dim=1)
 
-    def join(self, features: Tensor, text: Tensor) -> Tensor:
-        """What `look` gives, [N, SNIPPETS, SNIPPET_FRAMES, size], text [N, text] -> [N, heads]."""
-        places = features[..., -2 * self.config.keypoints :]
+    def join(self, said: Tensor, text: Tensor, gap: Tensor) -> Tensor:
+        """What `look` gives, [N, SNIPPETS, SNIPPET_FRAMES, said], text [N, text] -> [N, heads].
+
+        gap: seconds from one snippet's beginning to the next's, [N].
+        """
+        places = said[..., PLACE]
         moves = (places[:, :, 1:] - places[:, :, :-1]).flatten(2) * 8
-        seen = self.frame(features).flatten(2)
-        said = features[..., : self.said].flatten(1, 2)
         told = text[:, None].expand(-1, SNIPPETS, -1)
-        y = self.snippet(torch.cat([seen, moves, told], dim=2))
-        middle = y.mean(1, keepdim=True)
-        pooled = [y.mean(1), (y - middle).abs().mean(1), y[:, -1] - y[:, 0], y[:, -1]]
-        heard = [said.mean(1), said.amin(1)]
-        return self.joined(torch.cat([*pooled, *heard, places[:, :, 0].flatten(1), text], dim=1))
+        y = self.snippet(torch.cat([said.flatten(2), moves, moves.abs(), told], dim=2))
+        frames = said.flatten(1, 2)
+        pooled = [y.mean(1), y.std(1), y[:, -1], frames.mean(1), frames.amin(1), frames.std(1)]
+        steps = (places[:, 1:, 0] - places[:, :-1, 0]).flatten(1) * 2
+        return self.joined(torch.cat([*pooled, steps, gap[:, None], text], dim=1))
 
 
 def snippet_frames(total: int, fps: float = TRAINED_FPS) -> Tensor:
@@ -175,6 +183,19 @@ def snippet_frames(total: int, fps: float = TRAINED_FPS) -> Tensor:
     span = min(step * (SNIPPET_FRAMES - 1), total - 1)
     starts = torch.linspace(0, total - 1 - span, SNIPPETS).round().long()
     return (starts[:, None] + torch.arange(SNIPPET_FRAMES) * step).clamp(max=total - 1)
+
+
+def snippet_gap(total: int, fps: float = TRAINED_FPS) -> float:
+    """Seconds from the beginning of one snippet to the next."""
+    starts = snippet_frames(total, fps)[:, 0]
+    return float(starts[-1] - starts[0]) / (SNIPPETS - 1) / fps
+
+
+def windows(total: int, fps: float = TRAINED_FPS) -> list[range]:
+    """The parts of a clip that are read each on its own, as long as the longest clips in training, evenly spread."""
+    length = min(total, max(1, round(LONGEST * fps / TRAINED_FPS)))
+    begins = torch.linspace(0, total - length, math.ceil(total / length)).round().long().tolist()
+    return [range(begin, begin + length) for begin in begins]
 
 
 def distinct(frames: Tensor) -> tuple[list[int], list[int]]:
@@ -247,13 +268,16 @@ class PocketClipReward:
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
         """Clips [N, T, 3, 64, 64] in [0, 1] shown at `fps`, any T >= 1 -> overall score [N]; components vq, mq, ta.
 
-        A frame that several clips share, as candidates of one parent do, is looked at once.
+        A frame that several clips share, as candidates of one parent do, is looked at once. Of clips of more than 84
+        frames the score is the mean over windows of 84.
         """
-        net, index = self.net, snippet_frames(clips.shape[1], fps)
+        net, parts = self.net, windows(clips.shape[1], fps)
+        index = torch.stack([part.start + snippet_frames(len(part), fps) for part in parts])
         frames = clips[:, index.flatten()].flatten(0, 1).to(self.mean)
         first, which = distinct(frames)
         told = net.eye.trunk.text(_tokens(text, 1, self.mean.device))
-        seen = net.look(frames[first], told.expand(len(first), -1))[which]
-        raw = net.join(seen.unflatten(0, (len(clips), *index.shape)), told.expand(len(clips), -1))
+        said = net.look(frames[first], told.expand(len(first), -1))[which].unflatten(0, (-1, *index.shape[1:]))
+        gap = torch.full((len(said),), snippet_gap(len(parts[0]), fps)).to(self.mean)
+        raw = net.join(said, told.expand(len(said), -1), gap).view(len(clips), len(parts), -1).mean(1)
         heads = (raw - self.mean) / self.std
         return RewardOutput(heads.sum(1), {name: heads[:, index] for index, name in enumerate(HEADS)})

@@ -52,6 +52,8 @@ _TONES = [np.array(rgb) + step for name, rgb in BACKGROUND_RGB.items() for step 
 _PALETTE = np.array([*OBJECT_RGB.values(), WALL_RGB, *_TONES], dtype=np.float32)
 _COLOURS = list(OBJECT_RGB)
 _WALL = len(_COLOURS)
+SIGHTS = ("seen", "x", "y", "size", "tone", "ground")
+"""What `locate` gives."""
 WINDOW = 16
 """Frames on either side that the motion of a frame is read from."""
 FIRST = 9
@@ -130,6 +132,28 @@ def measure(clip: Floats, scene: Scene) -> Reading:
         parts.append(_read_thing(clip, seen, nearest, thing, len(scene.things)))
     presence, shape, colour, motion, memory = np.mean(parts, axis=0).astype(np.float32)
     return Reading(presence, shape, colour, motion, _read_background(clip, nearest, scene, wall), memory)
+
+
+def locate(clip: Floats, scene: Scene) -> Floats:
+    """What is to be seen in each frame of a clip [T, 3, 64, 64], good or bad: [T, len(SIGHTS)].
+
+    Of all object pixels together: whether there are any (0 or 1); the centroid, x to the right and y down, in -1..1;
+    the square root of the area, over 32; the share of white less the share of black within .6 radii of the centroid,
+    which tells a detail's tone. 0 where nothing is seen. Of two backgrounds that take turns: how much better the first
+    fits than the second, in -1..1; 0 where there is one.
+    """
+    objects = _nearest(clip) < len(_COLOURS)
+    area, track = _centroid(objects)
+    ground = np.zeros_like(area)
+    if len(scene.grounds) == 2:
+        first, second = (_fit_ground(clip, ~objects, one) for one in scene.grounds)
+        ground = first - second
+    seen = area > 20
+    core = _disc(track, np.sqrt(area / 3))
+    light, count = clip.mean(1), np.maximum(core.sum((1, 2)), 1)
+    tone = ((core & (light > 0.85)).sum((1, 2)) - (core & (light < 0.15)).sum((1, 2)).astype(np.float32)) / count
+    parts = [seen, *(track.T * 2 / SIZE - 1), np.sqrt(area) / 32, tone]
+    return np.stack([*(part * seen for part in parts), ground], axis=1).astype(np.float32)
 
 
 def _nearest(clip: Floats) -> np.ndarray:

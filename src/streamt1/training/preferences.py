@@ -19,7 +19,7 @@ from streamt1.training.degrade import MOTION, PICTURE, mismatch
 from streamt1.training.dit import Pocket
 from streamt1.training.forcing import CHUNK
 from streamt1.training.loop import Log
-from streamt1.training.oracle import Reading, measure
+from streamt1.training.oracle import Reading, locate, measure
 from streamt1.training.paths import SIZE, Floats, sample_take
 from streamt1.training.rollout import Stream, decode, generators
 from streamt1.training.scenes import Scene, sample_scene
@@ -29,9 +29,10 @@ MEMBERS = 8
 SEEN = SNIPPETS * SNIPPET_FRAMES
 """Frames of a clip that the rewards look at."""
 READINGS = ("presence", "shape", "colour", "background", "memory")
-"""What the frame reward's trunk learns to read, besides the order of pairs."""
-LENGTHS = (9, 21, 33, 45, 57)
-"""Clip lengths, pixel frames: what the window of a search over five chunks can hold."""
+"""What the frame reward learns to read of a frame, besides the order of pairs and the oracle's SIGHTS."""
+LENGTHS = (9, 21, 33, 45, 57, 69, 81)
+"""Clip lengths, pixel frames: what the window of a search over seven chunks can hold. Only in the longest must an
+object that leaves have left, and a background have changed."""
 PROMPTS = 4
 """Prompts that are branched side by side."""
 
@@ -45,12 +46,16 @@ class Groups:
         tokens: [G, M, TEXT_LENGTH].
         labels: vq, mq, ta of each clip, [G, M, 3] in [0, 1].
         readings: what the oracle reads in each of the frames, [G, M, SEEN, READINGS] in [0, 1].
+        sights: where the object is in each of them, [G, M, SEEN, SIGHTS]; see `locate`.
+        lengths: pixel frames of the clips that the frames come from, [G].
     """
 
     clips: Tensor
     tokens: Tensor
     labels: Tensor
     readings: Tensor
+    sights: Tensor
+    lengths: Tensor
 
     def state(self) -> dict[str, Tensor]:
         """The tensors by name."""
@@ -98,6 +103,8 @@ def pack(members: list[Member]) -> Groups:
         pad_tokens([member.scene.prompt for member in members])[None],
         torch.tensor([member.labels for member in members], dtype=torch.float32)[None],
         torch.stack([torch.from_numpy(member.readings)[rows] for member in members])[None],
+        torch.stack([torch.from_numpy(locate(m.clip[rows].numpy(), m.scene)) for m in members])[None],
+        torch.tensor([len(members[0].clip)]),
     )
 
 
@@ -153,7 +160,7 @@ def spoilt_groups(codec: PocketCodec, count: int, seed: int) -> Groups:
 
 
 def branch_groups(
-    pockets: list[Pocket], codec: PocketCodec, count: int, seed: int, chunks: int = 7, log: Log = lambda line: None
+    pockets: list[Pocket], codec: PocketCodec, count: int, seed: int, chunks: int = 8, log: Log = lambda line: None
 ) -> Groups:
     """Groups as a search meets them: candidates for one chunk after the same past, and a true clip as the last member.
 

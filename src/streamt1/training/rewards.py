@@ -1,8 +1,8 @@
 """Training of the two pocket rewards on preference groups (Bradley-Terry).
 
-First the frame reward, whose trunk also learns to read what the oracle reads in single frames. Then the clip reward:
-it begins with a copy of the frame reward, which stays as it is, so that what it sees is computed once, of every clip
-and of its mirror image, and the heads, which join frames in time, train on that in minutes.
+First the frame reward, which also learns to read what the oracle reads in single frames, and where the object is. Then
+the clip reward: it holds a copy of the frame reward, which stays as it is, so that what it reads is computed once, and
+the heads, which join those few numbers of each frame in time, train on them in a minute.
 """
 
 from __future__ import annotations
@@ -18,31 +18,38 @@ from streamt1.codec.pocket_vae import PocketCodec
 from streamt1.core.bundled import load_bundled
 from streamt1.core.files import whole_file
 from streamt1.core.tensors import load_strictly
-from streamt1.rewards.pocket import HEADS, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig
+from streamt1.rewards.pocket import HEADS, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig, snippet_gap
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
-from streamt1.training.preferences import SEEN, Groups, branch_groups, spoilt_groups
+from streamt1.training.oracle import SIGHTS
+from streamt1.training.preferences import READINGS, SEEN, Groups, branch_groups, spoilt_groups
 from streamt1.training.rollout import bundled_pocket
 
 SHARDS = 2
 """Parts in which the groups are made and stored."""
 SPOILT = 96
-BRANCHED = 160
-"""Spoilt groups of a shard, and prompts whose rollouts are branched at each of their seven chunks."""
+BRANCHED = 128
+"""Spoilt groups of a shard, and prompts whose rollouts are branched at each of their chunks."""
 PLAYERS = ("pocket_dit", "pocket_dit_base", "pocket_dit", "pocket_dit")
 """The transformers whose rollouts are branched, in turns: mostly the one that the rewards will judge."""
 LR = 1.5e-3
 CLIP_LR = 1e-3
 MARGIN = 0.02
 """Clips whose labels differ by less are not compared."""
-CLIP_STEPS = 600
-"""Of the clip reward's heads, which learn by heart what they are shown more often."""
+CLIP_STEPS = 2000
+"""Of the clip reward's heads."""
 HELD_SHARE = 12
 ACROSS = 0.5
 """Weight of pairs from different groups: they make scores of different prompts comparable."""
-READ_WEIGHT = 4.0
-"""Of the squared error of the trunk's readings."""
+READ_WEIGHT = 6.0
+"""Of the squared error of the readings."""
+X, Y = len(READINGS) + SIGHTS.index("x"), len(READINGS) + SIGHTS.index("y")
+"""Columns of the object's place among the readings."""
+OF_OBJECT = ("x", "y", "size", "tone")
+"""The readings from X on that mean nothing where no object is seen."""
+JITTER = 0.02
+"""Noise on what the heads are told of a frame."""
 DRAWN = 2
 """Frames of a clip that the frame reward sees in one step."""
 
@@ -124,11 +131,11 @@ def _split(spoilt: int, made: int) -> tuple[Tensor, Tensor]:
 
 
 def _frames(groups: Groups, rows: Tensor, columns: Tensor, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Some frames of every member of some groups: pictures [N, 3, 64, 64], tokens [N, L], readings [G, M * K, R]."""
+    """Some frames of every member of some groups: pictures [N, 3, 64, 64], tokens [N, L], truth [G, M * K, R]."""
     pictures = groups.clips[rows][:, :, columns]
-    readings = groups.readings[rows][:, :, columns].flatten(1, 2)
+    truth = torch.cat([part[rows][:, :, columns] for part in (groups.readings, groups.sights)], dim=-1).flatten(1, 2)
     tokens = groups.tokens[rows][:, :, None].expand(-1, -1, len(columns), -1).flatten(0, 2)
-    return pictures.flatten(0, 2).to(device).float() / 255, tokens.to(device), readings.to(device)
+    return pictures.flatten(0, 2).to(device).float() / 255, tokens.to(device), truth.to(device)
 
 
 def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor) -> FrameNet:
@@ -144,16 +151,18 @@ def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Te
         draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step)
         rows = train[torch.randint(len(train), (batch,), generator=draw)]
         columns = torch.randint(SEEN, (DRAWN,), generator=draw)
-        pictures, tokens, readings = _frames(groups, rows, columns, device)
-        if float(torch.rand((), generator=draw)) < 0.5:
-            pictures = pictures.flip(-1)  # the world has no left and right of its own
+        pictures, tokens, truth = _frames(groups, rows, columns, device)
+        if float(torch.rand((), generator=draw)) < 0.5:  # the world has no left and right of its own
+            pictures, truth[..., X] = pictures.flip(-1), -truth[..., X]
         if float(torch.rand((), generator=draw)) < 0.5:
             pictures = (pictures + 0.02 * torch.randn(pictures.shape, generator=draw).to(device)).clamp(0, 1)
         with torch.autocast(device, torch.bfloat16):
             scores, read = net(pictures, tokens)
-        labels = readings.mean(-1, keepdim=True)
-        scores, read = scores.float().view(*labels.shape), read.float().view(*readings.shape)
-        error = (read - readings).square().mean()
+        labels = truth[..., : len(READINGS)].mean(-1, keepdim=True)
+        scores, read = scores.float().view(*labels.shape), read.float().view(*truth.shape)
+        known = torch.ones_like(truth)
+        known[..., X : X + len(OF_OBJECT)] = truth[..., X - 1 : X]
+        error = ((read - truth).square() * known).mean()
         loss = preference_loss(scores, labels) + 1e-3 * scores.square().mean()
         (loss + READ_WEIGHT * error).backward()
         optimiser.step(options.rate * warm_cosine(progress.share))
@@ -173,10 +182,10 @@ def _export_frames(options: TrainOptions, net: FrameNet, groups: Groups, held: T
         """Mean score and mean label of each clip's frames, [G, M, 1]."""
         scores, labels = [], []
         for part in rows.split(8):
-            pictures, tokens, readings = _frames(groups, part, columns, options.device)
+            pictures, tokens, truth = _frames(groups, part, columns, options.device)
             shape = (len(part), -1, len(columns))
             scores.append(net(pictures, tokens)[0].view(*shape).mean(2, keepdim=True))
-            labels.append(readings.mean(-1).view(*shape).mean(2, keepdim=True))
+            labels.append(truth[..., : len(READINGS)].mean(-1).view(*shape).mean(2, keepdim=True))
         return torch.cat(scores), torch.cat(labels)
 
     rate = agreement_rate(*over(held))
@@ -186,15 +195,14 @@ def _export_frames(options: TrainOptions, net: FrameNet, groups: Groups, held: T
 
 @torch.no_grad()
 def _features(net: ClipNet, groups: Groups, device: str) -> Tensor:
-    """What the network sees in all frames of all clips, and in their mirror images, [2, G, M, SEEN, size]."""
-    made = torch.empty(2, *groups.clips.shape[:3], net.size)
+    """What the network reads in all frames of all clips, [G, M, SEEN, said]."""
+    made = []
     for rows in torch.arange(len(groups.clips)).split(4):
         pictures, tokens, _ = _frames(groups, rows, torch.arange(SEEN), device)
         with torch.autocast(device, torch.bfloat16):
-            text = net.eye.trunk.text(tokens)
-            for side, shown in enumerate((pictures, pictures.flip(-1))):
-                made[side, rows] = net.look(shown, text).float().cpu().view(len(rows), -1, SEEN, net.size)
-    return made
+            said = net.look(pictures, net.eye.trunk.text(tokens))
+        made.append(said.float().view(len(rows), -1, SEEN, net.said))
+    return torch.cat(made)
 
 
 def _train_clips(
@@ -204,21 +212,25 @@ def _train_clips(
     net = ClipNet(RewardConfig(frames=SNIPPET_FRAMES, heads=len(HEADS))).to(device)
     net.eye.load_state_dict(frame.state_dict())
     net.eye.requires_grad_(False)
-    features = _features(net, groups, device)
-    options.log(f"looked at {features.shape[1] * features.shape[2]} clips")
+    said = _features(net, groups, device)
+    gaps = torch.tensor([snippet_gap(length) for length in groups.lengths.tolist()], device=device)
+    options.log(f"looked at {said.shape[0] * said.shape[1]} clips")
     average = Average(net, 0.995)
     optimiser = MuonAdam(net, CLIP_LR, adam_names=("joined.3",), decay=0.1)
 
-    def scores_of(model: ClipNet, rows: Tensor, side: Tensor | int = 0) -> Tensor:
+    def scores_of(model: ClipNet, rows: Tensor, told: Tensor) -> Tensor:
         text = model.eye.trunk.text(groups.tokens[rows].flatten(0, 1).to(device))
-        seen = features[side, rows].to(device).flatten(0, 1).unflatten(1, (SNIPPETS, SNIPPET_FRAMES))
-        return model.join(seen, text).view(len(rows), -1, len(HEADS))
+        shown = told.flatten(0, 1).unflatten(1, (SNIPPETS, SNIPPET_FRAMES))
+        return model.join(shown, text, gaps[rows].repeat_interleave(told.shape[1])).view(len(rows), -1, len(HEADS))
 
     def step(progress: Progress) -> dict[str, float]:
         draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step)
         rows = train[torch.randint(len(train), (batch,), generator=draw)]
         labels = groups.labels[rows].to(device)
-        scores = scores_of(net, rows, torch.randint(2, (batch,), generator=draw))
+        told = said[rows] + JITTER * torch.randn(said[rows].shape, generator=draw).to(device)
+        sides = torch.randint(2, (batch, 1, 1, 2), generator=draw).to(device) * 2.0 - 1
+        told[..., [1 + X, 1 + Y]] *= sides  # mirror images are as good
+        scores = scores_of(net, rows, told)
         loss = preference_loss(scores, labels)
         (loss + 1e-3 * scores.square().mean()).backward()
         optimiser.step(warm_cosine(progress.share))
@@ -228,10 +240,11 @@ def _train_clips(
     parts = {"model": net, "average": average, "optimiser": optimiser}
     run_loop(options, "clip_reward", parts, step, log_every=100)
     with torch.no_grad():
-        scores, labels = scores_of(average.model, held), groups.labels[held].to(device)
+        scores, labels = scores_of(average.model, held, said[held]), groups.labels[held].to(device)
         rates = [agreement_rate(scores[..., h : h + 1], labels[..., h : h + 1]) for h in range(len(HEADS))]
         options.log("clip_reward held-out pairs ordered as labelled: " + " ".join(f"{rate:.3f}" for rate in rates))
-        _export(options, "pocket_clip_reward", average.model, scores_of(average.model, rolled)[:, :-1].flatten(0, 1))
+        scores = scores_of(average.model, rolled, said[rolled])[:, :-1].flatten(0, 1)
+        _export(options, "pocket_clip_reward", average.model, scores)
 
 
 def _export(options: TrainOptions, name: str, net: FrameNet | ClipNet, scores: Tensor) -> None:
