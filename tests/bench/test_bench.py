@@ -1,6 +1,6 @@
 """The measuring instruments count what they say; what they measure is not asserted."""
 
-from streamt1.bench import memory, naive_twin, overhead
+from streamt1.bench import cheaper, memory, naive_twin, overhead
 from streamt1.bench.subjects import pocket
 from streamt1.search.policies import SearchConfig
 
@@ -18,6 +18,15 @@ def test_overhead_times_the_calls_that_a_search_makes(monkeypatch) -> None:
     assert set(found["parts"]) == {"text", "propose", "decode", "rewards", "commit"}
     assert found["ratio"] > 0.2
     assert overhead._call_seconds(pocket(), SearchConfig(), 1)["commit"] == 0
+
+
+def test_cheaper_searches_are_compared_with_the_whole_one() -> None:
+    found = cheaper.measure(prompts=1)
+    whole, *others = found["switches"]
+    assert (whole["switch"], whole["cost_share"], whole["clips"]) == ("stream_t1", 1, 1)
+    assert [one["switch"] for one in others] == ["narrow", "early", "adaptive", "early_adaptive"]
+    assert all(0 < one["cost_share"] < 1 for one in others if one["switch"] != "early_adaptive")
+    assert found["cost_share"] <= cheaper.MOST or found["switch"] == "stream_t1"
 
 
 def test_pages_are_shared() -> None:
