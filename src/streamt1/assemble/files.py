@@ -42,11 +42,6 @@ class Origin(BaseModel):
         return not self.only or any(fnmatch.fnmatch(name[len(prefix) :], pattern) for pattern in self.only)
 
     @property
-    def single(self) -> bool:
-        """Whether it is one file of a repository, by its ending."""
-        return bool(Path(self.path).suffix)
-
-    @property
     def local_name(self) -> Path:
         """Where it lies below a folder of downloads."""
         if self.repo:

@@ -30,7 +30,7 @@ def measure(prompts: int | None = None) -> dict[str, Any]:
     """
     suite = load_suite(SUITE)
     if prompts is not None:
-        suite = load_suite(SUITE, {"lengths": [{**suite.lengths[0].model_dump(), "prompts": prompts}]})
+        suite = suite.model_copy(update={"lengths": (suite.lengths[0].model_copy(update={"prompts": prompts}),)})
     with tempfile.TemporaryDirectory() as folder:
         rows = run_suite(suite, load_config(suite.preset), Path(folder), jobs=os.cpu_count() or 1)
     means: dict[str, dict[str, float]] = defaultdict(dict)

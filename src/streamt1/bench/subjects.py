@@ -40,13 +40,6 @@ class Subject:
     world: World
     search: SearchConfig
 
-    @property
-    def weights_bytes(self) -> int:
-        """Of the transformer."""
-        backbone = self.world.backbone
-        assert isinstance(backbone, WanBackbone)
-        return sum(p.nbytes for p in backbone.model.parameters())
-
 
 def pocket(threads: int = 1) -> Subject:
     """The bundled model with its own preset."""

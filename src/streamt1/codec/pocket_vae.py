@@ -161,8 +161,6 @@ class PocketCodec:
 
     def __init__(self, vae: PocketVAE) -> None:
         self.vae = vae.eval().requires_grad_(False)
-        side = vae.config.size // 8
-        self.latent_shape: tuple[int, int, int] = (vae.config.channels, side, side)
         self.fps: int = vae.config.fps
         self.time_stride = GROUP
 

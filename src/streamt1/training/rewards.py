@@ -18,7 +18,7 @@ from streamt1.codec.pocket_vae import PocketCodec
 from streamt1.core.bundled import load_bundled
 from streamt1.core.files import whole_file
 from streamt1.core.tensors import load_strictly
-from streamt1.rewards.pocket import HEADS, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig, snippet_gap
+from streamt1.rewards.pocket import HEADS, PLACE, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig, snippet_gap
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
@@ -44,8 +44,9 @@ ACROSS = 0.5
 """Weight of pairs from different groups: they make scores of different prompts comparable."""
 READ_WEIGHT = 6.0
 """Of the squared error of the readings."""
-X, Y = len(READINGS) + SIGHTS.index("x"), len(READINGS) + SIGHTS.index("y")
-"""Columns of the object's place among the readings."""
+X, Y = PLACE.start - 1, PLACE.stop - 2
+"""Columns of the object's place among the readings, which the score does not precede."""
+assert (*READINGS, *SIGHTS)[X : Y + 1] == ("x", "y")
 OF_OBJECT = ("x", "y", "size", "tone")
 """The readings from X on that mean nothing where no object is seen."""
 JITTER = 0.02

@@ -1,23 +1,19 @@
-"""Streaming rollouts of many prompts at once, for training and measuring (search uses the branching memory instead)."""
+"""Streaming rollouts of many prompts at once, for training (search uses the branching memory instead)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.backbones.pocket.weights import load_pocket
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.model import WanModel
 from streamt1.codec.pocket_vae import PocketCodec
 from streamt1.training.dit import Pocket
 from streamt1.training.forcing import CHUNK, LOCAL
-from streamt1.training.oracle import measure
-from streamt1.training.scenes import Scene
 
 Page = list[tuple[Tensor, Tensor]]
 """Keys and values of one clean chunk, by layer, each [B, tokens, heads, head_dim]."""
@@ -99,18 +95,3 @@ def generators(seed: int, count: int) -> list[torch.Generator]:
 def decode(codec: PocketCodec, latents: Tensor, batch: int = 8) -> Tensor:
     """Latents [B, F, C, 8, 8] -> frames [B, 1+4(F-1), 3, 64, 64] in [0, 1], a few clips at a time."""
     return torch.cat([codec.decode(codec.start(), part)[0].cpu() for part in latents.split(batch)])
-
-
-def measure_prompts(
-    pocket: Pocket, codec: PocketCodec, scenes: list[Scene], chunks: int = 7, seed: int = 0, batch: int = 16
-) -> tuple[dict[str, float], Tensor]:
-    """Mean oracle readings of one rollout a scene, and the frames [B, T, 3, 64, 64]."""
-    rows, clips = [], []
-    for start in range(0, len(scenes), batch):
-        part = scenes[start : start + batch]
-        tokens = pad_tokens([scene.prompt for scene in part])
-        latents = rollout(pocket, tokens, chunks, generators(seed + start, len(part)))
-        frames = decode(codec, latents)
-        rows += [measure(clip.numpy(), scene).summary() for clip, scene in zip(frames, part, strict=True)]
-        clips.append(frames)
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}, torch.cat(clips)
