@@ -53,6 +53,16 @@ def test_more_room_is_never_used_worse(size: int) -> None:
     assert given_up(larger) <= given_up(plan)
 
 
+def test_a_draft_decoder_leaves_one_state_of_the_large_one() -> None:
+    drafted = plan_memory(LONGLIVE.model_copy(update={"draft": "taehv"}), 80 * GB)
+    plain = plan_memory(LONGLIVE, 80 * GB)
+    states = [next(part for part in plan.parts if part.name == "decoder states") for plan in (drafted, plain)]
+    assert states[1].bytes == 6 * states[0].bytes
+    light = [part for part in drafted.parts if part.name.startswith("draft")]
+    assert sum(part.bytes for part in light) < 0.2 * states[0].bytes * 5
+    assert drafted.peak < plain.peak
+
+
 def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"(?s)8\.0 GB do not hold.*text encoder.*needed"):
         plan_memory(LONGLIVE, 8 * GB)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
+from streamt1.codec.taehv import TAEHVConfig, TAEHVDecoder
 from tests.e2e.hub import Hub, serving
 from tests.parity.goldens import reward_sets, template_file
 
@@ -179,7 +180,14 @@ def test_downloads_resume_are_checked_and_can_go_to_a_folder(tmp_path: Path) -> 
         assert hub.sent == []
         arguments = ("--preset", preset, "--models", str(models), "--chunks", "1", "--out", str(tmp_path / "out"))
         made = streamt1(hub, tmp_path / "elsewhere", "generate", PROMPT, *arguments)
-    assert made.returncode == 0, made.stderr
+        assert made.returncode == 0, made.stderr
+        light = TAEHVDecoder(TAEHVConfig(channels=4, widths=(8, 8, 8, 8)))
+        torch.save(light.state_dict(), tmp_path / "light.pth")
+        drafting = ("--set", "draft=taehv", "--set", f"files.draft={tmp_path / 'light.pth'}")
+        drafted = streamt1(hub, tmp_path / "elsewhere", "generate", PROMPT, *arguments, *drafting)
+    assert drafted.returncode == 0, drafted.stderr
+    cost = json.loads((tmp_path / "out" / "run.json").read_text())["cost"]
+    assert (cost["latents_decoded"], cost["latents_drafted"]) == (3, 4 * 3)
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import ConfigError, RewardError
@@ -113,6 +114,39 @@ def test_the_official_way_of_decoding_costs_the_windows_again() -> None:
     streaming = search(SearchConfig(window=3), chunks=5)
     assert torch.equal(official.latents, streaming.latents)
     assert official.cost["latents_decoded"] == 4 * (5 + 5 + (1 + 2 + 3 + 3 + 3))
+
+
+class Tinted(IdentityCodec):
+    """Adds how many chunks came before, which its state counts, and remembers how often it was asked."""
+
+    def __init__(self, tint: float) -> None:
+        self.tint, self.chunks = tint, 0
+
+    def decode(self, state: int | None, latents: Tensor) -> tuple[Tensor, list[int]]:
+        frames, states = super().decode((), latents)
+        self.chunks += len(latents)
+        return frames + self.tint * (state or 0), [(state or 0) + 1 for _ in states]
+
+
+def test_a_draft_codec_shows_candidates_and_the_codec_decodes_only_what_leaves() -> None:
+    codec, draft = Tinted(10.0), Tinted(0.0)
+    parts = GaussianBackbone(), codec, TargetFrameReward(), TargetClipReward()
+    settled: dict[int, Tensor] = {}
+    observer = Observer(settled=lambda chunk, frames: settled.update({chunk: frames}))
+    result = Engine(*parts, SearchConfig(), observer=observer, draft=draft).run("", 6, 0)
+    plain = search(SearchConfig())
+    assert torch.equal(result.latents, plain.latents), "the rewards saw what they see without a draft"
+    offsets = torch.arange(6).view(-1, 1, 1, 1).float() * 10
+    assert torch.allclose(result.frames, plain.frames + offsets), "one state, carried from chunk to chunk"
+    assert torch.equal(torch.cat([settled[chunk] for chunk in range(6)]), result.frames)
+    assert (codec.chunks, draft.chunks) == (6, 4 * 6)
+    assert (result.cost["latents_decoded"], result.cost["latents_drafted"]) == (6, 4 * 6)
+
+
+def test_the_official_way_of_decoding_has_no_draft() -> None:
+    parts = GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    with pytest.raises(ConfigError, match="decode=official"):
+        Engine(*parts, SearchConfig(decode="official"), draft=IdentityCodec()).run("", 2)
 
 
 def test_the_trace_tells_the_whole_story() -> None:

@@ -92,6 +92,14 @@ def _wan_codec(config: RunConfig, device: torch.device) -> Codec:
     return WanVAECodec.load(_file(config, "vae"), device, dtype, config.wan.fps, config.batches.codec, on_host)
 
 
+def _taehv(config: RunConfig, device: torch.device) -> Codec:
+    from streamt1.codec.taehv import TAEHVCodec
+
+    dtype = getattr(torch, config.dtype)
+    channels = wan_sizes(config.wan).in_channels
+    return TAEHVCodec.load(_file(config, "draft"), channels, device, dtype, config.wan.fps, config.batches.codec)
+
+
 def _hpsv3(config: RunConfig, device: torch.device) -> FrameReward:
     from streamt1.rewards.hpsv3 import HPSv3Reward
 
@@ -115,7 +123,7 @@ BACKBONES: dict[str, Builder] = {
     "pocket-base": _pocket("pocket_dit_base"),
     "wan": _wan,
 }
-CODECS: dict[str, Builder] = {"pocket": _pocket_codec, "wan": _wan_codec}
+CODECS: dict[str, Builder] = {"pocket": _pocket_codec, "wan": _wan_codec, "taehv": _taehv}
 FRAME_REWARDS: dict[str, Builder] = {"pocket": _pocket_frame_reward, "hpsv3": _hpsv3}
 CLIP_REWARDS: dict[str, Builder] = {"pocket": _pocket_clip_reward, "videoreward": _videoreward}
 
@@ -133,7 +141,8 @@ def build(config: RunConfig) -> World:
     codec: Codec = _pick("codec", CODECS, config.codec)(config, device)
     frame_reward: FrameReward = _pick("frame reward", FRAME_REWARDS, config.frame_reward)(config, device)
     clip_reward: ClipReward = _pick("clip reward", CLIP_REWARDS, config.clip_reward)(config, device)
-    return World(backbone, codec, frame_reward, clip_reward)
+    draft: Codec | None = _pick("draft codec", CODECS, config.draft)(config, device) if config.draft else None
+    return World(backbone, codec, frame_reward, clip_reward, draft)
 
 
 def resolve_device(name: str) -> torch.device:

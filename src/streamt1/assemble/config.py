@@ -84,6 +84,8 @@ class RunConfig(BaseModel):
     Attributes:
         about: one line for people.
         backbone, frame_reward, clip_reward, codec: registered names, see ``assemble.build``.
+        draft: a codec that shows candidates to the rewards in ``codec``'s place, which then decodes only what leaves;
+            ``taehv`` for Wan, its weights in ``files.draft``. None: ``codec`` does both.
         memory: window and sinks, in latent frames.
         policy: see ``search.policies.POLICIES``.
         search: its settings, before the policy is applied.
@@ -104,6 +106,7 @@ class RunConfig(BaseModel):
     frame_reward: str = "pocket"
     clip_reward: str = "pocket"
     codec: str = "pocket"
+    draft: str | None = None
     memory: MemoryConfig = MemoryConfig()
     policy: str = "stream_t1"
     search: SearchConfig = SearchConfig()

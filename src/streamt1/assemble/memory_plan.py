@@ -17,6 +17,7 @@ from torch import nn
 from streamt1.assemble.build import wan_sizes
 from streamt1.assemble.config import Placement, RunConfig
 from streamt1.backbones.wan.config import WanConfig
+from streamt1.codec.taehv import BLOCKS, TAEHVConfig, TAEHVDecoder
 from streamt1.core.errors import ConfigError, needs_extra
 
 GB = 10**9
@@ -139,6 +140,7 @@ def _parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part
     yield from _memory_parts(config, placement, batch, sizes)
     yield Part("decoder", VAE_PARAMETERS * width)
     yield from _state_parts(config, placement, pixels * STATE_VALUES_PER_PIXEL * width)
+    yield from _draft_parts(config, pixels * width)
     yield Part("decoder at work", pixels * DECODER_WORK_PER_PIXEL * width, ("decode",))
     yield from _reward_parts(config, placement, width)
 
@@ -157,11 +159,22 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
 
 def _state_parts(config: RunConfig, placement: Placement, state: float) -> Iterator[Part]:
     search = config.effective_search
-    count = search.top_k * (1 + search.beam_size)
+    count = 1 if config.draft else search.top_k * (1 + search.beam_size)
     if placement.decoder_states == "device":
         yield Part("decoder states", state * count, PHASES[1:], f"{count} of {state / GB:.2f} GB")
     else:
         yield Part("decoder states", state * 2, ("decode",), f"{count} on the host, 2 at work")
+
+
+def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
+    """The light decoder and its states, one a candidate; ``size`` is bytes of one value per pixel."""
+    if config.draft is None:
+        return
+    sizes, search = TAEHVConfig(), config.effective_search
+    yield Part("draft decoder", parameters(draft_model(sizes)) * BYTES[config.dtype])
+    values = sum(BLOCKS * width / 4 ** (3 - stage) for stage, width in enumerate(sizes.widths[:3]))
+    count = search.top_k * (1 + search.beam_size)
+    yield Part("draft states", size * values * count, PHASES[1:], f"{count} of {size * values / GB:.2f} GB")
 
 
 def _reward_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
@@ -215,6 +228,12 @@ def wan_model(sizes: WanConfig) -> nn.Module:
 
     with torch.device("meta"):
         return WanModel(sizes)
+
+
+def draft_model(sizes: TAEHVConfig) -> nn.Module:
+    """TAEHV's decoder on the meta device."""
+    with torch.device("meta"):
+        return TAEHVDecoder(sizes)
 
 
 def text_model() -> nn.Module:

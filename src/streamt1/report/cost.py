@@ -10,6 +10,7 @@ KINDS = {"model": "transformer", "decode": "decoding", "reward": "rewards", "tex
 COUNTS = {
     "model_passes": "transformer passes",
     "latents_decoded": "latent frames decoded",
+    "latents_drafted": "latent frames decoded by the draft",
     "reward_calls": "reward calls",
 }
 
@@ -57,6 +58,7 @@ def sum_up(cost: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Cost:
     counts = [
         Count(label, int(cost.get(name, 0)), int(baseline[name]) if baseline and name in baseline else None)
         for name, label in COUNTS.items()
+        if cost.get(name)
     ]
     plain = (baseline.get("seconds") or {}).get("total") if baseline else None
     return Cost(total, plain, tuple(sorted(parts, key=lambda part: -part.seconds)), tuple(counts))

@@ -31,8 +31,9 @@ class CostMeter:
 
     def summary(self) -> dict[str, Any]:
         """``model_passes`` (one chunk of one candidate through the transformer), ``latents_decoded`` (latent frames),
-        ``reward_calls`` (one clip or chunk judged), and ``seconds`` of each kind and in ``total``."""
-        names = ("model_passes", "latents_decoded", "reward_calls")
+        ``latents_drafted`` (those decoded by a draft codec), ``reward_calls`` (one clip or chunk judged), and
+        ``seconds`` of each kind and in ``total``."""
+        names = ("model_passes", "latents_decoded", "latents_drafted", "reward_calls")
         seconds = {kind: round(spent, 4) for kind, spent in sorted(self._seconds.items())}
         seconds["total"] = round(time.perf_counter() - self._begin, 4)
         return {**{name: self._counts[name] for name in names}, "seconds": seconds}

@@ -20,6 +20,7 @@ class Engine:
         config: how to search.
         emit: receives every event, in order.
         observer: sees what events do not hold.
+        draft: decodes candidates for the rewards in the codec's place; see ``World``.
     """
 
     def __init__(
@@ -31,15 +32,16 @@ class Engine:
         config: SearchConfig = SearchConfig(),
         emit: Emit = lambda event: None,
         observer: Observer = Observer(),
+        draft: Codec | None = None,
     ) -> None:
-        self.world = World(backbone, codec, frame_reward, clip_reward)
+        self.world = World(backbone, codec, frame_reward, clip_reward, draft)
         self.config, self.emit, self.observer = config, emit, observer
 
     def run(self, prompt: str, chunks: int, seed: int = 0) -> Result:
         """Searches for a video of ``chunks`` chunks.
 
         Raises:
-            ConfigError: ``chunks`` is below 1.
+            ConfigError: ``chunks`` is below 1, or settings that exclude one another.
             PromptError: the backbone cannot use the prompt.
             RewardError: all candidates of a chunk got scores that are not finite.
         """

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Backbone, Branch, ClipReward, Codec, FrameReward
 from streamt1.core.seeds import derive_seed, generator
 from streamt1.core.types import Chunk, Route, Score
@@ -32,12 +33,23 @@ from streamt1.trace.events import Emit
 
 @dataclass(frozen=True)
 class World:
-    """What is searched over."""
+    """What is searched over.
+
+    Attributes:
+        draft: a light codec for the same latents. Where there is one, candidates are decoded by it for the rewards, and
+            ``codec`` decodes only the chunks that leave, each once, over a single state.
+    """
 
     backbone: Backbone
     codec: Codec
     frame_reward: FrameReward
     clip_reward: ClipReward
+    draft: Codec | None = None
+
+    @property
+    def scoring_codec(self) -> Codec:
+        """What shows candidates to the rewards."""
+        return self.draft or self.codec
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +61,7 @@ class Result:
         beam: the chosen beam; its branch has been released.
         beams: all that survived, best rank first.
         final: clip reward of each surviving beam's whole video.
+        shown: the frames of each chunk of the chosen video.
         cost: see ``CostMeter.summary``.
     """
 
@@ -56,12 +69,13 @@ class Result:
     beam: Beam
     beams: tuple[Beam, ...]
     final: tuple[float, ...]
+    shown: tuple[Tensor, ...]
     cost: dict[str, Any]
 
     @property
     def frames(self) -> Tensor:
         """The chosen video, ``[T, 3, H, W]`` in 0..1."""
-        return self.beam.frames
+        return torch.cat(self.shown)
 
     @property
     def latents(self) -> Tensor:
@@ -85,12 +99,15 @@ class Stages:
         self._world, self._config, self._emit, self._observer = world, config, emit, observer
         self._prompt, self._chunks, self._seed = prompt, chunks, seed
         self._cost = CostMeter()
-        self._judge = Judge(world.codec, world.frame_reward, world.clip_reward, config, prompt, self._cost)
+        self._judge = Judge(world.scoring_codec, world.frame_reward, world.clip_reward, config, prompt, self._cost)
         self._held: list[Branch] = []
         self._growing: list[Branch] = []
         self._proposed = 0
-        self._settled = 0
+        self._shown: list[Tensor] = []
+        self._developed = world.codec.start()
         self._spreads: list[float] = []
+        if world.draft is not None and config.decode == "official":
+            raise ConfigError("decode=official repeats the published code, which has no draft codec; use only one")
         check_budget(config.budget_passes, chunks, world.backbone.passes_per_proposal)
 
     def __enter__(self) -> Stages:
@@ -109,7 +126,7 @@ class Stages:
         self._emit(start)
         with self._cost.spend("text"):
             self._hold([backbone.start(self._prompt)])
-        return [Beam(self._held[0], codec.start())]
+        return [Beam(self._held[0], self._world.scoring_codec.start())]
 
     def expand(self, beams: Sequence[Beam], chunk: int) -> list[Candidate]:
         """Denoises and decodes every beam's candidates for the next chunk."""
@@ -154,16 +171,20 @@ class Stages:
         self, beam: Beam, chunk: int, noise: Tensor, generators: list[torch.Generator]
     ) -> tuple[list[int], Tensor, Tensor, list[Any]]:
         """Rows that were denoised to their end, and their latents, frames and decoder states."""
-        backbone, codec, n = self._world.backbone, self._world.codec, len(noise)
+        backbone, n = self._world.backbone, len(noise)
         steps, early = backbone.passes_per_proposal, self._early_pruning(beam, chunk)
         with self._cost.spend("model"):
             latents = backbone.propose(beam.branch, noise, generators, early)
         kept = early.kept if early else list(range(n))
         saved = (n - len(kept)) * (steps - (self._config.preview_step or steps))
         self._cost.count(model_passes=n * steps - saved)
-        with self._cost.spend("decode", latents_decoded=len(kept) * noise.shape[1]):
-            frames, states = codec.decode(beam.codec, latents)
-        return kept, latents, frames, states
+        return kept, latents, *self._pictured(beam, latents, "decode")
+
+    def _pictured(self, beam: Beam, latents: Tensor, kind: str) -> tuple[Tensor, list[Any]]:
+        """Frames of a beam's candidates for the rewards, and the decoder's states; its time is taken under ``kind``."""
+        count = "latents_decoded" if self._world.draft is None else "latents_drafted"
+        with self._cost.spend(kind, **{count: latents.shape[0] * latents.shape[1]}):
+            return self._world.scoring_codec.decode(beam.codec, latents)
 
     def _early_pruning(self, beam: Beam, chunk: int) -> EarlyPruning | None:
         config = self._config
@@ -172,13 +193,11 @@ class Stages:
         weight = fusion_weight(chunk, self._chunks, config.fusion_cap)
 
         def score(previews: Tensor) -> list[float]:
-            with self._cost.spend("preview", latents_decoded=previews.shape[0] * previews.shape[1]):
-                frames, states = self._world.codec.decode(beam.codec, previews)
-                made = [
-                    Candidate(-1, beam, 0, Chunk(chunk, 0, latents, latents, shown), state)
-                    for latents, shown, state in zip(previews, frames, states)
-                ]
-                shorts, longs = self._judge.chunks(made)
+            made = [
+                Candidate(-1, beam, 0, Chunk(chunk, 0, latents, latents, shown), state)
+                for latents, shown, state in zip(previews, *self._pictured(beam, previews, "preview"))
+            ]
+            shorts, longs = self._judge.chunks(made)
             return [fuse(short, long, weight) for (short, _), (long, _) in zip(shorts, longs)]
 
         return EarlyPruning(score, config.preview_step, config.preview_keep)
@@ -274,10 +293,18 @@ class Stages:
 
     def _settle(self, beam: Beam, count: int) -> None:
         """The first ``count`` chunks of a beam are final: whatever wins begins with them."""
-        for chunk in beam.chunks[self._settled : count]:
+        for chunk in beam.chunks[len(self._shown) : count]:
             self._emit(events.ChunkSettled(chunk.index, beam.lineage[chunk.index]))
-            self._observer.settled(chunk.index, chunk.frames)
-        self._settled = max(self._settled, count)
+            self._shown.append(self._develop(chunk))
+            self._observer.settled(chunk.index, self._shown[-1])
+
+    def _develop(self, chunk: Chunk) -> Tensor:
+        """A settled chunk's frames as people see them, ``[T, 3, H, W]``; chunks come in order."""
+        if self._world.draft is None:
+            return chunk.frames
+        with self._cost.spend("decode", latents_decoded=len(chunk.latents)):
+            frames, (self._developed,) = self._world.codec.decode(self._developed, chunk.latents[None])
+        return frames[0]
 
     def _report_memory(self, candidate: Candidate, branch: Branch) -> None:
         now = self._observer.recall(branch)
@@ -298,7 +325,8 @@ class Stages:
         self._settle(beams[best], len(beams[best].chunks))
         cost = self._cost.summary()
         self._emit(events.RunFinished(list(beams[best].lineage), finals[best], cost))
-        return Result(self._world.codec.fps, beams[best], tuple(beams), tuple(finals), cost)
+        shown = tuple(self._shown)
+        return Result(self._world.codec.fps, beams[best], tuple(beams), tuple(finals), shown, cost)
 
     def _hold(self, branches: list[Branch]) -> None:
         """Releases the branches held so far and holds these instead."""
