@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from streamt1.codec.pocket_vae import PocketCodec
 from streamt1.training.degrade import MOTION, PICTURE, Spoil, agreement, mismatch
-from streamt1.training.oracle import measure
+from streamt1.training.oracle import LONG, measure
 from streamt1.training.paths import sample_take
-from streamt1.training.preferences import MEMBERS, READINGS, SEEN, Groups, oracle_labels, spoilt_group
+from streamt1.training.preferences import MEMBERS, READINGS, SEEN, Groups, oracle_labels, spoilt_group, turning_groups
 from streamt1.training.scenes import is_held_out, parse, sample_scene
 from streamt1.training.world import render
 
@@ -48,6 +49,16 @@ def test_a_group_holds_its_members_labels_and_bytes(rng: np.random.Generator):
     assert group.labels[0, 0].tolist() == pytest.approx([1, 1, 1], abs=0.02)
     assert (group.labels[0, 1:] <= 1).all()
     assert Groups.join([group, group]).clips.shape[0] == 2
+
+
+def test_a_change_of_scene_that_never_comes_is_labelled_as_worse() -> None:
+    torch.manual_seed(0)
+    groups = turning_groups(PocketCodec.bundled(), 3, seed=1)
+    assert groups.clips.shape[:2] == (3, MEMBERS)
+    text = groups.labels[groups.lengths >= LONG, :, 2]
+    assert len(text), "one of three clips is long enough"
+    assert (text[:, :2] > text[:, 2:4].amax(1, keepdim=True) + 0.1).all(), "on time against never"
+    assert (text[:, 4:6].amin(1) > text[:, 2:4].amax(1) + 0.05).all(), "late against never"
 
 
 def test_the_oracle_labels_a_true_clip_as_perfect(rng: np.random.Generator):

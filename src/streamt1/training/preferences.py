@@ -6,7 +6,7 @@ branched groups the members are candidates of one search step of the model itsel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ READINGS = ("presence", "shape", "colour", "background", "memory")
 LENGTHS = (9, 21, 33, 45, 57, 69, 81)
 """Clip lengths, pixel frames: what the window of a search over seven chunks can hold. Only in the longest must an
 object that leaves have left, and a background have changed."""
+PIXELS = 12
+"""Pixel frames of a chunk, after the first."""
 PROMPTS = 4
 """Prompts that are branched side by side."""
 
@@ -157,6 +159,28 @@ def spoilt_groups(codec: PocketCodec, count: int, seed: int) -> Groups:
             other = (index + 1) % len(scenes)
             parts.append(spoilt_group(scene, clean[index], (scenes[other], clean[other]), broken[index], rng))
     return Groups.join(parts)
+
+
+def turning_groups(codec: PocketCodec, count: int, seed: int) -> Groups:
+    """Groups of clips of scenes with two backgrounds, which take turns on time, late or never; seen through the VAE.
+
+    Models that put a change off for long tend never to make it, which their own rollouts show too rarely to learn from.
+    """
+    return Groups.join([_turning_group(codec, np.random.default_rng((seed, 47, index))) for index in range(count)])
+
+
+def _turning_group(codec: PocketCodec, rng: np.random.Generator) -> Groups:
+    """Two true clips and six of one path: never changing, on either background, or changing once, late or early."""
+    scene = sample_scene(rng, two=0.0)
+    while len(scene.grounds) < 2:
+        scene = sample_scene(rng, two=0.0)
+    length = int(rng.choice(LENGTHS[-3:], p=(0.2, 0.2, 0.6)))
+    takes = [sample_take(rng, scene) for _ in range(3)]
+    late = [length - chunks * PIXELS for chunks in (1, 2)]
+    cuts = ((), (0,), (late[0],), (0, late[0]), (late[1],), (int(rng.integers(1, 3)) * PIXELS,))
+    takes = [*takes[:2], *(replace(takes[2], cuts=one) for one in cuts)]
+    pixels = torch.from_numpy(np.stack([render(scene, take, length) for take in takes]))
+    return _read_group(scene, decode(codec, codec.encode(pixels)))
 
 
 def branch_groups(

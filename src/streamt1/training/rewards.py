@@ -23,14 +23,16 @@ from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
 from streamt1.training.oracle import SIGHTS
-from streamt1.training.preferences import READINGS, SEEN, Groups, branch_groups, spoilt_groups
+from streamt1.training.preferences import READINGS, SEEN, Groups, branch_groups, spoilt_groups, turning_groups
 from streamt1.training.rollout import bundled_pocket
 
 SHARDS = 2
 """Parts in which the groups are made and stored."""
 SPOILT = 96
+TURNING = 96
 BRANCHED = 128
-"""Spoilt groups of a shard, and prompts whose rollouts are branched at each of their chunks."""
+"""Spoilt groups of a shard, groups about changing backgrounds, and prompts whose rollouts are branched at each of their
+chunks."""
 PLAYERS = ("pocket_dit", "pocket_dit_base", "pocket_dit", "pocket_dit")
 """The transformers whose rollouts are branched, in turns: mostly the one that the rewards will judge."""
 LR = 1.5e-3
@@ -79,13 +81,16 @@ def agreement_rate(scores: Tensor, labels: Tensor) -> float:
     return float((lead[pairs] > 0).float().mean()) if bool(pairs.any()) else 1.0
 
 
-def build_groups(options: TrainOptions) -> tuple[Groups, Groups]:
-    """Groups of spoilt clips and of branched rollouts; read from `out`, or made and written there."""
+def build_groups(options: TrainOptions) -> tuple[Groups, Groups, Groups]:
+    """Groups of changing backgrounds, of spoilt clips and of branched rollouts; read from `out`, or made there."""
     options.out.mkdir(parents=True, exist_ok=True)
     device, codec = options.device, PocketCodec.bundled(options.device)
 
     def spoilt(seed: int) -> Groups:
         return spoilt_groups(codec, SPOILT, seed)
+
+    def turning(seed: int) -> Groups:
+        return turning_groups(codec, TURNING, seed)
 
     def branched(seed: int) -> Groups:
         pockets = {name: bundled_pocket(name, device) for name in PLAYERS}
@@ -95,7 +100,7 @@ def build_groups(options: TrainOptions) -> tuple[Groups, Groups]:
         seeds = [options.seed + 101 + shard for shard in range(SHARDS)]
         return Groups.join([_stored(options, f"{name}{seed}", lambda seed=seed: make(seed)) for seed in seeds])
 
-    return all_of("spoilt", spoilt), all_of("branched", branched)
+    return all_of("turning", turning), all_of("spoilt", spoilt), all_of("branched", branched)
 
 
 def _stored(options: TrainOptions, name: str, make: Callable[[], Groups]) -> Groups:
@@ -112,21 +117,23 @@ def _stored(options: TrainOptions, name: str, make: Callable[[], Groups]) -> Gro
 def run(options: TrainOptions) -> None:
     """Makes the preference groups, trains both rewards, exports them with their normalisation.
 
-    The budget is the frame reward's; the clip reward's heads take a minute or two more.
+    The groups about changing backgrounds are for the clip reward: single frames do not show what they differ in. The
+    budget is the frame reward's; the clip reward's heads take a minute or two more.
     """
     torch.manual_seed(options.seed)
-    spoilt, made = build_groups(options)
-    groups = Groups.join([spoilt, made])
-    train, held = _split(len(spoilt.clips), len(made.clips))
-    rolled = torch.arange(len(spoilt.clips), len(groups.clips))
-    frame = _train_frames(options, groups, train, held, rolled)
+    kinds = build_groups(options)
+    groups = Groups.join(list(kinds))
+    train, held = _split([len(kind.clips) for kind in kinds])
+    rolled = torch.arange(len(groups.clips))[-len(kinds[-1].clips) :]
+    of_frames = [rows[rows >= len(kinds[0].clips)] for rows in (train, held)]
+    frame = _train_frames(options, groups, *of_frames, rolled)
     steps = min(options.steps or CLIP_STEPS, CLIP_STEPS)
     _train_clips(replace(options, minutes=None, steps=steps), frame, groups, train, held, rolled)
 
 
-def _split(spoilt: int, made: int) -> tuple[Tensor, Tensor]:
-    """Rows to train on and rows held out: the last twelfth of either kind, so that no prompt is in both."""
-    rows = [torch.arange(spoilt), torch.arange(spoilt, spoilt + made)]
+def _split(counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows held out: the last twelfth of each kind, so that no prompt is in both."""
+    rows = torch.arange(sum(counts)).split(counts)
     parts = [part.tensor_split([len(part) - len(part) // HELD_SHARE]) for part in rows]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
