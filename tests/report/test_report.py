@@ -23,6 +23,8 @@ from streamt1.codec.video_file import write_video
 from streamt1.core.errors import OutputError, TraceError
 from streamt1.report import write_report
 from streamt1.report.media import embedded_video
+from streamt1.report.story import Node, Story, tell
+from streamt1.report.words import spelled
 from streamt1.search.policies import SearchConfig, apply_policy
 from streamt1.trace.events import CandidateProposed, ChunkCommitted, MemoryChanged, RunFinished
 from streamt1.trace.store import read_trace
@@ -104,6 +106,30 @@ def test_every_candidate_is_there_and_marked_as_the_trace_says(long_run: Path) -
     assert len(edges) == 160 - 4
     dots = Counter(int(a["data-node"]) for tag, a in page.elements if tag == "circle")
     assert dots == dict.fromkeys(nodes, 3)
+
+
+def test_it_says_how_soon_chunks_were_final(long_run: Path) -> None:
+    story = tell(read_trace(long_run / "trace.jsonl"))
+    last = len(story.chunks) - 1
+
+    def shared(chunk: int, made: int) -> bool:
+        kept = [node for node in story.chunks[made] if node.rank is not None]
+        return {_ancestor(story, node, chunk) for node in kept} == {story.lineage[chunk].id}
+
+    expected = [next((made for made in range(chunk, last) if shared(chunk, made)), last) for chunk in range(last + 1)]
+    assert story.waits == tuple(made - chunk for chunk, made in enumerate(expected))
+    assert max(story.waits) > 0
+    assert f"{spelled(story.waits.count(0), 'chunk')} of 40 could be shown as soon as made".lower() in (
+        " ".join(page_of(long_run).text.split()).lower()
+    )
+
+
+def _ancestor(story: Story, node: Node, chunk: int) -> int:
+    by_id = {one.id: one for one in story.nodes}
+    while node.chunk > chunk:
+        assert node.parent is not None
+        node = by_id[node.parent]
+    return node.id
 
 
 def test_nothing_is_fetched_and_the_page_forbids_it(long_run: Path) -> None:

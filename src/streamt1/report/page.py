@@ -19,7 +19,7 @@ from streamt1.report.memory import memory_rows
 from streamt1.report.noise import noise_lineage
 from streamt1.report.story import Story
 from streamt1.report.tree import lay_out
-from streamt1.report.words import POLICIES, deck, facts, number, said, spelled
+from streamt1.report.words import POLICIES, deck, facts, number, said, spelled, waited
 
 PAGE = "report.html"
 VIDEO_BYTES = 8_000_000
@@ -65,6 +65,7 @@ def _context(run: RunFolder) -> dict[str, Any]:
     return {
         "story": story,
         "deck": deck(story),
+        "waited": waited(story),
         "facts": facts(story, run.summary),
         "videos": _videos(run),
         "tree": lay_out(story, run.size),

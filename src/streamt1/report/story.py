@@ -13,6 +13,7 @@ from streamt1.trace.events import (
     CandidateProposed,
     CandidateScored,
     ChunkCommitted,
+    ChunkSettled,
     Event,
     MemoryChanged,
     RunFinished,
@@ -56,6 +57,8 @@ class Story:
     Attributes:
         chunks: the candidates of each chunk, children in the order of their parents, so that no two lines cross.
         lineage: the video's candidates, first chunk first.
+        waits: for each chunk, how many more were made until all survivors shared it and its frames could leave; empty
+            where the trace does not tell.
         memory: what the chosen video's memory held after each chunk, by chunk; empty where the trace does not tell.
     """
 
@@ -64,6 +67,7 @@ class Story:
     chunks: tuple[tuple[Node, ...], ...]
     lineage: tuple[Node, ...]
     judged: tuple[BeamJudged, ...]
+    waits: tuple[int, ...]
     memory: Mapping[int, MemoryChanged]
     warnings: tuple[str, ...]
 
@@ -102,7 +106,19 @@ def tell(trace: Sequence[Stamped]) -> Story:
         raise TraceError(f"the trace contradicts itself: of {started.chunks} chunks {len(lineage)} are in the video")
     memory = {change.chunk: change for change in _all(events, MemoryChanged) if change.candidate in finished.lineage}
     warnings = tuple(event.message for event in _all(events, Warned))
-    return Story(started, finished, chunks, lineage, tuple(_all(events, BeamJudged)), memory, warnings)
+    judged = tuple(_all(events, BeamJudged))
+    return Story(started, finished, chunks, lineage, judged, _waits(events), memory, warnings)
+
+
+def _waits(events: Sequence[Event]) -> tuple[int, ...]:
+    waits: list[int] = []
+    made = 0
+    for event in events:
+        if isinstance(event, ChunkCommitted):
+            made = event.chunk
+        elif isinstance(event, ChunkSettled):
+            waits.append(made - event.chunk)
+    return tuple(waits)
 
 
 def _all(events: Sequence[Event], kind: type[E]) -> list[E]:

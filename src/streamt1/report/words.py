@@ -60,6 +60,17 @@ def deck(story: Story) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
+def waited(story: Story) -> str:
+    """How soon chunks were final, in a sentence; nothing where the trace does not tell, or where nothing competed."""
+    if not story.waits or len(story.judged) < 2:
+        return ""
+    at_once, longest = story.waits.count(0), max(story.waits)
+    first = f"{spelled(at_once, 'chunk')} of {len(story.waits)} could be shown as soon as made"
+    if longest:
+        first += f"; the one that waited longest, until {spelled(longest, 'more chunk')} had been made"
+    return f"A chunk is final when all survivors share it. {first[0].upper()}{first[1:]}."
+
+
 def facts(story: Story, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of what a reader asks first."""
     config, started = summary.get("config") or {}, story.started

@@ -125,8 +125,8 @@ def run(options: TrainOptions) -> None:
     groups = Groups.join(list(kinds))
     train, held = _split([len(kind.clips) for kind in kinds])
     rolled = torch.arange(len(groups.clips))[-len(kinds[-1].clips) :]
-    of_frames = [rows[rows >= len(kinds[0].clips)] for rows in (train, held)]
-    frame = _train_frames(options, groups, *of_frames, rolled)
+    first = len(kinds[0].clips)
+    frame = _train_frames(options, groups, train[train >= first], held[held >= first], rolled)
     steps = min(options.steps or CLIP_STEPS, CLIP_STEPS)
     _train_clips(replace(options, minutes=None, steps=steps), frame, groups, train, held, rolled)
 
