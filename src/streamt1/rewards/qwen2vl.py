@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from streamt1.core.errors import CheckpointError, needs_extra
+from streamt1.core.errors import CheckpointError, ConfigError, needs_extra
 from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly
 from streamt1.core.visiting import HOST, at_work
@@ -183,8 +183,10 @@ class JudgeReward:
         """Itself, ready for work: cast, its language layers in 8 or 4 bits (16: as they are), and at home.
 
         Home is the device where it works if it ``stays`` there, else the host. Raises ``MissingExtraError`` without
-        torchao.
+        torchao, ``ConfigError`` for 4 bits on anything but CUDA, where torch has the kernels.
         """
+        if bits == 4 and self.device.type != "cuda":
+            raise ConfigError(f"rewards in 4 bits work on CUDA only, not on {self.device.type}; use reward_bits=8")
         self.judge.to(dtype).eval().requires_grad_(False)
         if bits < 16:
             with needs_extra("quant", f"rewards in {bits} bits"):
@@ -194,8 +196,11 @@ class JudgeReward:
                     quantize_,
                 )
 
-                config = Int8WeightOnlyConfig() if bits == 8 else Int4WeightOnlyConfig()
-                quantize_(self.judge.model.language_model.layers, config)
+            layers = self.judge.model.language_model.layers
+            if bits == 8:
+                quantize_(layers, Int8WeightOnlyConfig())
+            else:  # packed on the device, in the form that torch's own kernels read
+                quantize_(layers, Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d"), device=self.device)
         home = self.device if stays else HOST
         self.judge.to(home)
         self.head.to(home).eval().requires_grad_(False)
