@@ -49,11 +49,13 @@ def pocket(threads: int = 1) -> Subject:
 
 
 def random_model(threads: int = 2) -> Subject:
-    """A random transformer of width 384 and 8 layers under pocket's codec, text encoder and rewards."""
+    """A random transformer of width 384 and 8 layers under pocket's codec, text encoder and rewards.
+
+    It is searched with the paper's settings, a reward window of ten chunks among them.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    config = load_config("pocket")
-    world = build(config)
+    world = build(load_config("pocket"))
     _, text = load_pocket()
     model = WanModel(RANDOM).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
@@ -65,7 +67,7 @@ def random_model(threads: int = 2) -> Subject:
 
     assert isinstance(world.codec, PocketCodec)
     backbone = WanBackbone(model, encode, (8, 8), MemoryConfig())
-    return Subject("random 384x8", World(backbone, world.codec, world.frame_reward, world.clip_reward), config.search)
+    return Subject("random 384x8", World(backbone, world.codec, world.frame_reward, world.clip_reward), SearchConfig())
 
 
 SUBJECTS = {"pocket": pocket, "random": random_model}
