@@ -17,8 +17,10 @@ def test_the_extending_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tensor" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how_to_choose.md", "docs/extending.md", "docs/training.md"])
-def test_links_lead_somewhere(page: str) -> None:
-    path = ROOT / page
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
-        assert (path.parent / target).exists(), f"{page} -> {target}"
+        assert (path.parent / target).exists(), f"{path.name} -> {target}"

@@ -1,21 +1,27 @@
 """The search done the way the official code does it, inside this project: the slow twin that it is measured against.
 
 Every candidate copies its parent's whole memory, runs alone, and does a context pass of its own, whether it survives or
-not; the long window is decoded again for every candidate, and the chunk once more for the short reward.
+not; the long window is decoded again for every candidate, and the chunk once more for the short reward; the rewards
+get files: a PNG for each frame of the chunk, an MP4 of the window.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from streamt1.backbones.wan.stepper import WanBackbone, WanBranch
-from streamt1.core.protocols import Codec, Thin
-from streamt1.core.types import Route
+from streamt1.codec.pixels import to_bytes
+from streamt1.codec.video_file import write_video
+from streamt1.core.protocols import ClipReward, Codec, FrameReward, Thin
+from streamt1.core.types import RewardOutput, Route
 from streamt1.memory.branch import Branch
 from streamt1.memory.pages import Page
 
@@ -56,6 +62,39 @@ class NaiveBackbone:
     def release(self, branch: WanBranch) -> None:
         """See ``Backbone.release``."""
         self.inner.release(branch)
+
+
+class NaiveFrameReward:
+    """Satisfies ``FrameReward``: every frame goes is written as a PNG file."""
+
+    def __init__(self, inner: FrameReward) -> None:
+        self.inner = inner
+
+    def score(self, frames: Tensor, text: str) -> RewardOutput:
+        """See ``FrameReward.score``."""
+        with tempfile.TemporaryDirectory() as folder:
+            for index, frame in enumerate(to_bytes(frames.flatten(0, 1))):
+                Image.fromarray(frame.numpy()).save(Path(folder) / f"{index}.png")
+        return self.inner.score(frames, text)
+
+
+class NaiveClipReward:
+    """Satisfies ``ClipReward``: writes every clip as an MP4.
+
+    Nothing is read back: what an MP4 loses would change survivors.
+    """
+
+    def __init__(self, inner: ClipReward) -> None:
+        self.inner = inner
+
+    def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
+        """See ``ClipReward.score``; one clip at a time."""
+        with tempfile.TemporaryDirectory() as folder:
+            for clip in clips:
+                write_video(Path(folder) / "clip.mp4", to_bytes(clip), round(fps))
+        parts = [self.inner.score(clip[None], fps, text) for clip in clips]
+        components = {name: torch.cat([part.components[name] for part in parts]) for name in parts[0].components}
+        return RewardOutput(torch.cat([part.score for part in parts]), components)
 
 
 def _copied(memory: Branch) -> Branch:

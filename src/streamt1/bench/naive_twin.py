@@ -10,14 +10,14 @@ from multiprocessing import get_context
 from typing import Any
 
 from streamt1.backbones.wan.stepper import WanBackbone
-from streamt1.bench.naive import NaiveBackbone, NaiveCodec
+from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveCodec, NaiveFrameReward
 from streamt1.bench.subjects import PROMPT, subject
 from streamt1.search.engine import Engine
 from streamt1.search.stages import World
 from streamt1.trace.events import ChunkCommitted, Event
 
 
-def measure(name: str = "random", chunks: int = 14) -> dict[str, Any]:
+def measure(name: str = "random", chunks: int = 20) -> dict[str, Any]:
     """Both searches at 2x2, one after the other, each in a fresh process, so that peaks of memory do not mix."""
     ours, theirs = (_apart(name, chunks, naive) for naive in (False, True))
     return {
@@ -39,7 +39,8 @@ def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
     if naive:
         assert isinstance(world.backbone, WanBackbone)
         codec = NaiveCodec(world.codec, config.window)
-        world = World(NaiveBackbone(world.backbone), codec, world.frame_reward, world.clip_reward)
+        rewards = NaiveFrameReward(world.frame_reward), NaiveClipReward(world.clip_reward)
+        world = World(NaiveBackbone(world.backbone), codec, *rewards)
     _search(world, config, 2)  # what is allocated once: threads, kernels
     before, begin = _peak_mb(), time.perf_counter()
     survivors = _search(world, config, chunks)
