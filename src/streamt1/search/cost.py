@@ -14,15 +14,18 @@ class CostMeter:
 
     def __init__(self) -> None:
         self._begin = time.perf_counter()
+        self._within = 0.0
         self._counts: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def spend(self, kind: str, **counts: int) -> Iterator[None]:
-        """Times a block under ``kind`` and adds its counts."""
-        begin = time.perf_counter()
+        """Times a block under ``kind``, but for the blocks within it, and adds its counts."""
+        begin, around, self._within = time.perf_counter(), self._within, 0.0
         yield
-        self._seconds[kind] += time.perf_counter() - begin
+        spent = time.perf_counter() - begin
+        self._seconds[kind] += spent - self._within
+        self._within = around + spent
         self._counts.update(counts)
 
     def count(self, **counts: int) -> None:

@@ -20,6 +20,7 @@ from streamt1.training.dit import Pocket
 from streamt1.training.forcing import CHUNK
 from streamt1.training.loop import Log
 from streamt1.training.oracle import Reading, locate, measure
+from streamt1.training.paths import CHUNK as PIXELS
 from streamt1.training.paths import SIZE, Floats, sample_take
 from streamt1.training.rollout import Stream, decode, generators
 from streamt1.training.scenes import Scene, sample_scene
@@ -33,8 +34,6 @@ READINGS = ("presence", "shape", "colour", "background", "memory")
 LENGTHS = (9, 21, 33, 45, 57, 69, 81)
 """Clip lengths, pixel frames: what the window of a search over seven chunks can hold. Only in the longest must an
 object that leaves have left, and a background have changed."""
-PIXELS = 12
-"""Pixel frames of a chunk, after the first."""
 PROMPTS = 4
 """Prompts that are branched side by side."""
 
