@@ -158,22 +158,26 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
 
 
 def _state_parts(config: RunConfig, placement: Placement, state: float) -> Iterator[Part]:
-    search = config.effective_search
-    count = 1 if config.draft else search.top_k * (1 + search.beam_size)
+    count = 1 if config.draft else _states_kept(config)
     if placement.decoder_states == "device":
         yield Part("decoder states", state * count, PHASES[1:], f"{count} of {state / GB:.2f} GB")
     else:
         yield Part("decoder states", state * 2, ("decode",), f"{count} on the host, 2 at work")
 
 
+def _states_kept(config: RunConfig) -> int:
+    """Of the decoder that shows candidates: one for each beam and for each of its candidates."""
+    search = config.effective_search
+    return search.top_k * (1 + search.beam_size)
+
+
 def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
     """The light decoder and its states, one a candidate; ``size`` is bytes of one value per pixel."""
     if config.draft is None:
         return
-    sizes, search = TAEHVConfig(), config.effective_search
+    sizes, count = TAEHVConfig(), _states_kept(config)
     yield Part("draft decoder", parameters(draft_model(sizes)) * BYTES[config.dtype])
     values = sum(BLOCKS * width / 4 ** (3 - stage) for stage, width in enumerate(sizes.widths[:3]))
-    count = search.top_k * (1 + search.beam_size)
     yield Part("draft states", size * values * count, PHASES[1:], f"{count} of {size * values / GB:.2f} GB")
 
 

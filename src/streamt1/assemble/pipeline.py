@@ -82,6 +82,5 @@ class Pipeline:
             recorder(event)
             watch(event)
 
-        parts = world.backbone, world.codec, world.frame_reward, world.clip_reward
-        result = Engine(*parts, config.effective_search, emit, observer, world.draft).run(prompt, chunks, seed)
+        result = Engine.over(world, config.effective_search, emit, observer).run(prompt, chunks, seed)
         return Run(prompt, seed, config, result, tuple(recorder.stamped), thumbnails.pictures)

@@ -34,7 +34,7 @@ def measure(name: str = "pocket", chunks: int = 201, early: int = 20, late: int 
             starts.append(time.perf_counter())
             pages.append(backbone.memory.pool.nbytes)
 
-    Engine(backbone, world.codec, world.frame_reward, world.clip_reward, config, note).run(PROMPT, chunks)
+    Engine.over(world, config, note).run(PROMPT, chunks)
     spent = [after - before for before, after in itertools.pairwise(starts)]
     seconds = {at: statistics.median(spent[max(0, at - AROUND) : at + AROUND + 1]) for at in (5, early, late - AROUND)}
     return {

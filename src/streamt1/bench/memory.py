@@ -27,7 +27,7 @@ def measure(name: str = "pocket", width: int = 4, chunks: int = 16) -> dict[str,
         if isinstance(event, ChunkStarted):
             held.append(backbone.memory.pool.nbytes)
 
-    Engine(backbone, world.codec, world.frame_reward, world.clip_reward, config, note).run(PROMPT, chunks)
+    Engine.over(world, config, note).run(PROMPT, chunks)
     sizes = backbone.model.config
     rows, columns = sizes.grid(*backbone.chunk_shape[2:])
     page = rows * columns * backbone.chunk_shape[0] * sizes.dim * 2 * 4 * sizes.num_layers

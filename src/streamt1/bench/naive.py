@@ -65,7 +65,7 @@ class NaiveBackbone:
 
 
 class NaiveFrameReward:
-    """Satisfies ``FrameReward``: every frame goes is written as a PNG file."""
+    """Satisfies ``FrameReward``: writes every frame as a PNG."""
 
     def __init__(self, inner: FrameReward) -> None:
         self.inner = inner

@@ -54,7 +54,7 @@ def _search(world: World, config: Any, chunks: int) -> list[tuple[int, int]]:
         if isinstance(event, ChunkCommitted):
             kept.append((event.chunk, event.candidate))
 
-    Engine(world.backbone, world.codec, world.frame_reward, world.clip_reward, config, note).run(PROMPT, chunks)
+    Engine.over(world, config, note).run(PROMPT, chunks)
     return kept
 
 

@@ -42,8 +42,7 @@ def measure(name: str = "pocket", width: int = 2, chunks: int = 8) -> dict[str, 
 
 
 def _search_seconds(who: Subject, config: SearchConfig, chunks: int) -> float:
-    world = who.world
-    engine = Engine(world.backbone, world.codec, world.frame_reward, world.clip_reward, config)
+    engine = Engine.over(who.world, config)
     begin = time.perf_counter()
     engine.run(PROMPT, chunks)
     return time.perf_counter() - begin

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamt1.codec.candidates import state_of_each
 from streamt1.core.bundled import load_bundled
 from streamt1.core.tensors import load_strictly
 
@@ -182,10 +183,9 @@ class PocketCodec:
 
         T = 1 + 4(F-1) after `start()`, 4F later. The parent's state is shared and stays as it is.
         """
-        count = latents.shape[0]
-        carried = tuple(part.expand(count, -1, -1, -1) for part in state) or None
+        carried = tuple(part.expand(len(latents), -1, -1, -1) for part in state) or None
         frames, after = self.vae.decode(latents.to(self.vae.mean), carried)
-        return frames, [tuple(part[index : index + 1].clone() for part in after) for index in range(count)]
+        return frames, state_of_each(after)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:

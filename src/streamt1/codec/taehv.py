@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamt1.codec.candidates import in_batches, state_of_each
 from streamt1.core.errors import CheckpointError
 from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly, read_weights
@@ -22,6 +23,10 @@ from streamt1.core.tensors import load_strictly, read_weights
 State = tuple[Tensor, ...]
 BLOCKS = 3
 """Memory blocks in each stage."""
+FRAMES = (1, 2, 2)
+"""Frames that each stage makes of one; every stage doubles height and width."""
+TIME_STRIDE = math.prod(FRAMES)
+"""Pixel frames per latent frame."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,12 @@ class TAEHVConfig:
     Attributes:
         channels: of the latents.
         widths: of the three stages and of the last layer.
-        space: whether a stage doubles height and width.
-        time: whether it doubles the frames.
         patch: side of the squares of pixels that the last layer writes.
     """
 
     channels: int = 16
     widths: tuple[int, int, int, int] = (256, 128, 64, 64)
-    space: tuple[bool, bool, bool] = (True, True, True)
-    time: tuple[bool, bool, bool] = (False, True, True)
     patch: int = 1
-
-    @property
-    def time_stride(self) -> int:
-        """Pixel frames per latent frame."""
-        return 2 ** sum(self.time)
 
 
 def _conv(inner: int, outer: int, bias: bool = True) -> nn.Conv2d:
@@ -95,13 +91,9 @@ class TAEHVDecoder(nn.Module):
         super().__init__()
         self.config = config
         layers: list[nn.Module] = [SoftClamp(), _conv(config.channels, config.widths[0]), nn.ReLU()]
-        for stage, (width, after) in enumerate(zip(config.widths, config.widths[1:])):
+        for width, after, frames in zip(config.widths, config.widths[1:], FRAMES):
             layers += [MemoryBlock(width) for _ in range(BLOCKS)]
-            layers += [
-                nn.Upsample(scale_factor=2) if config.space[stage] else nn.Identity(),
-                TimeGrow(width, 2 if config.time[stage] else 1),
-                _conv(width, after, bias=False),
-            ]
+            layers += [nn.Upsample(scale_factor=2), TimeGrow(width, frames), _conv(width, after, bias=False)]
         self.decoder = nn.Sequential(*layers, nn.ReLU(), _conv(config.widths[-1], 3 * config.patch**2))
 
     def forward(self, latents: Tensor, state: State = ()) -> tuple[Tensor, State]:
@@ -118,7 +110,7 @@ class TAEHVDecoder(nn.Module):
             else:
                 x = layer(x)
         frames = F.pixel_shuffle(x, self.config.patch).unflatten(0, (count, -1))
-        return (frames if state else frames[:, self.config.time_stride - 1 :]), tuple(after)
+        return (frames if state else frames[:, TIME_STRIDE - 1 :]), tuple(after)
 
 
 class TAEHVCodec:
@@ -130,9 +122,11 @@ class TAEHVCodec:
         batch: candidates that are decoded in one call.
     """
 
+    time_stride = TIME_STRIDE
+
     def __init__(self, decoder: TAEHVDecoder, fps: int = 16, batch: int = 1) -> None:
         self.decoder = decoder.eval().requires_grad_(False)
-        self.fps, self.batch, self.time_stride = fps, Halving(batch), decoder.config.time_stride
+        self.fps, self.batch = fps, Halving(batch)
         weight = next(decoder.parameters())
         self._dtype, self._device = weight.dtype, weight.device
 
@@ -167,17 +161,15 @@ class TAEHVCodec:
         T = 1 + 4(F-1) after ``start()``, 4F later. The parent's state is shared and stays as it is. Frames come back on
         the host.
         """
-        parts = self.batch.run(lambda begin, end: self._decode(state, latents[begin:end]), len(latents))
-        return torch.cat([frames for frames, _ in parts]), [after for _, states in parts for after in states]
+        return in_batches(self.batch, lambda part: self._decode(state, part), latents)
 
     def _decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
         frames, after = self.decoder(latents.to(self._device, self._dtype), state)
-        states = [tuple(feature[index : index + 1].clone() for feature in after) for index in range(len(latents))]
-        return frames.float().clamp(0, 1).cpu(), states
+        return frames.float().clamp(0, 1).cpu(), state_of_each(after)
 
 
 def _sizes(weights: dict[str, Tensor], path: Path) -> TAEHVConfig:
-    """Read off the weights' shapes; which stages grow is the same for all that make 4 frames of each latent one."""
+    """Read off the weights' shapes; the stages' strides are the same for all."""
     first, *stages, last = (f"decoder.{index}.weight" for index in (1, 8, 14, 20, 22))
     if any(name not in weights for name in (first, *stages, last)):
         raise CheckpointError(f"{path} holds no decoder of TAEHV; for Wan2.1 it is taew2_1.pth")

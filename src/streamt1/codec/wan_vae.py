@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from streamt1.codec.candidates import in_batches
 from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.oom import Halving
 from streamt1.core.tensors import read_tensors
@@ -91,8 +92,7 @@ class WanVAECodec:
         T = 1 + 4(F-1) after ``start()``, 4F later. The parent's state is shared and stays as it is. Frames come back on
         the host: half a minute of them would take gigabytes of the device.
         """
-        parts = self.batch.run(lambda begin, end: self._decode(state, latents[begin:end]), len(latents))
-        return torch.cat([frames for frames, _ in parts]), [after for _, states in parts for after in states]
+        return in_batches(self.batch, lambda part: self._decode(state, part), latents)
 
     def _decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
         count = len(latents)

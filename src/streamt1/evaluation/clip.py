@@ -52,8 +52,7 @@ def _measured(pipeline: Pipeline, task: ClipTask) -> Row:
     oracle = oracle_for(config, task.prompt)
     spy = OracleSpy(world.clip_reward, oracle, task.regret_every) if oracle else None
     seen = dataclasses.replace(world, clip_reward=spy) if spy else world
-    parts = (seen.backbone, seen.codec, seen.frame_reward, seen.clip_reward)
-    engine = Engine(*parts, config.effective_search, spy or (lambda event: None), draft=world.draft)
+    engine = Engine.over(seen, config.effective_search, spy or (lambda event: None))
     device = resolve_device(config.device)
     reset_peak(device)
     result = engine.run(task.prompt, pipeline.chunks_for(task.seconds), task.seed)

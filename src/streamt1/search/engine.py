@@ -37,6 +37,14 @@ class Engine:
         self.world = World(backbone, codec, frame_reward, clip_reward, draft)
         self.config, self.emit, self.observer = config, emit, observer
 
+    @classmethod
+    def over(
+        cls, world: World, config: SearchConfig, emit: Emit = lambda event: None, observer: Observer = Observer()
+    ) -> Engine:
+        """A search over a world as it is, its draft codec included."""
+        parts = world.backbone, world.codec, world.frame_reward, world.clip_reward
+        return cls(*parts, config, emit, observer, world.draft)
+
     def run(self, prompt: str, chunks: int, seed: int = 0) -> Result:
         """Searches for a video of ``chunks`` chunks.
 

@@ -1,0 +1,27 @@
+"""What streaming decoders share: candidates go through in batches, and each gets a state of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from streamt1.core.oom import Halving
+
+S = TypeVar("S")
+
+
+def in_batches(
+    batch: Halving, decode: Callable[[Tensor], tuple[Tensor, list[S]]], latents: Tensor
+) -> tuple[Tensor, list[S]]:
+    """Decodes candidates' latents ``[N, F, C, h, w]`` in parts that fit -> all frames ``[N, T, 3, H, W]``, N states."""
+    parts = batch.run(lambda begin, end: decode(latents[begin:end]), len(latents))
+    return torch.cat([frames for frames, _ in parts]), [after for _, states in parts for after in states]
+
+
+def state_of_each(features: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Features of all candidates, each ``[N, ...]`` -> one state a candidate, in memory of its own, to free losers'."""
+    count = len(features[0])
+    return [tuple(feature[index : index + 1].clone() for feature in features) for index in range(count)]
