@@ -23,6 +23,6 @@ def test_a_rollout() -> None:
     gpu.model.cuda()
     text = gpu.encode_text
     gpu.encode_text = lambda prompt: text(prompt).cuda()
-    ours = gpu.propose(rolled(gpu, 5), *noises(gpu, [1, 2]))
+    ours = gpu.propose([rolled(gpu, 5)] * 2, *noises(gpu, [1, 2]))
     assert ours.device.type == "cuda"
-    assert torch.allclose(ours.cpu(), cpu.propose(rolled(cpu, 5), *noises(cpu, [1, 2])), atol=1e-3)
+    assert torch.allclose(ours.cpu(), cpu.propose([rolled(cpu, 5)] * 2, *noises(cpu, [1, 2])), atol=1e-3)

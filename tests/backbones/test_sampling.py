@@ -30,7 +30,7 @@ def test_few_step_draws_from_each_candidates_own_generator_between_steps_only() 
     noise = torch.stack([torch.randn(3, 4, 2, 2, generator=g) for g in sources])
     inputs = []
 
-    def flow(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def flow(x: torch.Tensor, t: torch.Tensor, rows: range) -> torch.Tensor:
         inputs.append(x)
         return (x - target) / (t / 1000)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def noises(backbone: WanBackbone, seeds: list[int]) -> tuple[torch.Tensor, list[
 def rolled(backbone: WanBackbone, chunks: int) -> WanBranch:
     branch = backbone.start("")
     for chunk in range(chunks):
-        latents = backbone.propose(branch, *noises(backbone, [chunk]))[0]
+        latents = backbone.propose([branch], *noises(backbone, [chunk]))[0]
         parent, branch = branch, backbone.commit(branch, latents, (None, Route.EMA, Route.APPEND)[chunk % 3])
         backbone.release(parent)
     return branch
@@ -81,9 +83,52 @@ def test_keys_of_batch_one_are_shared() -> None:
 def test_a_batch_of_candidates_equals_one_at_a_time() -> None:
     backbone = tiny_backbone()
     branch = rolled(backbone, 5)
-    together = backbone.propose(branch, *noises(backbone, [1, 2, 3]))
-    apart = torch.cat([backbone.propose(branch, *noises(backbone, [seed])) for seed in (1, 2, 3)])
+    together = backbone.propose([branch] * 3, *noises(backbone, [1, 2, 3]))
+    apart = torch.cat([backbone.propose([branch], *noises(backbone, [seed])) for seed in (1, 2, 3)])
     assert torch.allclose(together, apart, atol=1e-5)
+
+
+def parents_apart(backbone: WanBackbone) -> list[WanBranch]:
+    """Four candidates' parents: three branches of one length that remember different things."""
+    root = rolled(backbone, 4)
+    latents = backbone.propose([root] * 3, *noises(backbone, [11, 12, 13]))
+    first, second, third = (backbone.commit(root, one, Route.APPEND) for one in latents)
+    return [first, second, second, third]
+
+
+def test_candidates_of_several_parents_are_denoised_together() -> None:
+    backbone = tiny_backbone()
+    parents = parents_apart(backbone)
+    together = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]))
+    for index, parent in enumerate(parents):
+        alone = backbone.propose([parent], *noises(backbone, [index + 1]))[0]
+        assert torch.allclose(together[index], alone, atol=1e-5)
+    swapped = backbone.propose([parents[1]], *noises(backbone, [1]))[0]
+    assert not torch.allclose(together[0], swapped, atol=1e-2), "parents matter"
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_those_that_go_on_keep_their_parents(limit: int | None) -> None:
+    """Also where the batch comes in parts, whose rows still are those of the whole."""
+    backbone = tiny_backbone()
+    parents, backbone._batch.limit = parents_apart(backbone), limit
+    seen: list[int] = []
+
+    def thin(done: int, rows: Sequence[int], previews: torch.Tensor) -> Sequence[int]:
+        seen.extend(rows if done == 1 else ())
+        return [row for row in rows if row % 2] if done == 2 else rows
+
+    kept = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]), thin)
+    assert seen == [0, 1, 2, 3]
+    whole = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]))
+    assert torch.allclose(kept, whole[[1, 3]], atol=1e-5)
+
+
+def test_parents_of_two_lengths_are_not_denoised_together() -> None:
+    backbone = tiny_backbone()
+    parents = [rolled(backbone, 1), rolled(backbone, 2)]
+    with pytest.raises(ValueError, match="one length"):
+        backbone.propose(parents, *noises(backbone, [1, 2]))
 
 
 def test_proposing_reads_memory_and_changes_nothing() -> None:
@@ -92,7 +137,7 @@ def test_proposing_reads_memory_and_changes_nothing() -> None:
     pages = branch.memory.pages
     before = [(page.keys.clone(), page.values.clone()) for page in pages]
     live, nbytes = backbone.memory.pool.live, backbone.memory.pool.nbytes
-    backbone.propose(branch, *noises(backbone, list(range(8))))
+    backbone.propose([branch] * 8, *noises(backbone, list(range(8))))
     assert (backbone.memory.pool.live, backbone.memory.pool.nbytes) == (live, nbytes)
     assert branch.memory.pages == pages
     assert all(torch.equal(p.keys, k) and torch.equal(p.values, v) for p, (k, v) in zip(pages, before))
@@ -106,7 +151,7 @@ def test_eight_survivors_of_one_parent_add_their_own_chunks_only(chunks: int, bl
     pool, one = backbone.memory.pool, parent.memory.window[-1].nbytes
     assert one == 2 * TINY.num_layers * (3 * 2 * 3) * TINY.dim * 4, "K and V, layers, tokens, channels, float32"
     live, nbytes = pool.live, pool.nbytes
-    latents = backbone.propose(parent, *noises(backbone, list(range(8))))
+    latents = backbone.propose([parent] * 8, *noises(backbone, list(range(8))))
     children = [backbone.commit(parent, one_latents, Route.DISCARD) for one_latents in latents]
     assert pool.live - live == 8 + blended
     assert pool.nbytes - nbytes == (8 + blended) * one
@@ -115,15 +160,15 @@ def test_eight_survivors_of_one_parent_add_their_own_chunks_only(chunks: int, bl
 
 def test_the_same_inputs_give_the_same_bytes() -> None:
     first, second = tiny_backbone(), tiny_backbone()
-    latents = [b.propose(rolled(b, 4), *noises(b, [7, 8])) for b in (first, second)]
+    latents = [b.propose([rolled(b, 4)] * 2, *noises(b, [7, 8])) for b in (first, second)]
     assert torch.equal(*latents)
 
 
 def test_bfloat16_follows_float32_and_keeps_blended_sinks_wide() -> None:
     wide, narrow = tiny_backbone(), tiny_backbone(torch.bfloat16)
-    latents = wide.propose(rolled(wide, 5), *noises(wide, [1]))
+    latents = wide.propose([rolled(wide, 5)], *noises(wide, [1]))
     branch = rolled(narrow, 5)
-    close = narrow.propose(branch, *noises(narrow, [1]))
+    close = narrow.propose([branch], *noises(narrow, [1]))
     assert close.dtype is torch.float32
     assert (close - latents).abs().mean() < 0.05
     assert branch.memory.sinks[0].keys.dtype is torch.float32

@@ -23,10 +23,10 @@ def latents(count: int, frames: int) -> torch.Tensor:
 
 def test_streaming_equals_whole(codec: PocketCodec):
     clip = latents(1, 9)
-    whole, _ = codec.decode(codec.start(), clip)
+    whole, _ = codec.decode([codec.start()], clip)
     state, parts = codec.start(), []
     for chunk in clip.split(3, dim=1):
-        frames, (state,) = codec.decode(state, chunk)
+        frames, (state,) = codec.decode([state], chunk)
         parts.append(frames)
     assert [part.shape[1] for part in parts] == [9, 12, 12]
     assert whole.shape == (1, 33, 3, 64, 64)
@@ -34,14 +34,25 @@ def test_streaming_equals_whole(codec: PocketCodec):
 
 
 def test_candidates_share_a_parent_and_leave_it_as_it_is(codec: PocketCodec):
-    _, (parent,) = codec.decode(codec.start(), latents(1, 3))
+    _, (parent,) = codec.decode([codec.start()], latents(1, 3))
     before = [part.clone() for part in parent]
     both = latents(2, 3)
-    together, states = codec.decode(parent, both)
-    alone, (state,) = codec.decode(parent, both[1:])
+    together, states = codec.decode([parent] * 2, both)
+    alone, (state,) = codec.decode([parent], both[1:])
     assert torch.allclose(together[1:], alone, atol=1e-6)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(states[1], state, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before, parent, strict=True))
+
+
+def test_candidates_of_several_parents_are_decoded_together(codec: PocketCodec):
+    _, parents = codec.decode([codec.start()] * 2, latents(2, 3))
+    each = [parents[0], parents[0], parents[1]]
+    clips = latents(3, 3)
+    together, states = codec.decode(each, clips)
+    for index, parent in enumerate(each):
+        alone, (state,) = codec.decode([parent], clips[index : index + 1])
+        assert torch.allclose(together[index], alone[0], atol=1e-6)
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(states[index], state, strict=True))
 
 
 def test_encoding_is_causal(codec: PocketCodec):

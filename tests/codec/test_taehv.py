@@ -53,7 +53,7 @@ def frame_by_frame(weights: dict[str, Tensor], latents: Tensor) -> Tensor:
 
 def test_it_equals_a_walk_over_time(codec: TAEHVCodec) -> None:
     latents = torch.randn(1, 5, 4, 3, 4) * 2
-    frames, _ = codec.decode(codec.start(), latents)
+    frames, _ = codec.decode([codec.start()], latents)
     expected = frame_by_frame(codec.decoder.state_dict(), latents[0])
     assert frames.shape == (1, 17, 3, 24, 32)
     assert torch.allclose(frames[0], expected, atol=1e-5)
@@ -61,13 +61,15 @@ def test_it_equals_a_walk_over_time(codec: TAEHVCodec) -> None:
 
 def test_streams_and_forks_equal_whole_decodes(codec: TAEHVCodec) -> None:
     past, candidates, last = torch.randn(1, 3, 4, 4, 4), torch.randn(3, 3, 4, 4, 4), torch.randn(1, 3, 4, 4, 4)
-    opening, [parent] = codec.decode(codec.start(), past)
+    opening, [parent] = codec.decode([codec.start()], past)
     before = [feature.clone() for feature in parent]
-    frames, states = codec.decode(parent, candidates)
+    frames, states = codec.decode([parent] * len(candidates), candidates)
     assert (opening.shape[1], frames.shape[1]) == (9, 12)
+    afters, _ = codec.decode(states, last.expand(3, -1, -1, -1, -1))
     for index, state in enumerate(states):
-        after, _ = codec.decode(state, last)
-        whole, _ = codec.decode(codec.start(), torch.cat([past, candidates[index : index + 1], last], dim=1))
+        after, _ = codec.decode([state], last)
+        assert torch.allclose(afters[index], after[0], atol=1e-5), "several parents in one batch"
+        whole, _ = codec.decode([codec.start()], torch.cat([past, candidates[index : index + 1], last], dim=1))
         assert torch.allclose(torch.cat([opening, frames[index : index + 1], after], dim=1), whole, atol=1e-5)
     assert all(torch.equal(kept, now) for kept, now in zip(before, parent, strict=True))
 

@@ -35,7 +35,7 @@ def test_a_stream_of_chunks_equals_the_whole_decode(vae, batch: int) -> None:
     latents = torch.randn(1, 9, 4, 4, 6)
     state, frames = codec.start(), []
     for chunk in latents.split(3, dim=1):
-        out, [state] = codec.decode(state, chunk)
+        out, [state] = codec.decode([state], chunk)
         frames.append(out)
     assert [part.shape[1] for part in frames] == [9, 12, 12]
     assert torch.equal(torch.cat(frames, dim=1), whole(vae, latents))
@@ -46,11 +46,13 @@ def test_forked_candidates_equal_their_own_whole_decodes(vae, batch: int) -> Non
     codec = WanVAECodec(vae, batch=batch)
     past, candidates = torch.randn(1, 3, 4, 4, 4), torch.randn(3, 3, 4, 4, 4)
     last = torch.randn(1, 3, 4, 4, 4)
-    _, [parent] = codec.decode(codec.start(), past)
+    _, [parent] = codec.decode([codec.start()], past)
     before = [part.clone() if isinstance(part, Tensor) else part for part in parent]
-    frames, states = codec.decode(parent, candidates)
+    frames, states = codec.decode([parent] * len(candidates), candidates)
+    afters, _ = codec.decode(states, last.expand(3, -1, -1, -1, -1))
     for index, state in enumerate(states):
-        after, _ = codec.decode(state, last)
+        after, _ = codec.decode([state], last)
+        assert torch.allclose(afters[index], after[0], atol=1e-5), "several parents in one batch"
         expected = whole(vae, torch.cat([past, candidates[index : index + 1], last], dim=1))
         assert torch.allclose(torch.cat([frames[index : index + 1], after], dim=1), expected[:, 9:], atol=1e-5)
     for kept, now in zip(before, parent, strict=True):
@@ -61,7 +63,7 @@ def test_it_loads_from_a_folder_and_refuses_what_is_not_one(vae, tmp_path: Path)
     vae.save_pretrained(tmp_path / "vae")
     codec = WanVAECodec.load(tmp_path / "vae", torch.device("cpu"), torch.float32)
     latents = torch.randn(2, 3, 4, 4, 4)
-    assert torch.allclose(codec.decode((), latents)[0], whole(vae, latents), atol=1e-6)
+    assert torch.allclose(codec.decode([()] * len(latents), latents)[0], whole(vae, latents), atol=1e-6)
     with pytest.raises(CheckpointError, match="there is no VAE"):
         WanVAECodec.load(tmp_path / "nowhere", torch.device("cpu"), torch.float32)
     weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ CLIPS = 4 * (1 + 3 * 2 + 1) + (1 + 3 * 2 + 1)
 class TileCodec(IdentityCodec):
     """Shows each latent pixel as 8x8 pixels."""
 
-    def decode(self, state: None, latents: Tensor) -> tuple[Tensor, list[None]]:
+    def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
         return latents.expand(*latents.shape[:3], 8, 8).clamp(0, 1), [None] * len(latents)
 
 

@@ -66,7 +66,7 @@ def rollout(golden: GoldenSet) -> tuple[dict[str, np.ndarray], Recorded]:
         source = generator(seed)
         noise = torch.randn((1, *backbone.chunk_shape), generator=source)
         ours.before.append(branch)
-        x0 = backbone.propose(branch, noise, [source])[0]
+        x0 = backbone.propose([branch], noise, [source])[0]
         inputs, flows = spied.taken()
         ours.noise.append(noise[0])
         ours.inputs.append(torch.stack(inputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ class StubCodec:
     def start(self) -> None:
         return None
 
-    def decode(self, state: None, latents: Tensor) -> tuple[Tensor, list[None]]:
+    def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
         return 0.5 * torch.einsum("rc,nfchw->nfrhw", self.matrix, latents).clamp(-1, 1) + 0.5, [None] * len(latents)
 
 
@@ -102,9 +103,9 @@ class RecordingEngine(Engine):
         backbone = golden.backbone(text)
         propose = backbone.propose
 
-        def recorded(branch, noise, generators, thin=None):
-            latents = propose(branch, noise, generators)
-            made.extend(Made(branch.memory, *one) for one in zip(noise, latents))
+        def recorded(parents, noise, generators, thin=None):
+            latents = propose(parents, noise, generators)
+            made.extend(Made(parent.memory, *one) for parent, *one in zip(parents, noise, latents))
             return latents
 
         backbone.propose = recorded

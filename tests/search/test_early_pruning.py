@@ -12,21 +12,23 @@ from streamt1.search.policies import SearchConfig
 
 
 def test_the_best_previews_go_on() -> None:
-    early = EarlyPruning(lambda x: x.flatten(1).mean(1).tolist(), after=2, keep=0.5)
+    early = EarlyPruning(lambda rows, x: x.flatten(1).mean(1).tolist(), after=2, keep=0.5)
     previews = torch.tensor([3.0, 1.0, 2.0, 5.0]).view(4, 1, 1, 1, 1)
-    assert early(1, previews) is None
-    assert early(2, previews) == [0, 3]
-    assert early(2, previews[:1]) == [0]
-    assert early.kept == [0, 3, 4], "rows count over the parts of a batch"
+    assert early(1, range(4), previews) == range(4)
+    assert early(2, range(4), previews) == [0, 3]
+    assert early(2, [7], previews[:1]) == [7]
+    assert early.kept == [0, 3, 7], "parts of a batch add up"
+    assert early(2, [0, 1], previews[:2].flip(0)) == [1]
+    assert early.kept == [1, 3, 7], "a part that did not fit and comes again is judged anew"
 
 
 def test_the_kept_end_as_they_would_without_the_others() -> None:
     def run(thin=None) -> torch.Tensor:
         generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
         noise = torch.stack([torch.randn(1, 2, 1, 1, generator=g) for g in generators])
-        return few_step(lambda x, t: x * 0.3, noise, generators, Schedule(), thin)
+        return few_step(lambda x, t, rows: x * 0.3, noise, generators, Schedule(), thin)
 
-    kept = run(lambda done, x: [1, 3] if done == 2 else None)
+    kept = run(lambda done, rows, x: [1, 3] if done == 2 else rows)
     assert torch.equal(kept, run()[[1, 3]])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -122,10 +122,10 @@ class Tinted(IdentityCodec):
     def __init__(self, tint: float) -> None:
         self.tint, self.chunks = tint, 0
 
-    def decode(self, state: int | None, latents: Tensor) -> tuple[Tensor, list[int]]:
-        frames, states = super().decode((), latents)
+    def decode(self, states: Sequence[int | None], latents: Tensor) -> tuple[Tensor, list[int]]:
+        before = torch.tensor([state or 0 for state in states])
         self.chunks += len(latents)
-        return frames + self.tint * (state or 0), [(state or 0) + 1 for _ in states]
+        return latents + self.tint * before.view(-1, 1, 1, 1, 1), (before + 1).tolist()
 
 
 def test_a_draft_codec_shows_candidates_and_the_codec_decodes_only_what_leaves() -> None:

@@ -35,7 +35,7 @@ class FlatCodec:
     def start(self) -> None:
         return None
 
-    def decode(self, state: None, latents: Tensor) -> tuple[Tensor, list[None]]:
+    def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
         frames = latents.sigmoid().expand(-1, -1, 3, SIDE, SIDE)
         return frames, [None] * len(latents)
 
@@ -52,10 +52,10 @@ class Gated(RememberingGaussian):
         self.wait = wait
 
     def propose(
-        self, branch: Any, noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
+        self, parents: Sequence[Any], noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
     ) -> Tensor:
         self.wait()
-        return super().propose(branch, noise, generators, thin)
+        return super().propose(parents, noise, generators, thin)
 
 
 class Gate:

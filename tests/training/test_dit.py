@@ -40,7 +40,8 @@ def test_teacher_forcing_equals_the_memory_of_a_rollout(pocket: Pocket, appended
     branch = backbone.start(PROMPT)
     for chunk in range(chunks):
         frames = slice(3 * chunk, 3 * chunk + 3)
-        flow = backbone._flow(branch, noisy[:, frames], 1000 * levels[0, 3 * chunk], backbone._reader(branch.memory))
+        memory = backbone._reader([branch.memory])
+        flow = backbone._flow(branch, noisy[:, frames], 1000 * levels[0, 3 * chunk], memory)
         assert torch.allclose(flow, forced[:, frames], atol=1e-5)
         branch = backbone.commit(branch, clean[0, frames], Route.APPEND if chunk == appended else Route.DISCARD)
 
@@ -64,7 +65,7 @@ def test_batched_rollouts_equal_the_backbone(pocket: Pocket):
     branch, generator = backbone.start(PROMPT), generators(0, 2)[1]
     for chunk in range(5):
         noise = torch.randn(backbone.chunk_shape, generator=generator)[None]
-        made = backbone.propose(branch, noise, [generator])
+        made = backbone.propose([branch], noise, [generator])
         assert torch.allclose(made[0], latents[1, 3 * chunk : 3 * chunk + 3], atol=1e-4)
         branch = backbone.commit(branch, made[0], None)
 

@@ -117,7 +117,7 @@ def plan_memory(config: RunConfig, available: float) -> MemoryPlan:
 def _choices(config: RunConfig) -> Iterator[tuple[Placement, int]]:
     """Placements from the fastest to the smallest; each gives up one thing more."""
     search = config.effective_search
-    batch = search.candidate_batch or search.beam_size
+    batch = search.candidate_batch or search.beam_size * search.top_k
     placement = Placement()
     yield placement, batch
     for changes in ({"text_encoder": "host"}, {"rewards": "host"}, {"decoder_states": "host"}, {"kv": "host"}):

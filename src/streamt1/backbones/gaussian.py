@@ -41,12 +41,13 @@ class GaussianBackbone:
 
     def propose(
         self,
-        branch: GaussianBranch,
+        parents: Sequence[GaussianBranch],
         noise: Tensor,
         generators: Sequence[torch.Generator],
         thin: Thin | None = None,
     ) -> Tensor:
-        return few_step(lambda x, t: self._flow(branch.mean, x, t / 1000), noise, generators, Schedule(), thin)
+        means = torch.stack([parent.mean for parent in parents])
+        return few_step(lambda x, t, rows: self._flow(means[rows], x, t / 1000), noise, generators, Schedule(), thin)
 
     def commit(self, branch: GaussianBranch, latents: Tensor, route: Route | None) -> GaussianBranch:
         self.live += 1
@@ -72,7 +73,7 @@ class IdentityCodec:
     def start(self) -> None:
         return None
 
-    def decode(self, state: None, latents: Tensor) -> tuple[Tensor, list[None]]:
+    def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
         return latents, [None] * len(latents)
 
 

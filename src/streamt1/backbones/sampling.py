@@ -56,29 +56,33 @@ def to_x0(noisy: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
 
 
 def few_step(
-    predict_flow: Callable[[Tensor, Tensor], Tensor],
+    predict_flow: Callable[[Tensor, Tensor, Sequence[int]], Tensor],
     noise: Tensor,
     generators: Sequence[torch.Generator],
     schedule: Schedule,
     thin: Thin | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Tensor:
     """Denoises ``N`` chunks: predict x0, re-noise it to the next level with fresh noise, and so on.
 
     Args:
-        predict_flow: ``(x_t [N, F, C, H, W], timestep) -> flow``.
+        predict_flow: ``(x_t [n, F, C, H, W], timestep, rows of the n candidates that are left) -> flow``.
         noise: initial noise ``[N, F, C, H, W]``, on the model's device.
         generators: one CPU generator per candidate; each draws ``[F, C, H, W]`` after every step but the last.
         thin: may drop candidates between steps, see ``core.protocols.Thin``.
+        rows: what the candidates are called, where they are part of a larger batch; None for 0 to N - 1.
 
     Returns:
         Clean latents ``[N, F, C, H, W]``, float32, of the candidates that were kept.
     """
     x, last = noise, len(schedule.steps) - 1
+    rows = range(len(noise)) if rows is None else rows
     for i, (sigma, timestep) in enumerate(zip(schedule.sigmas, schedule.timesteps)):
-        x = to_x0(x, predict_flow(x, timestep), sigma.to(x.device))
+        x = to_x0(x, predict_flow(x, timestep, rows), sigma.to(x.device))
         if i < last:
-            if thin is not None and (kept := thin(i + 1, x)) is not None:
-                x, generators = x[list(kept)], [generators[row] for row in kept]
+            if thin is not None:
+                kept = [rows.index(row) for row in thin(i + 1, rows, x)]
+                x, generators, rows = x[kept], [generators[k] for k in kept], [rows[k] for k in kept]
             fresh = torch.stack([torch.randn(noise.shape[1:], generator=g) for g in generators]).to(x.device)
             level = schedule.sigmas[i + 1].to(x.device)
             x = (1 - level) * x + level * fresh

@@ -40,14 +40,18 @@ class NaiveBackbone:
         return self.inner.start(prompt)
 
     def propose(
-        self, branch: WanBranch, noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
+        self,
+        parents: Sequence[WanBranch],
+        noise: Tensor,
+        generators: Sequence[torch.Generator],
+        thin: Thin | None = None,
     ) -> Tensor:
         """One candidate after another, each over a copy of the memory that it keeps, and a context pass for each."""
         assert thin is None, "the official code drops nothing before its last step"
         made = []
-        for index, own in enumerate(generators):
-            copied = WanBranch(branch.text, _copied(branch.memory))
-            latents = self.inner.propose(copied, noise[index : index + 1], [own])
+        for index, (parent, own) in enumerate(zip(parents, generators, strict=True)):
+            copied = WanBranch(parent.text, _copied(parent.memory))
+            latents = self.inner.propose([copied], noise[index : index + 1], [own])
             self._copies.append(self.inner.commit(copied, latents[0], None))
             made.append(latents)
         return torch.cat(made)
@@ -128,18 +132,18 @@ class NaiveCodec:
         """See ``Codec.start``."""
         return _Past((), (), self.inner.start())
 
-    def decode(self, state: _Past, latents: Tensor) -> tuple[Tensor, list[_Past]]:
+    def decode(self, states: Sequence[_Past], latents: Tensor) -> tuple[Tensor, list[_Past]]:
         """See ``Codec.decode``."""
-        frames, states = [], []
-        for own in latents:
-            self.inner.decode(self.inner.start(), own[None])
+        frames, after_each = [], []
+        for state, own in zip(states, latents, strict=True):
+            self.inner.decode([self.inner.start()], own[None])
             before = state.states[0] if state.states else state.now
             clip = torch.cat([*state.latents, own])[None]
-            decoded, [after] = self.inner.decode(before, clip)
+            decoded, [after] = self.inner.decode([before], clip)
             opening = not state.states
             new = self.time_stride * len(own) - (self.time_stride - 1) * opening
             frames.append(decoded[:, -new:])
             keep = self.window - 1
             kept = _Past((*state.states, state.now)[-keep:], (*state.latents, own)[-keep:], after)
-            states.append(kept)
-        return torch.cat(frames), states
+            after_each.append(kept)
+        return torch.cat(frames), after_each

@@ -14,6 +14,7 @@ from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 from streamt1.search.engine import Engine
 from streamt1.search.policies import SearchConfig
+from streamt1.search.width import shares
 
 REPEATS = 3
 
@@ -21,9 +22,9 @@ REPEATS = 3
 def measure(name: str = "pocket", width: int = 2, chunks: int = 8) -> dict[str, Any]:
     """Wall time of a search over the sum of its pure model calls, at ``width`` x ``width`` candidates.
 
-    Both are the best of three, taken in turns. The pure calls are those that the search makes: per chunk and parent
-    one proposal of ``width`` candidates over a memory as full as at that chunk, one decode of their own chunk, the two
-    rewards on all candidates, one context pass for each survivor.
+    Both are the best of three, taken in turns. The pure calls are those that the search makes: per chunk one proposal
+    of all candidates over ``width`` parents' memories, as full as at that chunk, one decode of their own chunks, the
+    two rewards on all of them, one context pass for each survivor.
     """
     who = subject(name)
     config = dataclasses.replace(who.search, beam_size=width, top_k=width)
@@ -58,38 +59,30 @@ def _call_seconds(who: Subject, config: SearchConfig, chunks: int) -> dict[str, 
         spent[part] += time.perf_counter() - begin
         return result
 
-    branch = timed("text", lambda: world.backbone.start(PROMPT))
-    state, past = world.codec.start(), []
+    backbone, codec, width = world.backbone, world.codec, config.beam_size * config.top_k
+    branches, states, past = [timed("text", lambda: backbone.start(PROMPT))], [codec.start()], []
     for chunk in range(chunks):
-        parents = config.top_k if chunk else 1
-        each = config.beam_size * config.top_k // parents
-        made = []
-        for parent in range(parents):
-            generators = [generator(chunk * 100 + parent * 10 + i) for i in range(each)]
-            noise = torch.stack([torch.randn(world.backbone.chunk_shape, generator=g) for g in generators])
-            latents = timed("propose", lambda b=branch, n=noise, g=generators: world.backbone.propose(b, n, g))
-            made.append((latents, *timed("decode", lambda s=state, x=latents: world.codec.decode(s, x))))
-        frames = torch.cat([part[1] for part in made])
+        parents = [rank for rank, share in enumerate(shares(width, len(branches))) for _ in range(share)]
+        over, after = [branches[rank] for rank in parents], [states[rank] for rank in parents]
+        generators = [generator(chunk * 100 + i) for i in range(width)]
+        noise = torch.stack([torch.randn(backbone.chunk_shape, generator=g) for g in generators])
+        latents = timed("propose", lambda b=over, n=noise, g=generators: backbone.propose(b, n, g))
+        frames, states = timed("decode", lambda s=after, x=latents: codec.decode(s, x))
         window = [part.expand(len(frames), -1, -1, -1, -1) for part in past[-(config.window - 1) :]]
         clips = torch.cat([*window, frames], dim=1)
         timed("rewards", lambda f=frames: world.frame_reward.score(f, PROMPT))
-        timed("rewards", lambda c=clips: world.clip_reward.score(c, world.codec.fps, PROMPT))
-        branch, state = _go_on(who, timed, branch, made[0], config.top_k, chunk == chunks - 1)
+        timed("rewards", lambda c=clips: world.clip_reward.score(c, codec.fps, PROMPT))
         past.append(frames[:1])
+        if chunk == chunks - 1:
+            break
+        kept = zip(over[: config.top_k], latents)
+        grown = [timed("commit", lambda b=b, x=x: backbone.commit(b, x, Route.EMA)) for b, x in kept]
+        for branch in branches:
+            backbone.release(branch)
+        branches = grown
     video = torch.cat(past, dim=1)
     for _ in range(config.top_k):
-        timed("rewards", lambda: world.clip_reward.score(video, world.codec.fps, PROMPT))
-    world.backbone.release(branch)
+        timed("rewards", lambda: world.clip_reward.score(video, codec.fps, PROMPT))
+    for branch in branches:
+        backbone.release(branch)
     return spent
-
-
-def _go_on(who: Subject, timed: Callable, branch: Any, made: Any, survivors: int, last: bool) -> tuple[Any, Any]:
-    """Commits as often as there are survivors, keeps the first."""
-    latents, _, states = made
-    backbone = who.world.backbone
-    if last:
-        return branch, states[0]
-    kept = [timed("commit", lambda: backbone.commit(branch, latents[0], Route.EMA)) for _ in range(survivors)]
-    for other in (branch, *kept[1:]):
-        backbone.release(other)
-    return kept[0], states[0]

@@ -37,7 +37,7 @@ def _full_branch(who: Subject) -> Any:
     for chunk in range(6):
         own = generator(chunk)
         noise = torch.randn(backbone.chunk_shape, generator=own)[None]
-        after = backbone.commit(branch, backbone.propose(branch, noise, [own])[0], Route.DISCARD)
+        after = backbone.commit(branch, backbone.propose([branch], noise, [own])[0], Route.DISCARD)
         backbone.release(branch)
         branch = after
     return branch
@@ -48,8 +48,8 @@ def _seconds(who: Subject, branch: Any, width: int) -> float:
     generators = [generator(100 + index) for index in range(width)]
     noise = torch.stack([torch.randn(world.backbone.chunk_shape, generator=own) for own in generators])
     begin = time.perf_counter()
-    latents = world.backbone.propose(branch, noise, generators)
-    frames, _ = world.codec.decode(world.codec.start(), latents)
+    latents = world.backbone.propose([branch] * width, noise, generators)
+    frames, _ = world.codec.decode([world.codec.start()] * width, latents)
     world.frame_reward.score(frames, PROMPT)
     world.clip_reward.score(frames, world.codec.fps, PROMPT)
     return time.perf_counter() - begin

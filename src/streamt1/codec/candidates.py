@@ -1,8 +1,8 @@
-"""What streaming decoders share: candidates go through in batches, and each gets a state of its own."""
+"""What streaming decoders share: candidates go through in batches, over one parent's state or several parents'."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -14,11 +14,22 @@ S = TypeVar("S")
 
 
 def in_batches(
-    batch: Halving, decode: Callable[[Tensor], tuple[Tensor, list[S]]], latents: Tensor
+    batch: Halving,
+    decode: Callable[[Sequence[S], Tensor], tuple[Tensor, list[S]]],
+    states: Sequence[S],
+    latents: Tensor,
 ) -> tuple[Tensor, list[S]]:
     """Decodes candidates' latents ``[N, F, C, h, w]`` in parts that fit -> all frames ``[N, T, 3, H, W]``, N states."""
-    parts = batch.run(lambda begin, end: decode(latents[begin:end]), len(latents))
+    parts = batch.run(lambda begin, end: decode(states[begin:end], latents[begin:end]), len(latents))
     return torch.cat([frames for frames, _ in parts]), [after for _, states in parts for after in states]
+
+
+def joined(features: Sequence[Tensor]) -> Tensor:
+    """One feature of N candidates' states, each ``[1, ...]`` -> ``[N, ...]``; what all share is not copied."""
+    first = features[0]
+    if all(feature is first for feature in features):
+        return first.expand(len(features), *first.shape[1:])
+    return torch.cat(list(features))
 
 
 def state_of_each(features: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:

@@ -7,13 +7,14 @@ state is one feature frame for each mix, and streaming equals decoding everythin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.codec.candidates import state_of_each
+from streamt1.codec.candidates import joined, state_of_each
 from streamt1.core.bundled import load_bundled
 from streamt1.core.tensors import load_strictly
 
@@ -178,12 +179,12 @@ class PocketCodec:
         return ()
 
     @torch.no_grad()
-    def decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
-        """Latents [N, F, C, h, w] of N candidates after one parent -> frames [N, T, 3, H, W] in [0, 1], N states.
+    def decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
+        """Latents [N, F, C, h, w] after N states -> frames [N, T, 3, H, W] in [0, 1], N states.
 
-        T = 1 + 4(F-1) after `start()`, 4F later. The parent's state is shared and stays as it is.
+        T = 1 + 4(F-1) after `start()`, 4F later. Parents' states stay as they are.
         """
-        carried = tuple(part.expand(len(latents), -1, -1, -1) for part in state) or None
+        carried = tuple(joined(features) for features in zip(*states, strict=True)) or None
         frames, after = self.vae.decode(latents.to(self.vae.mean), carried)
         return frames, state_of_each(after)
 

@@ -8,6 +8,7 @@ is all that streaming needs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.codec.candidates import in_batches, state_of_each
+from streamt1.codec.candidates import in_batches, joined, state_of_each
 from streamt1.core.errors import CheckpointError
 from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly, read_weights
@@ -65,8 +66,8 @@ class MemoryBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x [N, T, C, h, w], before [1 or N, C, h, w] or None (zeros) -> the same shape, and x of the last frame."""
-        first = torch.zeros_like(x[:, 0]) if before is None else before.expand(len(x), -1, -1, -1)
+        """x [N, T, C, h, w], before [N, C, h, w] or None (zeros) -> the same shape, and x of the last frame."""
+        first = torch.zeros_like(x[:, 0]) if before is None else before
         past = torch.cat([first[:, None], x[:, :-1]], dim=1)
         y = self.conv(torch.cat([x, past], dim=2).flatten(0, 1)).view_as(x)
         return F.relu(y + x), x[:, -1]
@@ -155,16 +156,16 @@ class TAEHVCodec:
         return ()
 
     @torch.no_grad()
-    def decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
-        """Normalised latents ``[N, F, C, h, w]`` after one parent -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
+    def decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
+        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
 
-        T = 1 + 4(F-1) after ``start()``, 4F later. The parent's state is shared and stays as it is. Frames come back on
-        the host.
+        T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host.
         """
-        return in_batches(self.batch, lambda part: self._decode(state, part), latents)
+        return in_batches(self.batch, self._decode, states, latents)
 
-    def _decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
-        frames, after = self.decoder(latents.to(self._device, self._dtype), state)
+    def _decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
+        carried = tuple(joined(features) for features in zip(*states, strict=True))
+        frames, after = self.decoder(latents.to(self._device, self._dtype), carried)
         return frames.float().clamp(0, 1).cpu(), state_of_each(after)
 
 

@@ -6,13 +6,14 @@ the project pins diffusers to one minor version. SPEC section 7.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from streamt1.codec.candidates import in_batches
+from streamt1.codec.candidates import in_batches, joined
 from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.oom import Halving
 from streamt1.core.tensors import read_tensors
@@ -86,22 +87,23 @@ class WanVAECodec:
         return ()
 
     @torch.no_grad()
-    def decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
-        """Normalised latents ``[N, F, C, h, w]`` after one parent -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
+    def decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
+        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
 
-        T = 1 + 4(F-1) after ``start()``, 4F later. The parent's state is shared and stays as it is. Frames come back on
-        the host: half a minute of them would take gigabytes of the device.
+        T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host: half
+        a minute of them would take gigabytes of the device.
         """
-        return in_batches(self.batch, lambda part: self._decode(state, part), latents)
+        return in_batches(self.batch, self._decode, states, latents)
 
-    def _decode(self, state: State, latents: Tensor) -> tuple[Tensor, list[State]]:
+    def _decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
         count = len(latents)
-        carried: list[Any] = [_expanded(feature, count, self._device) for feature in state] or [None] * self._features
+        begun = zip(*states, strict=True)
+        carried: list[Any] = [_carried(features, self._device) for features in begun] or [None] * self._features
         z = (latents.to(self._mean) * self._std + self._mean).transpose(1, 2).to(self._dtype)
         x = self.vae.post_quant_conv(z)
         pixels = []
         for index in range(x.shape[2]):
-            opening = not state and index == 0
+            opening = not states[0] and index == 0
             frame = x[:, :, index : index + 1]
             pixels.append(self.vae.decoder(frame, feat_cache=carried, feat_idx=[0], first_chunk=opening))
         video = torch.cat(pixels, dim=2).transpose(1, 2)
@@ -109,8 +111,10 @@ class WanVAECodec:
         return (video.float() / 2 + 0.5).clamp(0, 1).cpu(), states
 
 
-def _expanded(feature: Feature, count: int, device: torch.device) -> Feature:
-    return feature.to(device).expand(count, -1, -1, -1, -1) if isinstance(feature, Tensor) else feature
+def _carried(features: Sequence[Feature], device: torch.device) -> Feature:
+    """One feature of all candidates, on the device; marks and None are the same for all."""
+    here = {id(feature): feature.to(device) for feature in features if isinstance(feature, Tensor)}
+    return joined([here[id(feature)] for feature in features]) if here else features[0]
 
 
 def _of_candidate(features: list[Feature], index: int, count: int, home: torch.device) -> State:

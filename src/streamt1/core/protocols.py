@@ -20,9 +20,9 @@ CodecState = Any
 """An opaque, immutable handle of what a streaming decoder carries from chunk to chunk."""
 
 
-Thin = Callable[[int, Tensor], Sequence[int] | None]
-"""Looks at candidates between denoising steps: (steps done, predicted clean latents ``[N, F, C, H, W]``) -> the rows
-that go on, in rising order, or None for all."""
+Thin = Callable[[int, Sequence[int], Tensor], Sequence[int]]
+"""Looks at candidates between denoising steps: (steps done, rows of the candidates that are left, their predicted clean
+latents ``[rows, F, C, H, W]``) -> the rows that go on, in rising order."""
 
 
 class Backbone(Protocol):
@@ -43,12 +43,12 @@ class Backbone(Protocol):
         ...
 
     def propose(
-        self, branch: Branch, noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
+        self, parents: Sequence[Branch], noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
     ) -> Tensor:
-        """Denoises ``N`` candidates of the next chunk over one parent's memory, which it only reads.
+        """Denoises ``N`` candidates of the next chunk, each over its parent's memory, which it only reads.
 
         Args:
-            branch: the parent.
+            parents: one per candidate, of one prompt and one length; candidates of one parent stand side by side.
             noise: initial noise ``[N, F, C, H, W]``, float32.
             generators: one per candidate; the noise between denoising steps is drawn from it.
             thin: may drop candidates before their last step.
@@ -87,11 +87,11 @@ class Codec(Protocol):
         """The state before the first chunk."""
         ...
 
-    def decode(self, state: CodecState, latents: Tensor) -> tuple[Tensor, list[CodecState]]:
-        """Decodes ``N`` candidates' own chunks, all from one parent's state, which stays valid.
+    def decode(self, states: Sequence[CodecState], latents: Tensor) -> tuple[Tensor, list[CodecState]]:
+        """Decodes ``N`` candidates' own chunks, each from its parent's state, which stays valid.
 
         Args:
-            state: the parent's.
+            states: one per candidate, after videos of one length.
             latents: ``[N, F, C, H, W]``.
 
         Returns:

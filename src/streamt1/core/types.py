@@ -92,6 +92,11 @@ class Chunk:
     score: Score | None = None
     route: Route | None = None
 
+    def apart(self) -> Chunk:
+        """The same chunk in memory of its own, so that the candidates it was made with can be freed."""
+        own = {name: getattr(self, name).clone() for name in ("noise", "latents", "frames")}
+        return replace(self, **own)
+
     def judged(self, score: Score, route: Route | None) -> Chunk:
         """The same chunk, with its score and route."""
         return replace(self, score=score, route=route)

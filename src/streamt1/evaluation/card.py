@@ -105,7 +105,7 @@ def _references(pipeline: Pipeline, task: tuple[Scene, int]) -> tuple[float, flo
     assert isinstance(codec, PocketCodec), "the card is of the pocket model"
     scene, seed = task
     clip = render(scene, sample_take(np.random.default_rng((seed, 7)), scene), FRAMES)
-    kept = codec.decode(codec.start(), codec.encode(torch.from_numpy(clip)[None]))[0][0]
+    kept = codec.decode([codec.start()], codec.encode(torch.from_numpy(clip)[None]))[0][0]
     return measure(clip, scene).mean, measure(kept.cpu().numpy(), scene).mean
 
 

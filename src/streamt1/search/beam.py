@@ -47,6 +47,25 @@ class Beam:
 
 
 @dataclass(frozen=True, eq=False)
+class Draw:
+    """What a candidate will be made of.
+
+    Attributes:
+        rank: the parent's rank among the beams, 0 the best.
+        index: the chunk's position in the video.
+        generator: made from ``seed``; the noise between denoising steps is drawn from it.
+        noise: initial noise ``[F, C, H, W]``.
+    """
+
+    parent: Beam
+    rank: int
+    index: int
+    seed: int
+    generator: torch.Generator
+    noise: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One possible next chunk of a beam.
 
@@ -62,6 +81,11 @@ class Candidate:
     chunk: Chunk
     codec: CodecState
 
+    @classmethod
+    def of(cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, codec: CodecState) -> Candidate:
+        """What came of a draw: clean latents ``[F, C, H, W]``, frames ``[T, 3, H, W]``."""
+        return cls(id, draw.parent, draw.rank, Chunk(draw.index, draw.seed, draw.noise, latents, frames), codec)
+
     @property
     def lineage(self) -> tuple[int, ...]:
         """Candidate ids of its ancestors and itself, first chunk first."""
@@ -69,6 +93,10 @@ class Candidate:
 
     def judged(self, chunk: Chunk) -> Candidate:
         return replace(self, chunk=chunk)
+
+    def apart(self) -> Candidate:
+        """The same in memory of its own; see ``Chunk.apart``."""
+        return replace(self, chunk=self.chunk.apart())
 
     def window(self, chunks: int) -> tuple[Chunk, ...]:
         """The last ``chunks`` chunks, this one included."""

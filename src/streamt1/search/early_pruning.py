@@ -13,12 +13,12 @@ from torch import Tensor
 
 from streamt1.search.reward_pruning import prune
 
-Scores = Callable[[Tensor], Sequence[float]]
-"""Predicted clean latents ``[N, F, C, H, W]`` -> fused score of each."""
+Scores = Callable[[Sequence[int], Tensor], Sequence[float]]
+"""Rows of candidates, their predicted clean latents ``[rows, F, C, H, W]`` -> fused score of each."""
 
 
 class EarlyPruning:
-    """The ``Thin`` of one proposal; remembers what it kept. Mutable.
+    """The ``Thin`` of one proposal; remembers what it kept in ``kept``, rows in rising order. Mutable.
 
     Args:
         score: of previews.
@@ -28,15 +28,14 @@ class EarlyPruning:
 
     def __init__(self, score: Scores, after: int, keep: float) -> None:
         self._score, self._after, self._keep = score, after, keep
-        self._seen = 0
         self.kept: list[int] = []
 
-    def __call__(self, done: int, previews: Tensor) -> Sequence[int] | None:
-        """Rows that go on, in rising order; None before and after the step of the look."""
+    def __call__(self, done: int, rows: Sequence[int], previews: Tensor) -> Sequence[int]:
+        """Rows that go on, in rising order: all of them before and after the step of the look."""
         if done != self._after:
-            return None
-        scores = list(self._score(previews))
-        rows = sorted(prune(scores, max(1, math.ceil(self._keep * len(scores)))))
-        self.kept += [self._seen + row for row in rows]
-        self._seen += len(scores)
-        return rows
+            return rows
+        best = prune(list(self._score(rows, previews)), max(1, math.ceil(self._keep * len(rows))))
+        going = sorted(rows[index] for index in best)
+        # a part that did not fit into memory comes again
+        self.kept = sorted({*self.kept, *going} - (set(rows) - set(going)))
+        return going

@@ -60,6 +60,6 @@ class Engine:
             for chunk in range(chunks):
                 candidates = stage.expand(beams, chunk)
                 candidates = stage.score(candidates, chunk)
-                survivors = stage.prune(candidates, chunk)
-                beams = stage.commit(survivors, chunk)
+                candidates = stage.prune(candidates, chunk)
+                beams = stage.commit(candidates, chunk)
             return stage.choose(beams)

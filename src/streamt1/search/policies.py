@@ -41,9 +41,9 @@ class SearchConfig:
         budget_passes, budget_seconds: for a whole run; widths are cut so that it is kept.
         preview_step: denoising steps after which candidates are judged by a preview; None does not look. See
             ``early_pruning``.
-        preview_keep: share of a beam's candidates that are denoised to their end, above 0, at most 1.
-        candidate_batch: most candidates per model pass; None for all of one parent. It does not change the result
-            beyond float noise.
+        preview_keep: share of the candidates (of one model pass) that are denoised to their end, above 0, at most 1.
+        candidate_batch: most candidates per model pass; None for all of a chunk. But for early pruning, it does not
+            change the result beyond float noise.
     """
 
     beam_size: int = 2

@@ -60,7 +60,7 @@ class Judge:
             return torch.stack([torch.cat([chunk.frames for chunk in window]) for window in windows])
         latents = torch.stack([torch.cat([chunk.latents for chunk in window]) for window in windows])
         with self._cost.spend("decode", latents_decoded=latents.shape[0] * latents.shape[1]):
-            return self._codec.decode(self._codec.start(), latents)[0]
+            return self._codec.decode([self._codec.start()] * len(latents), latents)[0]
 
     def _frame_reward_of(self, frames: Tensor) -> RewardOutput:
         return self._frame_reward.score(frames, self._prompt)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
-from streamt1.core.protocols import Backbone, Branch, ClipReward, Codec, FrameReward
+from streamt1.core.protocols import Backbone, Branch, ClipReward, Codec, CodecState, FrameReward
 from streamt1.core.seeds import derive_seed, generator
 from streamt1.core.types import Chunk, Route, Score
-from streamt1.search.beam import Beam, Candidate
+from streamt1.search.beam import Beam, Candidate, Draw
 from streamt1.search.cost import CostMeter
 from streamt1.search.early_pruning import EarlyPruning
 from streamt1.search.memory_sinking import decide_route
@@ -134,8 +134,24 @@ class Stages:
         lineage = [beam.lineage[-1] for beam in beams if beam.lineage]
         self._emit(events.ChunkStarted(chunk, lineage, total))
         widths = shares(total, len(beams))
-        shared = [(beam, rank, widths[rank]) for rank, beam in enumerate(beams) if widths[rank]]
-        return [candidate for beam, rank, width in shared for candidate in self._expand_beam(beam, rank, chunk, width)]
+        draws = [
+            self._draw(beam, rank, chunk, candidate)
+            for rank, (beam, width) in enumerate(zip(beams, widths))
+            for candidate in range(width)
+        ]
+        size = self._config.candidate_batch or total
+        batches = [draws[begin : begin + size] for begin in range(0, total, size)]
+        return [candidate for batch in batches for candidate in self._generate(batch)]
+
+    def _draw(self, beam: Beam, rank: int, chunk: int, candidate: int) -> Draw:
+        config, last = self._config, beam.last
+        parent_seed, parent_noise = (last.seed, last.noise) if last else (None, None)
+        seed = candidate_seed(config.seeds, self._seed, chunk, rank, candidate, parent_seed)
+        own = generator(seed)
+        noise = torch.randn(self._world.backbone.chunk_shape, generator=own)
+        if config.propagation:
+            noise = propagate(noise, parent_noise, config.noise_strength)
+        return Draw(beam, rank, chunk, seed, own, noise)
 
     def _width(self, chunk: int) -> int:
         """Candidates of this chunk, over all beams."""
@@ -151,64 +167,42 @@ class Stages:
             config.budget_seconds,
         )
 
-    def _expand_beam(self, beam: Beam, rank: int, chunk: int, width: int) -> list[Candidate]:
-        config, last = self._config, beam.last
-        parent_seed, parent_noise = (last.seed, last.noise) if last else (None, None)
-        candidates = []
-        for begin in range(0, width, config.candidate_batch or width):
-            indices = range(begin, min(begin + (config.candidate_batch or width), width))
-            seeds = [candidate_seed(config.seeds, self._seed, chunk, rank, i, parent_seed) for i in indices]
-            generators = [generator(seed) for seed in seeds]
-            noise = torch.stack([torch.randn(self._world.backbone.chunk_shape, generator=g) for g in generators])
-            if config.propagation:
-                noise = propagate(noise, parent_noise, config.noise_strength)
-            kept, latents, frames, states = self._generate(beam, chunk, noise, generators)
-            for made in zip([seeds[i] for i in kept], noise[kept], latents, frames, states):
-                candidates.append(self._candidate(beam, rank, chunk, *made))
-        return candidates
-
-    def _generate(
-        self, beam: Beam, chunk: int, noise: Tensor, generators: list[torch.Generator]
-    ) -> tuple[list[int], Tensor, Tensor, list[Any]]:
-        """Rows that were denoised to their end, and their latents, frames and decoder states."""
-        backbone, n = self._world.backbone, len(noise)
-        steps, early = backbone.passes_per_proposal, self._early_pruning(beam, chunk)
+    def _generate(self, draws: Sequence[Draw]) -> list[Candidate]:
+        """Those candidates of one batch that are denoised to their end, whoever their parents are."""
+        backbone, steps, early = self._world.backbone, self._world.backbone.passes_per_proposal, None
+        if self._config.preview_step is not None:
+            early = self._early_pruning(draws, self._config.preview_step)
+        branches, generators = [draw.parent.branch for draw in draws], [draw.generator for draw in draws]
         with self._cost.spend("model"):
-            latents = backbone.propose(beam.branch, noise, generators, early)
-        kept = early.kept if early else list(range(n))
-        saved = (n - len(kept)) * (steps - (self._config.preview_step or steps))
-        self._cost.count(model_passes=n * steps - saved)
-        return kept, latents, *self._pictured(beam, latents, "decode")
+            latents = backbone.propose(branches, torch.stack([draw.noise for draw in draws]), generators, early)
+        kept = [draws[row] for row in early.kept] if early else draws
+        saved = (len(draws) - len(kept)) * (steps - (self._config.preview_step or steps))
+        self._cost.count(model_passes=len(draws) * steps - saved)
+        return [self._candidate(*made) for made in zip(kept, latents, *self._pictured(kept, latents, "decode"))]
 
-    def _pictured(self, beam: Beam, latents: Tensor, kind: str) -> tuple[Tensor, list[Any]]:
-        """Frames of a beam's candidates for the rewards, and the decoder's states; its time is taken under ``kind``."""
+    def _pictured(self, draws: Sequence[Draw], latents: Tensor, kind: str) -> tuple[Tensor, list[CodecState]]:
+        """Frames of candidates for the rewards, and the decoder's states; its time is taken under ``kind``."""
         count = "latents_decoded" if self._world.draft is None else "latents_drafted"
         with self._cost.spend(kind, **{count: latents.shape[0] * latents.shape[1]}):
-            return self._world.scoring_codec.decode(beam.codec, latents)
+            return self._world.scoring_codec.decode([draw.parent.codec for draw in draws], latents)
 
-    def _early_pruning(self, beam: Beam, chunk: int) -> EarlyPruning | None:
-        config = self._config
-        if config.preview_step is None:
-            return None
-        weight = fusion_weight(chunk, self._chunks, config.fusion_cap)
+    def _early_pruning(self, draws: Sequence[Draw], after: int) -> EarlyPruning:
+        weight = fusion_weight(draws[0].index, self._chunks, self._config.fusion_cap)
 
-        def score(previews: Tensor) -> list[float]:
-            made = [
-                Candidate(-1, beam, 0, Chunk(chunk, 0, latents, latents, shown), state)
-                for latents, shown, state in zip(previews, *self._pictured(beam, previews, "preview"))
-            ]
+        def score(rows: Sequence[int], previews: Tensor) -> list[float]:
+            previewed = [draws[row] for row in rows]
+            pictured = self._pictured(previewed, previews, "preview")
+            made = [Candidate.of(draw, -1, *parts) for draw, *parts in zip(previewed, previews, *pictured)]
             shorts, longs = self._judge.chunks(made)
             return [fuse(short, long, weight) for (short, _), (long, _) in zip(shorts, longs)]
 
-        return EarlyPruning(score, config.preview_step, config.preview_keep)
+        return EarlyPruning(score, after, self._config.preview_keep)
 
-    def _candidate(
-        self, beam: Beam, rank: int, index: int, seed: int, noise: Tensor, latents: Tensor, frames: Tensor, state: Any
-    ) -> Candidate:
-        candidate = Candidate(self._proposed, beam, rank, Chunk(index, seed, noise, latents, frames), state)
+    def _candidate(self, draw: Draw, latents: Tensor, frames: Tensor, state: CodecState) -> Candidate:
+        candidate = Candidate.of(draw, self._proposed, latents, frames, state)
         self._proposed += 1
-        parent = beam.lineage[-1] if beam.lineage else None
-        self._emit(events.CandidateProposed(index, candidate.id, parent, rank, seed))
+        parent = draw.parent.lineage[-1] if draw.parent.lineage else None
+        self._emit(events.CandidateProposed(draw.index, candidate.id, parent, draw.rank, draw.seed))
         self._observer.look(candidate.id, frames)
         return candidate
 
@@ -262,7 +256,7 @@ class Stages:
         """The survivors, best first."""
         config = self._config
         if config.pruning == "final":
-            return candidates[: config.top_k]
+            return [candidate.apart() for candidate in candidates[: config.top_k]]
         if config.pruning == "random":
             kept = random_pick(len(candidates), config.top_k, derive_seed(self._seed, chunk, 0, 0, "prune"))
         else:
@@ -271,7 +265,7 @@ class Stages:
             kept = [kept[i] for i in within_lag([candidates[i].lineage for i in kept], config.lag)]
         for i in sorted(set(range(len(candidates))) - set(kept)):
             self._emit(events.CandidatePruned(chunk, candidates[i].id))
-        return [candidates[i] for i in kept]
+        return [candidates[i].apart() for i in kept]
 
     def commit(self, survivors: list[Candidate], chunk: int) -> list[Beam]:
         """Writes the survivors into memory, and only them. The last chunk has no future, so it is only kept."""
@@ -303,7 +297,7 @@ class Stages:
         if self._world.draft is None:
             return chunk.frames
         with self._cost.spend("decode", latents_decoded=len(chunk.latents)):
-            frames, (self._developed,) = self._world.codec.decode(self._developed, chunk.latents[None])
+            frames, (self._developed,) = self._world.codec.decode([self._developed], chunk.latents[None])
         return frames[0]
 
     def _report_memory(self, candidate: Candidate, branch: Branch) -> None:

@@ -63,7 +63,7 @@ def _look_at(pipeline: Pipeline) -> Served:
     world, config = pipeline.world, pipeline.config
     latents = torch.zeros(1, *world.backbone.chunk_shape)
     with torch.no_grad():
-        frames, _ = world.codec.decode(world.codec.start(), latents)
+        frames, _ = world.codec.decode([world.codec.start()], latents)
     height, width = enlarge(frames[0, :1], SHOWN_SIDE).shape[-2:]
     fps, length = world.codec.fps, frames.shape[1]
     search = config.search

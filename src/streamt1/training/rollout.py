@@ -46,7 +46,8 @@ class Stream:
         """
         shape = (CHUNK, self.model.config.in_channels, 8, 8)
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
-        return few_step(self._flow(copies, None), noise, generators, self.schedule)
+        flow = self._flow(copies, None)
+        return few_step(lambda x, time, rows: flow(x, time), noise, generators, self.schedule)
 
     @torch.no_grad()
     def commit(self, latents: Tensor) -> None:
@@ -94,4 +95,4 @@ def generators(seed: int, count: int) -> list[torch.Generator]:
 @torch.no_grad()
 def decode(codec: PocketCodec, latents: Tensor, batch: int = 8) -> Tensor:
     """Latents [B, F, C, 8, 8] -> frames [B, 1+4(F-1), 3, 64, 64] in [0, 1], a few clips at a time."""
-    return torch.cat([codec.decode(codec.start(), part)[0].cpu() for part in latents.split(batch)])
+    return torch.cat([codec.decode([codec.start()] * len(part), part)[0].cpu() for part in latents.split(batch)])

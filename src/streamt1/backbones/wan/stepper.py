@@ -1,9 +1,10 @@
-"""A causal Wan transformer as a ``Backbone``: propose over a branch, commit with a clean context pass."""
+"""A causal Wan transformer as a ``Backbone``: propose over branches, commit with a clean context pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -67,24 +68,29 @@ class WanBackbone:
 
     @torch.no_grad()
     def propose(
-        self, branch: WanBranch, noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
+        self,
+        parents: Sequence[WanBranch],
+        noise: Tensor,
+        generators: Sequence[torch.Generator],
+        thin: Thin | None = None,
     ) -> Tensor:
-        """See ``Backbone.propose``. The candidates run in one batch over one memory, which none of them copies.
+        """See ``Backbone.propose``. All candidates run in one batch over their parents' memories, which none copies.
 
         Where the device runs out of memory, the batch is halved and tried again, with the same draws; ``thin`` then
         sees each part alone.
         """
-        attend = self._reader(branch.memory)
+        if len({(id(parent.text), parent.memory.chunks) for parent in parents}) > 1:
+            raise ValueError("candidates that are denoised together need one prompt and one length")
         noise = noise.to(self._weight.device, torch.float32)
         states = [generator.get_state() for generator in generators]
+
+        def flow(x: Tensor, timestep: Tensor, rows: Sequence[int]) -> Tensor:
+            return self._flow(parents[0], x, timestep, self._reader([parents[row].memory for row in rows]))
 
         def part(begin: int, end: int) -> Tensor:
             for generator, state in zip(generators[begin:end], states[begin:end], strict=True):
                 generator.set_state(state)
-            chosen = generators[begin:end]
-            return few_step(
-                lambda x, t: self._flow(branch, x, t, attend), noise[begin:end], chosen, self.schedule, thin
-            )
+            return few_step(flow, noise[begin:end], generators[begin:end], self.schedule, thin, range(begin, end))
 
         return torch.cat(self._batch.run(part, len(noise)))
 
@@ -92,7 +98,7 @@ class WanBackbone:
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
         """See ``Backbone.commit``. One pass at t = 0 over the clean chunk writes its keys and values."""
         writer = PageWriter(self._start_frame(branch), len(self.model.blocks))
-        look_back = self._reader(branch.memory)
+        look_back = self._reader([branch.memory])
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             writer.write(layer, k[0].to(self._kv_device), v[0].to(self._kv_device))
@@ -107,10 +113,22 @@ class WanBackbone:
     def _start_frame(self, branch: WanBranch) -> int:
         return branch.memory.chunks * self.chunk_shape[0]
 
-    def _reader(self, memory: Branch) -> Attend:
-        if not memory.pages:
+    def _reader(self, memories: Sequence[Branch]) -> Attend:
+        """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""
+        if not memories[0].pages:
             return lambda layer, q, k, v: attention(q, k, v)
-        return lambda layer, q, k, v: shared_prefix_attention(q, k, v, *read(memory, layer, k.dtype, k.device))
+        runs = [list(run) for _, run in groupby(memories, key=id)]
+        counts = [len(run) for run in runs]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            parts = zip(runs, q.split(counts), k.split(counts), v.split(counts), strict=True)
+            seen = [
+                shared_prefix_attention(own_q, own_k, own_v, *read(run[0], layer, k.dtype, k.device))
+                for run, own_q, own_k, own_v in parts
+            ]
+            return torch.cat(seen)
+
+        return attend
 
     def _flow(self, branch: WanBranch, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
         start, frames = self._start_frame(branch), x.shape[1]
