@@ -8,17 +8,35 @@ from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetC
 from streamt1.core.errors import ConfigError
 from streamt1.search.engine import Engine, Result
 from streamt1.search.policies import SearchConfig
-from streamt1.search.width import Spending, candidates_for, shares
+from streamt1.search.width import Spending, candidates_for, shares, usual_widths
 
 
 def test_a_constant_width_is_the_usual_one() -> None:
-    assert candidates_for(7, 4, Spending(spreads=[0.1, 9.0]), 4) == 4
+    assert candidates_for(usual_widths(7, 4), Spending(spreads=[0.1, 9.0]), 4) == 4
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 7, 40])
+@pytest.mark.parametrize("width", [1, 2, 4, 16])
+def test_a_tapered_search_has_as_many_candidates_in_all(chunks: int, width: int) -> None:
+    assert usual_widths(chunks, width) == [width] * chunks
+    tapered = usual_widths(chunks, width, taper=1.0)
+    assert len(tapered) == chunks
+    assert min(tapered) >= 1
+    assert sum(tapered) - chunks * width in range(chunks), "more only where a chunk would have got none"
+    if width > 1 and chunks > 1:
+        assert tapered[0] > tapered[-1]
+
+
+def test_the_width_falls_with_the_chunks_that_inherit_it() -> None:
+    assert usual_widths(7, 4, taper=1.0) == [7, 6, 5, 4, 3, 2, 1]
+    passes = search(7, taper=1.0).cost["model_passes"]
+    assert passes == 28 * 4 + 6 * 2, "two survivors of every chunk but the last, which nothing follows"
 
 
 def test_scores_that_agree_get_fewer_candidates_than_those_that_disagree() -> None:
-    calm = candidates_for(5, 4, Spending(spreads=[1.0, 1.0, 0.1]), 4, adaptive=1.0)
-    even = candidates_for(5, 4, Spending(spreads=[1.0, 1.0, 1.0]), 4, adaptive=1.0)
-    wild = candidates_for(5, 4, Spending(spreads=[1.0, 1.0, 9.0]), 4, adaptive=1.0)
+    calm = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 0.1]), 4, adaptive=1.0)
+    even = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 1.0]), 4, adaptive=1.0)
+    wild = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 9.0]), 4, adaptive=1.0)
     assert calm < even == 4 < wild <= 8
 
 
@@ -33,16 +51,17 @@ def search(chunks: int, **settings) -> Result:
     return Engine(*world, SearchConfig(beam_size=2, top_k=2, **settings)).run("", chunks, seed=1)
 
 
+@pytest.mark.parametrize("taper", [0.0, 1.0])
 @pytest.mark.parametrize("adaptive", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("budget", [10, 20, 33, 60, 1000])
-def test_a_budget_of_passes_is_kept(budget: int, adaptive: float) -> None:
+def test_a_budget_of_passes_is_kept(budget: int, adaptive: float, taper: float) -> None:
     backbone = GaussianBackbone()
     least = 8 * (backbone.passes_per_proposal + 1) - 1
     if budget < least:
         with pytest.raises(ConfigError, match=f"one sample takes {least}"):
-            search(8, budget_passes=budget, adaptive=adaptive)
+            search(8, budget_passes=budget, adaptive=adaptive, taper=taper)
         return
-    result = search(8, budget_passes=budget, adaptive=adaptive)
+    result = search(8, budget_passes=budget, adaptive=adaptive, taper=taper)
     assert result.cost["model_passes"] <= budget
     assert len(result.beam.chunks) == 8
 
@@ -57,7 +76,9 @@ def test_a_budget_of_seconds_ends_in_single_samples() -> None:
     assert result.cost["model_passes"] < search(12).cost["model_passes"]
 
 
-@pytest.mark.parametrize("settings", [{"adaptive": -1.0}, {"budget_passes": 0}, {"budget_seconds": -2.0}])
+@pytest.mark.parametrize(
+    "settings", [{"adaptive": -1.0}, {"taper": -1.0}, {"budget_passes": 0}, {"budget_seconds": -2.0}]
+)
 def test_impossible_settings_are_refused(settings: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         SearchConfig(**settings)

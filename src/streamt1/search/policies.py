@@ -36,6 +36,8 @@ class SearchConfig:
             short reward and the window alone, again, for the long one.
         lag: chunks after which a chunk must be decided, so that its frames can leave; beams that descend from another
             one are dropped. 0 is greedy over the candidates of each chunk; None waits until all beams share a chunk.
+        taper: how strongly the width falls towards the end, for the same total; 0 keeps it constant. See
+            ``width.usual_widths``.
         adaptive: how strongly the width of a chunk follows the spread of the scores before it; 0 keeps it constant. See
             ``width.candidates_for``.
         budget_passes, budget_seconds: for a whole run; widths are cut so that it is kept.
@@ -61,6 +63,7 @@ class SearchConfig:
     decode: Decode = "streaming"
     candidate_batch: int | None = None
     lag: int | None = None
+    taper: float = 0.0
     adaptive: float = 0.0
     preview_step: int | None = None
     preview_keep: float = 0.5
@@ -79,8 +82,9 @@ class SearchConfig:
             raise ConfigError(f"preview_step={self.preview_step} must be at least 1 denoising step, or null")
         if not 0 < self.preview_keep <= 1:
             raise ConfigError(f"preview_keep={self.preview_keep} must lie above 0, at most 1")
-        if self.adaptive < 0:
-            raise ConfigError(f"adaptive={self.adaptive} must be at least 0")
+        for name in ("taper", "adaptive"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 0")
         for name in ("budget_passes", "budget_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:

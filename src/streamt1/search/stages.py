@@ -26,7 +26,7 @@ from streamt1.search.policies import SearchConfig
 from streamt1.search.reward_pruning import fuse, fusion_weight, prune, random_pick
 from streamt1.search.scoring import Judge, finite
 from streamt1.search.settling import shared_chunks, within_lag
-from streamt1.search.width import Spending, candidates_for, check_budget, shares
+from streamt1.search.width import Spending, candidates_for, check_budget, shares, usual_widths
 from streamt1.trace import events
 from streamt1.trace.events import Emit
 
@@ -102,6 +102,7 @@ class Stages:
         self._judge = Judge(world.scoring_codec, world.frame_reward, world.clip_reward, config, prompt, self._cost)
         self._held: list[Branch] = []
         self._growing: list[Branch] = []
+        self._widths = usual_widths(chunks, config.beam_size * config.top_k, config.taper)
         self._proposed = 0
         self._shown: list[Tensor] = []
         self._developed = world.codec.start()
@@ -158,8 +159,7 @@ class Stages:
         config, cost = self._config, self._cost.summary()
         spending = Spending(cost["model_passes"], cost["seconds"]["total"], self._proposed, self._spreads)
         return candidates_for(
-            self._chunks - chunk,
-            config.beam_size * config.top_k,
+            self._widths[chunk:],
             spending,
             self._world.backbone.passes_per_proposal,
             config.adaptive,

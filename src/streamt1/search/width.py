@@ -1,10 +1,12 @@
-"""How many candidates a chunk gets: always the same, more where the rewards spread, and never beyond a budget."""
+"""How many candidates a chunk gets: the same or fewer towards the end, more where the rewards spread, and never beyond
+a budget."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from streamt1.core.errors import ConfigError
 
@@ -29,9 +31,19 @@ class Spending:
     spreads: Sequence[float] = ()
 
 
+def usual_widths(chunks: int, width: int, taper: float = 0.0) -> list[int]:
+    """Candidates of each chunk before rewards and budgets are asked; about ``chunks * width`` in all, one or more each.
+
+    What a chunk gets wrong, all that follow inherit: the width is in proportion to (chunks still to come, this one
+    included) ** ``taper``. 0 is the same for all, the paper's.
+    """
+    weights = [float(left) ** taper for left in range(chunks, 0, -1)]
+    until = [round(width * chunks * part / sum(weights)) for part in accumulate(weights, initial=0.0)]
+    return [max(1, end - begin) for begin, end in pairwise(until)]
+
+
 def candidates_for(
-    chunks_left: int,
-    usual: int,
+    usual: Sequence[int],
     spending: Spending,
     passes_each: int,
     adaptive: float = 0.0,
@@ -44,30 +56,25 @@ def candidates_for(
     agree get few and those that disagree get many; the mean stays about the usual one.
 
     Args:
-        chunks_left: chunks still to come, the next one included.
-        usual: ``beam_size * top_k``.
+        usual: ``usual_widths`` of the chunks still to come, the next one first.
         passes_each: model passes of one candidate.
         budget_passes, budget_seconds: for the whole run; every later chunk keeps enough for one candidate.
     """
-    wanted = float(usual)
+    wanted, chunks_left = float(usual[0]), len(usual)
     spread = [value for value in spending.spreads if math.isfinite(value)]
     if adaptive > 0 and len(spread) > 1 and sum(spread) > 0:
         wanted *= (spread[-1] * len(spread) / sum(spread)) ** adaptive
-    count = min(max(1, round(wanted)), math.ceil(MOST * usual))
+    count = min(max(1, round(wanted)), math.ceil(MOST * usual[0]))
     if budget_passes is not None:
         spare = budget_passes - spending.passes - chunks_left * (passes_each + 1)
         # the first candidate is in the reserve; each further one may survive, which costs a context pass
         count = min(count, 1 + max(0, spare // (passes_each + 1)))
-        count = min(count, 1 + max(0, _even(spare, chunks_left, passes_each, adaptive)))
+        part = usual[0] / sum(usual) * (MOST if adaptive > 0 else 1.0)
+        count = min(count, 1 + max(0, math.floor(spare * part / (passes_each + 1))))
     if budget_seconds is not None and spending.candidates:
         each = spending.seconds / spending.candidates
         count = min(count, max(1, math.floor((budget_seconds - spending.seconds - (chunks_left - 1) * each) / each)))
     return count
-
-
-def _even(spare: int, chunks_left: int, passes_each: int, adaptive: float) -> int:
-    """Candidates beyond the first that an even share of the spare passes buys; twice that where widths adapt."""
-    return math.floor(spare * (MOST if adaptive > 0 else 1.0) / chunks_left / (passes_each + 1))
 
 
 def shares(total: int, beams: int) -> list[int]:
