@@ -9,13 +9,14 @@ METHOD_LABELS = {
     "best_of_n": "best of n",
     "beam": "beam search",
     "stream_t1": "Stream-T1",
+    "tapered": "Stream-T1, tapered",
     "without_propagation": "without noise propagation",
     "without_pruning": "without reward pruning",
     "without_sinking": "without memory sinking",
 }
-COLOURS = {"greedy": "#555555", "best_of_n": "#d55e00", "beam": "#56b4e9", "stream_t1": "#004488"}
+COLOURS = {"greedy": "#555555", "best_of_n": "#d55e00", "beam": "#56b4e9", "stream_t1": "#004488", "tapered": "#009e73"}
 """Told apart by colour-blind readers, and in grey."""
-OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#7f3c8d")
+OTHERS = ("#cc79a7", "#b8860b", "#7f3c8d")
 MEASURES = {
     "oracle": "oracle",
     "oracle_presence": "presence",
