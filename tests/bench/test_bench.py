@@ -24,8 +24,8 @@ def test_cheaper_searches_are_compared_with_the_whole_one() -> None:
     found = cheaper.measure(prompts=1)
     whole, *others = found["switches"]
     assert (whole["switch"], whole["cost_share"], whole["clips"]) == ("stream_t1", 1, 1)
-    assert [one["switch"] for one in others] == ["narrow", "early", "adaptive", "early_adaptive"]
-    assert all(0 < one["cost_share"] < 1 for one in others if one["switch"] != "early_adaptive")
+    assert {one["switch"] for one in others} >= {"narrow", "tapered", "adaptive", "early"}
+    assert all(0 < one["cost_share"] < 1 for one in others)
     assert found["cost_share"] <= cheaper.MOST or found["switch"] == "stream_t1"
 
 

@@ -17,8 +17,8 @@ def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:
     assert len({(task.prompt, task.seed) for task in short}) == 128
     assert len({task.prompt for task in long}) == 24
     assert len({task.budget for task in short if task.name == "stream_t1"}) >= 4
-    assert set(Counter(task.name for task in tasks)) == set(METHODS)
-    assert len({task.key for task in tasks}) == len(tasks) == 128 * 16 + 24 * 16
+    assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered"}
+    assert len({task.key for task in tasks}) == len(tasks) == 128 * 20 + 24 * 20
     assert {task.budget for task in tasks if task.name == "greedy"} == {(1, 1)}
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_suite_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_names() -> None:
-    assert suite_names() == ["pocket", "pocket-cheaper", "pocket-lags", "pocket-quick"]
+    assert suite_names() == ["pocket", "pocket-cheaper", "pocket-lags", "pocket-quick", "pocket-units"]
     with pytest.raises(UnknownNameError, match="did you mean 'pocket'"):
         load_suite("poket")
     with pytest.raises(ConfigError, match="cannot read"):

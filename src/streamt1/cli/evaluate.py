@@ -28,7 +28,8 @@ LINES = 100
 @reported
 def evaluate(
     suite: Annotated[
-        str, typer.Argument(help="A suite (pocket, pocket-quick, pocket-lags, pocket-cheaper) or a YAML file.")
+        str,
+        typer.Argument(help="A suite (pocket, pocket-quick, pocket-units, pocket-lags, pocket-cheaper) or a file."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; one that holds part of them is gone on with.")],
     prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line, instead.")] = None,
