@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,13 @@ def test_survivors_do_not_depend_on_the_batch_of_candidates(pipeline: Pipeline, 
     parts = Pipeline(load_config("pocket", {"search.candidate_batch": batch})).run(PROMPT, 5, seed=1)
     assert [beam.lineage for beam in whole.result.beams] == [beam.lineage for beam in parts.result.beams]
     assert torch.allclose(whole.result.latents, parts.result.latents, atol=1e-3)
+
+
+def test_compiling_without_a_compiler_says_so_before_anything_runs(tmp_path: Path) -> None:
+    run = "from streamt1 import Pipeline, load_config; Pipeline(load_config('pocket', {'compile': True}))"
+    missing = {**os.environ, "CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", run], env=missing, capture_output=True, text=True)
+    assert "ConfigError: compile: true does not work here" in done.stderr
 
 
 def test_a_run_holds_no_memory_when_it_ends(pipeline: Pipeline) -> None:

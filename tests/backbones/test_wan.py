@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 
 import pytest
@@ -122,6 +123,15 @@ def test_those_that_go_on_keep_their_parents(limit: int | None) -> None:
     assert seen == [0, 1, 2, 3]
     whole = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]))
     assert torch.allclose(kept, whole[[1, 3]], atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_blocks_give_the_same_numbers() -> None:
+    plain, compiled = tiny_backbone(), tiny_backbone()
+    compiled.model.compile_blocks()
+    for width in (1, 3):
+        ours, theirs = (b.propose([rolled(b, 2)] * width, *noises(b, list(range(width)))) for b in (compiled, plain))
+        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_parents_of_two_lengths_are_not_denoised_together() -> None:

@@ -17,6 +17,7 @@ from streamt1.search.stages import World
 
 if TYPE_CHECKING:
     from streamt1.backbones.wan.config import WanConfig
+    from streamt1.backbones.wan.stepper import WanBackbone
 
 T = TypeVar("T")
 Builder = Callable[[RunConfig, torch.device], Any]
@@ -133,11 +134,15 @@ def build(config: RunConfig) -> World:
 
     Raises:
         UnknownNameError: a name that is not registered.
-        ConfigError: a device that this machine lacks.
+        ConfigError: a device that this machine lacks, or ``compile`` where torch finds nothing to compile with.
         CheckpointError: weights that are missing or damaged.
     """
     device = resolve_device(config.device)
-    backbone: Backbone = _pick("backbone", BACKBONES, config.backbone)(config, device)
+    if config.compile:
+        _check_compiler(device)
+    backbone: WanBackbone = _pick("backbone", BACKBONES, config.backbone)(config, device)
+    if config.compile:
+        backbone.model.compile_blocks()
     codec: Codec = _pick("codec", CODECS, config.codec)(config, device)
     frame_reward: FrameReward = _pick("frame reward", FRAME_REWARDS, config.frame_reward)(config, device)
     clip_reward: ClipReward = _pick("clip reward", CLIP_REWARDS, config.clip_reward)(config, device)
@@ -158,6 +163,17 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Raises ``ConfigError`` now, and not in the middle of the first chunk."""
+    try:
+        torch.compile(lambda x: x.exp() + 1)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"compile: true does not work here ({reason}); install a C++ compiler (for CUDA, Triton), or leave it out"
+        ) from error
 
 
 def _pick(kind: str, table: Mapping[str, T], name: str) -> T:

@@ -91,6 +91,7 @@ class RunConfig(BaseModel):
         search: its settings, before the policy is applied.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: what the transformer computes in.
+        compile: compile the transformer's blocks (``torch.compile``); the first chunks then take a minute or so longer.
         wan: settings of Wan's models, where they are used.
         batches: how much goes through a model at once.
         placement: what stays on the device.
@@ -112,6 +113,7 @@ class RunConfig(BaseModel):
     search: SearchConfig = SearchConfig()
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     wan: WanSettings = WanSettings()
     batches: Batches = Batches()
     placement: Placement = Placement()

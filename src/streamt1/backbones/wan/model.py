@@ -82,11 +82,24 @@ class Block(nn.Module):
         self, x: Tensor, time: Tensor, text: tuple[Tensor, Tensor], rotary: tuple[Tensor, Tensor], attend: Callable
     ) -> Tensor:
         """``x [B, F, L, dim]`` tokens by latent frame; ``time [B, F, 6, dim]``, float32."""
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation.float() + time).unsqueeze(3).unbind(2)
-        h = _modulate(self.norm1(x), shift_a, scale_a).flatten(1, 2)
+        shift_a, scale_a, gate_a, *feed = (self.modulation.float() + time).unsqueeze(3).unbind(2)
+        q, k, v = self.before_memory(x, shift_a, scale_a, rotary)
+        return self.after_memory(x, attend(q, k, v), gate_a, text, *feed)
+
+    def before_memory(
+        self, x: Tensor, shift: Tensor, scale: Tensor, rotary: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of self-attention, ``[B, F*L, heads, head_dim]``, the first two rotated."""
+        h = _modulate(self.norm1(x), shift, scale).flatten(1, 2)
         k, v = self.self_attn.key_value(h)
-        q, k = rotate(self.self_attn.query(h), *rotary), rotate(k, *rotary)
-        x = x + _gate(self.self_attn.o(attend(q, k, v).flatten(2)).view_as(x), gate_a)
+        return rotate(self.self_attn.query(h), *rotary), rotate(k, *rotary), v
+
+    def after_memory(
+        self, x: Tensor, seen: Tensor, gate_a: Tensor, text: tuple[Tensor, Tensor], *feed: Tensor
+    ) -> Tensor:
+        """What the queries read is added, then the text, then the feed-forward; ``feed`` is its shift, scale, gate."""
+        shift_f, scale_f, gate_f = feed
+        x = x + _gate(self.self_attn.o(seen.flatten(2)).view_as(x), gate_a)
         q = self.cross_attn.query(self.norm3(x).flatten(1, 2))
         x = x + self.cross_attn.o(attention(q, *text).flatten(2)).view_as(x)
         return x + _gate(self.ffn(_modulate(self.norm2(x), shift_f, scale_f)), gate_f)
@@ -121,6 +134,15 @@ class WanModel(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.head = Head(config)
+
+    def compile_blocks(self) -> None:
+        """Compiles every block around its self-attention, whose memory changes its shape from chunk to chunk.
+
+        Whatever ``attend`` is, it stays as it is. The first passes take long: torch compiles as it meets shapes.
+        """
+        for block in self.blocks:
+            for half in ("before_memory", "after_memory"):
+                setattr(block, half, torch.compile(getattr(block, half)))
 
     def embed_text(self, text: Tensor) -> TextContext:
         """Cross-attention keys and values of text rows ``[B, text_len, text_dim]``: computed once per prompt."""
