@@ -16,9 +16,14 @@ WIDTHS = (1, 2, 4, 8, 16)
 REPEATS = 5
 
 
-def measure(name: str = "pocket") -> dict[str, Any]:
-    """Seconds per candidate of one parent with a full memory: proposal, decode and rewards, median of five in turns."""
+def measure(name: str = "pocket", threads: int | None = None) -> dict[str, Any]:
+    """Seconds per candidate of one parent with a full memory: proposal, decode and rewards, median of five in turns.
+
+    ``threads`` None leaves torch as many as the subject asks for.
+    """
     who = subject(name)
+    if threads is not None:
+        torch.set_num_threads(threads)
     branch = _full_branch(who)
     spent: dict[int, list[float]] = {width: [] for width in WIDTHS}
     for _ in range(REPEATS + 1):
@@ -26,7 +31,7 @@ def measure(name: str = "pocket") -> dict[str, Any]:
             spent[width].append(_seconds(who, branch, width) / width)
     seconds = {width: statistics.median(values[1:]) for width, values in spent.items()}
     return {
-        "subject": who.name, "seconds_per_candidate": seconds,
+        "subject": who.name, "threads": torch.get_num_threads(), "seconds_per_candidate": seconds,
         "marginal": {w: seconds[w] / seconds[1] for w in WIDTHS}, "ratio": seconds[WIDTHS[-1]] / seconds[1],
     }  # fmt: skip
 

@@ -16,11 +16,15 @@ def _overhead() -> list[dict[str, Any]]:
     return [overhead.measure(name, wide) for name in ("pocket", "random") for wide in (2, 4)]
 
 
+def _width() -> list[dict[str, Any]]:
+    return [width.measure("pocket", threads) for threads in (1, 2)]
+
+
 QUESTIONS = {
     "overhead": _overhead,
     "naive_twin": naive_twin.measure,
     "growth": growth.measure,
-    "width": width.measure,
+    "width": _width,
     "memory": memory.measure,
     "cheaper": cheaper.measure,
 }

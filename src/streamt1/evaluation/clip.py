@@ -72,7 +72,7 @@ def _cost(result: Result, looking: float) -> Row:
     cost, seconds = result.cost, dict(result.cost["seconds"])
     for kind in ("reward", "total"):
         seconds[kind] = seconds.get(kind, 0.0) - looking
-    counts = {name: cost[name] for name in ("model_passes", "latents_decoded", "reward_calls")}
+    counts = {name: cost[name] for name in ("model_passes", "latents_decoded", "latents_drafted", "reward_calls")}
     spent = {f"seconds_{kind}": round(seconds.get(kind, 0.0), 4) for kind in ("model", "decode", "reward")}
     return {**counts, "seconds": round(seconds["total"], 4), **spent}
 

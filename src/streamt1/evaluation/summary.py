@@ -17,7 +17,7 @@ from streamt1.evaluation.suites import Suite
 
 Group = dict[tuple[str, int], Row]
 """Rows of one method at one budget and length, by prompt and seed."""
-COSTS = ("model_passes", "latents_decoded", "reward_calls", "seconds", "peak_mb")
+COSTS = ("model_passes", "latents_decoded", "latents_drafted", "reward_calls", "seconds", "peak_mb")
 ROUTES = ("discard", "ema", "append")
 _HEAD = ("prompt", "seed", "method", "beam_size", "top_k", "length", "jobs", "error")
 _SHOWN_APART = {*_HEAD, *COSTS, "frames", "picks", "pick_chosen", "pick_random", "pick_best", "pick_regret"}
