@@ -12,7 +12,7 @@ from streamt1.evaluation.report import write_report
 from streamt1.evaluation.rows import Row
 from streamt1.evaluation.suites import Length, Suite
 from streamt1.evaluation.summary import summarise
-from streamt1.evaluation.tables import TABLES, markdown
+from streamt1.evaluation.tables import TABLES, markdown, pooled_table
 from streamt1.evaluation.tasks import ClipTask, plan
 
 SUITE = Suite(
@@ -63,6 +63,22 @@ def test_means_gains_and_costs() -> None:
     }  # fmt: skip
     assert best["routes"] == {"discard": 0.5, "ema": 0.5, "append": 0}
     assert set(best["measures"]) == {"oracle", "imaging_quality"}
+
+
+def test_over_all_budgets_a_clip_counts_by_its_mean() -> None:
+    table = rows()
+    for one in table:
+        if one["method"] == "stream_t1" and one["beam_size"] == 2 and one["top_k"] == 1:
+            one["oracle"] += 0.1
+    found = summarise(SUITE, table)
+    apart = [found["lengths"]["5"][budget]["stream_t1"]["gain_over_greedy"]["mean"] for budget in ("2x1", "2x2")]
+    pooled = found["over_budgets"]["5"]
+    assert set(pooled) == {"best_of_n", "beam", "stream_t1"}, "one sample has one budget"
+    assert pooled["stream_t1"]["gain_over_greedy"]["mean"] == pytest.approx(sum(apart) / 2)
+    assert pooled["stream_t1"]["oracle"]["n"] == 6
+    assert "gain_over_best_of_n_at_equal_cost" not in pooled["best_of_n"]
+    assert "| Stream-T1 |" in markdown(pooled_table(pooled, "oracle"))
+    assert pooled_table({}, "oracle") == []
 
 
 def test_an_ablation_is_compared_with_the_whole_method_at_its_budget() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamt1.core.files import write_whole
 from streamt1.evaluation.figures import CHARTS, write_figures
-from streamt1.evaluation.tables import TABLES, Table, markdown
+from streamt1.evaluation.tables import TABLES, Table, markdown, pooled_table
 
 FIGURES = "figures"
 NOTES = (
@@ -58,6 +58,9 @@ def _tables(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Table]]:
             table = build(budgets, summary["judge"])
             if table:
                 yield length, title, table
+        pooled = pooled_table(summary["over_budgets"].get(length, {}), summary["judge"])
+        if pooled:
+            yield length, "Over all budgets", pooled
 
 
 def _markdown(summary: Mapping[str, Any], manifest: Mapping[str, Any], figures: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ _SHOWN_APART = {*_HEAD, *COSTS, "frames", "picks", "pick_chosen", "pick_random",
 
 
 def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
-    """``{"suite", "judge", "clips", "failed", "lengths": {length: {budget: {method: numbers}}}}``, for JSON.
+    """``{"suite", "judge", "clips", "failed", "lengths": {length: {budget: {method: numbers}}}, "over_budgets"}``.
 
     Lengths are seconds as text, budgets ``"<beam_size>x<top_k>"``. Numbers of a method:
 
@@ -34,6 +34,9 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
       ablation, ``loss_without_unit`` (Stream-T1 less it): mean, low, high, n, win_rate, tie_rate;
     - ``regret`` and the ``picks`` behind it: means of what was chosen, a random choice, the best choice;
     - ``cost``: means per clip; ``routes``: share of each; ``measures``: means of all other columns.
+
+    ``over_budgets``, ``{length: {method: numbers}}``, has the judge and the gains of clips' means over all budgets, for
+    methods with several.
     """
     good = [row for row in rows if not row["error"] and row.get(suite.judge) is not None]
     groups: dict[tuple[float, str, str], Group] = {}
@@ -48,7 +51,30 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
                 numbers[name] = compared
         lengths.setdefault(f"{length:g}", {}).setdefault(budget, {})[method] = numbers
     failed = sum(bool(row["error"]) for row in rows)
-    return {"suite": suite.name, "judge": suite.judge, "clips": len(rows), "failed": failed, "lengths": lengths}
+    pooled = {f"{x:g}": _over_budgets(suite, groups, x) for x in dict.fromkeys(row["length"] for row in good)}
+    head = {"suite": suite.name, "judge": suite.judge, "clips": len(rows), "failed": failed}
+    return {**head, "lengths": lengths, "over_budgets": pooled}
+
+
+def _over_budgets(suite: Suite, groups: dict[tuple[float, str, str], Group], length: float) -> dict[str, Any]:
+    means: dict[str, Group] = {}
+    for method in suite.methods:
+        found = [group for (seconds, _, name), group in groups.items() if (seconds, name) == (length, method)]
+        if len(found) > 1:
+            keys = [key for key in found[0] if all(key in group for group in found)]
+            values = [float(np.mean([group[key][suite.judge] for group in found])) for key in keys]
+            means[method] = {key: {suite.judge: value} for key, value in zip(keys, values)}
+    lone = groups.get((length, "1x1", "greedy"))
+    rivals = {"gain_over_greedy": lone, "gain_over_best_of_n_at_equal_cost": means.get("best_of_n")}
+    table: dict[str, Any] = {}
+    for method, group in means.items():
+        judged = _by_prompt(list(group), [row[suite.judge] for row in group.values()])
+        table[method] = {suite.judge: {**judged, "n": len(group)}}
+        for name, other in rivals.items():
+            compared = paired(group, other, suite.judge) if other and other is not group else None
+            if compared:
+                table[method][name] = compared
+    return table
 
 
 def budget_name(row: Row) -> str:

@@ -33,6 +33,21 @@ def gain_table(budgets: dict[str, Any], judge: str) -> Table:
     return table
 
 
+def pooled_table(methods: dict[str, Numbers], judge: str) -> Table:
+    """Of ``over_budgets`` of one length: the judge's mean and the paired gains; empty where there is one budget."""
+    if not methods:
+        return []
+    factor, table = (
+        scale(judge),
+        [["method", judge, "gain over one sample", "wins", "gain over best of n", "wins", "pairs"]],
+    )
+    for method, numbers in methods.items():
+        gains = [numbers.get(key) for key in ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")]
+        cells = [cell for gain in gains for cell in (_interval(gain, factor, "+"), _rate(gain))]
+        table.append([label(method), _interval(numbers[judge], factor), *cells, f"{numbers[judge]['n']}"])
+    return table
+
+
 def ablation_table(budgets: dict[str, Any], judge: str) -> Table:
     """What Stream-T1 has more than itself without a unit; empty where nothing was taken out."""
     rows = [(m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if "loss_without_unit" in n]
