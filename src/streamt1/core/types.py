@@ -93,9 +93,8 @@ class Chunk:
     route: Route | None = None
 
     def apart(self) -> Chunk:
-        """The same chunk in memory of its own, so that the candidates it was made with can be freed."""
-        own = {name: getattr(self, name).clone() for name in ("noise", "latents", "frames")}
-        return replace(self, **own)
+        """The same chunk in memory of its own (its noise is), so that those it was decoded with can be freed."""
+        return replace(self, latents=self.latents.clone(), frames=self.frames.clone())
 
     def judged(self, score: Score, route: Route | None) -> Chunk:
         """The same chunk, with its score and route."""

@@ -26,10 +26,8 @@ def gain_table(budgets: dict[str, Any], judge: str) -> Table:
     header = ["method", "candidates", judge, "gain over one sample", "wins", "gain over best of n", "wins", "regret"]
     table = [header]
     for method, budget, numbers in _rows(budgets):
-        gains = [numbers.get(key) for key in ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")]
-        cells = [cell for gain in gains for cell in (_interval(gain, factor, "+"), _rate(gain))]
         regret = _value(numbers["regret"] * factor, 2) if "regret" in numbers else ""
-        table.append([*_named(method, budget), _interval(numbers[judge], factor), *cells, regret])
+        table.append([*_named(method, budget), *_gains(numbers, judge), regret])
     return table
 
 
@@ -37,15 +35,9 @@ def pooled_table(methods: dict[str, Numbers], judge: str) -> Table:
     """Of ``over_budgets`` of one length: the judge's mean and the paired gains; empty where there is one budget."""
     if not methods:
         return []
-    factor, table = (
-        scale(judge),
-        [["method", judge, "gain over one sample", "wins", "gain over best of n", "wins", "pairs"]],
-    )
-    for method, numbers in methods.items():
-        gains = [numbers.get(key) for key in ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")]
-        cells = [cell for gain in gains for cell in (_interval(gain, factor, "+"), _rate(gain))]
-        table.append([label(method), _interval(numbers[judge], factor), *cells, f"{numbers[judge]['n']}"])
-    return table
+    header = ["method", judge, "gain over one sample", "wins", "gain over best of n", "wins", "pairs"]
+    rows = [[label(method), *_gains(n, judge), f"{n[judge]['n']}"] for method, n in methods.items()]
+    return [header, *rows]
 
 
 def ablation_table(budgets: dict[str, Any], judge: str) -> Table:
@@ -97,6 +89,14 @@ def _rows(budgets: dict[str, Any]) -> list[tuple[str, str, Numbers]]:
     order = list(dict.fromkeys(method for methods in budgets.values() for method in methods))
     found = [(m, budget, n) for budget, methods in budgets.items() for m, n in methods.items()]
     return sorted(found, key=lambda row: (order.index(row[0]), candidates(row[1])))
+
+
+def _gains(numbers: Numbers, judge: str) -> list[str]:
+    """The judge's mean, then each gain and its win rate."""
+    factor = scale(judge)
+    gains = [numbers.get(key) for key in ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")]
+    cells = [cell for gain in gains for cell in (_interval(gain, factor, "+"), _rate(gain))]
+    return [_interval(numbers[judge], factor), *cells]
 
 
 def _named(method: str, budget: str) -> list[str]:
