@@ -123,7 +123,8 @@ def test_a_report_is_whole_and_needs_nothing_from_elsewhere(tmp_path: Path) -> N
     write_report(summarise(SUITE, rows()), MANIFEST, tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text())["suite"] == "known"
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert figures == {f"{n}.{e}" for n in ("cost", "ablation", "wins", "picks", "routes") for e in ("png", "svg")}
+    charts = ("cost", "rivals", "ablation", "wins", "picks", "routes")
+    assert figures == {f"{name}.{kind}" for name in charts for kind in ("png", "svg")}
     text = (tmp_path / "report.md").read_text()
     for name in re.findall(r"\]\((.*?)\)", text):
         assert (tmp_path / name).exists()

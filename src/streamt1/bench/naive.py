@@ -137,13 +137,12 @@ class NaiveCodec:
         frames, after_each = [], []
         for state, own in zip(states, latents, strict=True):
             self.inner.decode([self.inner.start()], own[None])
-            before = state.states[0] if state.states else state.now
-            clip = torch.cat([*state.latents, own])[None]
-            decoded, [after] = self.inner.decode([before], clip)
-            opening = not state.states
-            new = self.time_stride * len(own) - (self.time_stride - 1) * opening
-            frames.append(decoded[:, -new:])
+            past, clip = state.states[0] if state.states else state.now, []
+            for chunk in (*state.latents, own):
+                decoded, [past] = self.inner.decode([past], chunk[None])
+                clip.append(decoded)
+            frames.append(torch.cat(clip, dim=1)[:, -decoded.shape[1] :])
             keep = self.window - 1
-            kept = _Past((*state.states, state.now)[-keep:], (*state.latents, own)[-keep:], after)
+            kept = _Past((*state.states, state.now)[-keep:], (*state.latents, own)[-keep:], past)
             after_each.append(kept)
         return torch.cat(frames), after_each

@@ -13,17 +13,22 @@ from streamt1.backbones.wan.stepper import WanBackbone
 from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveCodec, NaiveFrameReward
 from streamt1.bench.subjects import PROMPT, subject
 from streamt1.search.engine import Engine
+from streamt1.search.policies import SearchConfig
 from streamt1.search.stages import World
 from streamt1.trace.events import ChunkCommitted, Event
 
 
-def measure(name: str = "random", chunks: int = 20) -> dict[str, Any]:
-    """Both searches at 2x2, one after the other, each in a fresh process, so that peaks of memory do not mix."""
+def measure(name: str = "random", chunks: int = 40) -> dict[str, Any]:
+    """Both searches at 2x2, one after the other, each in a fresh process, so that peaks of memory do not mix.
+
+    40 chunks are 30 s of video. ``naive_parts`` and ``parts`` say what the seconds went into.
+    """
     ours, theirs = (_apart(name, chunks, naive) for naive in (False, True))
     return {
         "subject": name, "chunks": chunks, "seconds": ours["seconds"], "naive_seconds": theirs["seconds"],
         "speedup": theirs["seconds"] / ours["seconds"], "peak_mb": ours["peak_mb"], "naive_peak_mb": theirs["peak_mb"],
         "memory_ratio": ours["peak_mb"] / theirs["peak_mb"], "same_survivors": ours["survivors"] == theirs["survivors"],
+        "parts": ours["parts"], "naive_parts": theirs["parts"],
     }  # fmt: skip
 
 
@@ -33,7 +38,7 @@ def _apart(name: str, chunks: int, naive: bool) -> dict[str, Any]:
 
 
 def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
-    """One search; seconds, peak of resident memory above what the loaded models take (MB), survivors."""
+    """One search; seconds (whole, and by part), peak of resident memory above the loaded models (MB), survivors."""
     who = subject(name)
     world, config = who.world, dataclasses.replace(who.search, beam_size=2, top_k=2)
     if naive:
@@ -43,19 +48,21 @@ def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
         world = World(NaiveBackbone(world.backbone), codec, *rewards)
     _search(world, config, 2)  # what is allocated once: threads, kernels
     before, begin = _peak_mb(), time.perf_counter()
-    survivors = _search(world, config, chunks)
-    return {"seconds": time.perf_counter() - begin, "peak_mb": _peak_mb() - before, "survivors": survivors}
+    survivors, parts = _search(world, config, chunks)
+    seconds, peak = time.perf_counter() - begin, _peak_mb() - before
+    return {"seconds": seconds, "parts": parts, "peak_mb": peak, "survivors": survivors}
 
 
-def _search(world: World, config: Any, chunks: int) -> list[tuple[int, int]]:
+def _search(world: World, config: SearchConfig, chunks: int) -> tuple[list[tuple[int, int]], dict[str, float]]:
     kept: list[tuple[int, int]] = []
 
     def note(event: Event) -> None:
         if isinstance(event, ChunkCommitted):
             kept.append((event.chunk, event.candidate))
 
-    Engine.over(world, config, note).run(PROMPT, chunks)
-    return kept
+    parts = dict(Engine.over(world, config, note).run(PROMPT, chunks).cost["seconds"])
+    del parts["total"]
+    return kept, parts
 
 
 def _peak_mb() -> float:

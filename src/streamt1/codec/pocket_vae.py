@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.codec.candidates import joined, state_of_each
+from streamt1.codec.candidates import in_batches, joined, state_of_each
 from streamt1.core.bundled import load_bundled
+from streamt1.core.oom import Halving
 from streamt1.core.tensors import load_strictly
 
 GROUP = 4
@@ -159,10 +160,14 @@ class PocketVAE(nn.Module):
 
 
 class PocketCodec:
-    """Streaming codec over a PocketVAE; satisfies the `Codec` protocol. States are tuples; () opens a video."""
+    """Streaming codec over a PocketVAE; satisfies the `Codec` protocol. States are tuples; () opens a video.
 
-    def __init__(self, vae: PocketVAE) -> None:
-        self.vae = vae.eval().requires_grad_(False)
+    Args:
+        batch: candidates that are decoded in one call; None means all of them.
+    """
+
+    def __init__(self, vae: PocketVAE, batch: int | None = None) -> None:
+        self.vae, self._batch = vae.eval().requires_grad_(False), Halving(batch)
         self.fps: int = vae.config.fps
         self.time_stride = GROUP
 
@@ -184,6 +189,9 @@ class PocketCodec:
 
         T = 1 + 4(F-1) after `start()`, 4F later. Parents' states stay as they are.
         """
+        return in_batches(self._batch, self._decode, states, latents)
+
+    def _decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
         carried = tuple(joined(features) for features in zip(*states, strict=True)) or None
         frames, after = self.vae.decode(latents.to(self.vae.mean), carried)
         return frames, state_of_each(after)

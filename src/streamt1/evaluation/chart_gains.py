@@ -1,4 +1,7 @@
-"""Charts of what a search gains, and of what each unit adds. A chart says by itself what it shows."""
+"""Charts of what a search gains, over one sample and over best of n, and of what each unit adds.
+
+A chart says by itself what it shows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 def cost_chart(figure: Figure, summary: Summary) -> bool:
     """Quality against cost: a row for each length, against model passes on the left, seconds on the right."""
     lengths = summary["lengths"]
-    figure.set_size_inches(11, 0.9 + 3.9 * len(lengths))
+    figure.set_size_inches(11, 1.2 + 3.9 * len(lengths))
     axes = figure.subplots(len(lengths), 2, sharey="row", squeeze=False)
     for row, (length, budgets) in zip(axes, lengths.items()):
         names = (("model_passes", "model passes per clip"), ("seconds", "seconds per clip, with decoding and rewards"))
@@ -25,7 +28,7 @@ def cost_chart(figure: Figure, summary: Summary) -> bool:
         row[0].set_ylabel(f"gain over one sample,\n{unit(summary['judge'])}")
         row[0].set_title(f"{length} s clips ({_sample(budgets)})", loc="left", fontweight="bold")
     handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper right", ncols=len(names), frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     headline(figure, "What a search gains, and what it costs", f"{_COST} {INTERVALS}")
     return True
 
@@ -41,7 +44,8 @@ def _draw_curves(axis: Axes, lines: dict[str, list[tuple[str, dict[str, Any]]]],
         y = [gain["mean"] * factor for gain in gains]
         spread = [[(g["mean"] - g["low"]) * factor for g in gains], [(g["high"] - g["mean"]) * factor for g in gains]]
         look: dict[str, Any] = {"color": colour(method), "marker": "o", "markersize": 5, "label": label(method)}
-        axis.errorbar(x, y, spread, capsize=3, linewidth=2.4 if method == "stream_t1" else 1.5, **look)
+        _, _, bars = axis.errorbar(x, y, spread, linewidth=2.4 if method == "stream_t1" else 1.5, zorder=3, **look)
+        bars[0].set(alpha=0.3, linewidth=4, zorder=2)
         if method == "stream_t1":
             for (budget, _), place, height in zip(points, x, y):
                 text = {"xytext": (-7, 6), "textcoords": "offset points", "ha": "right", "fontweight": "bold"}
@@ -54,6 +58,58 @@ def _draw_curves(axis: Axes, lines: dict[str, list[tuple[str, dict[str, Any]]]],
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
     axis.grid(axis="y", color="#e6e6e6")
+
+
+def rival_chart(figure: Figure, summary: Summary) -> bool:
+    """Every search less best of n with as many candidates; False where the suite has no best of n."""
+    found = {length: _leads(budgets, summary["over_budgets"][length]) for length, budgets in summary["lengths"].items()}
+    found = {length: groups for length, groups in found.items() if groups}
+    if not found:
+        return False
+    figure.set_size_inches(11, 2.1 + 0.22 * max(sum(len(leads) + 1 for leads in g.values()) for g in found.values()))
+    panels = figure.subplots(1, len(found), sharex=True, squeeze=False)[0]
+    for axis, (length, groups) in zip(panels, found.items()):
+        ticks, place = {}, 0.0
+        for name, leads in groups.items():
+            ticks[place + (len(leads) - 1) / 2] = name
+            for method, lead in leads.items():
+                _draw_lead(axis, place, method, lead, scale(summary["judge"]))
+                place += 1
+            place += 1
+        axis.axvline(0, color="black", linewidth=1)
+        axis.set_yticks(list(ticks), list(ticks.values()))
+        axis.set_ylim(place - 1, -1)
+        axis.grid(axis="x", color="#e6e6e6")
+        axis.set_xlabel(f"gain over best of n, {unit(summary['judge'])}")
+        axis.set_title(f"{length} s clips", loc="left", fontweight="bold")
+    methods = dict.fromkeys(method for leads in found.values() for group in leads.values() for method in group)
+    for method in methods:
+        panels[0].plot([], [], "o-", color=colour(method), label=label(method))
+    figure.legend(loc="outside lower center", ncols=len(methods), frameon=False)
+    headline(figure, "Is it better than choosing among as many whole videos?", f"{_LEADS} {INTERVALS}")
+    return True
+
+
+_LEADS = "Right of the line: better than best of n with as many candidates. Hollow: not told apart from it."
+
+
+def _leads(budgets: dict[str, Any], pooled: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Candidates, as people read them -> method -> its gain over best of n; last the mean over all budgets."""
+    groups = {f"{candidates(budget)} candidates": methods for budget, methods in budgets.items()}
+    groups["all together"] = pooled
+    key = "gain_over_best_of_n_at_equal_cost"
+    leads = {
+        name: {m: n[key] for m, n in methods.items() if key in n and "loss_without_unit" not in n}
+        for name, methods in groups.items()
+    }
+    return {name: found for name, found in leads.items() if found}
+
+
+def _draw_lead(axis: Axes, place: float, method: str, lead: dict[str, float], factor: float) -> None:
+    mean, low, high = (lead[name] * factor for name in ("mean", "low", "high"))
+    shade = colour(method)
+    look: dict[str, Any] = {"color": shade, "markerfacecolor": shade if low > 0 or high < 0 else "white"}
+    axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", capsize=3, markersize=6, **look)
 
 
 def ablation_chart(figure: Figure, summary: Summary) -> bool:
