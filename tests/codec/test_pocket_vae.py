@@ -55,6 +55,15 @@ def test_candidates_of_several_parents_are_decoded_together(codec: PocketCodec):
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(states[index], state, strict=True))
 
 
+def test_a_bound_on_the_batch_changes_nothing(codec: PocketCodec):
+    _, parents = codec.decode([codec.start()] * 3, latents(3, 3))
+    frames, states = codec.decode(parents, latents(3, 3))
+    bounded, bounded_states = PocketCodec(codec.vae, batch=2).decode(parents, latents(3, 3))
+    assert torch.allclose(frames, bounded, atol=1e-6)
+    for state, other in zip(states, bounded_states, strict=True):
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(state, other, strict=True))
+
+
 def test_encoding_is_causal(codec: PocketCodec):
     frames = torch.rand(1, 17, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     whole = codec.encode(frames)
