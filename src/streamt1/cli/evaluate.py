@@ -18,7 +18,7 @@ from streamt1.evaluation.report import write_report
 from streamt1.evaluation.rows import Row, read_rows, write_csv
 from streamt1.evaluation.runner import ROWS, TABLE, run_suite
 from streamt1.evaluation.score import find_clips, load_rewards, read_prompt_file, score_clips
-from streamt1.evaluation.suites import Suite, load_suite
+from streamt1.evaluation.suites import Suite, load_suite, suite_names
 from streamt1.evaluation.summary import summarise
 
 LINES = 100
@@ -29,7 +29,7 @@ LINES = 100
 def evaluate(
     suite: Annotated[
         str,
-        typer.Argument(help="A suite (pocket, pocket-quick, pocket-units, pocket-lags, pocket-cheaper) or a file."),
+        typer.Argument(help=f"A suite ({', '.join(suite_names())}) or a file."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; one that holds part of them is gone on with.")],
     prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line, instead.")] = None,
