@@ -123,10 +123,10 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(options.seed)
     kinds = build_groups(options)
     groups = Groups.join(list(kinds))
-    train, held = _split([len(kind.clips) for kind in kinds])
-    rolled = torch.arange(len(groups.clips))[-len(kinds[-1].clips) :]
-    first = len(kinds[0].clips)
-    frame = _train_frames(options, groups, train[train >= first], held[held >= first], rolled)
+    turning, spoilt, branched = counts = [len(kind.clips) for kind in kinds]
+    train, held = _split(counts)
+    rolled = torch.arange(turning + spoilt, turning + spoilt + branched)
+    frame = _train_frames(options, groups, train[train >= turning], held[held >= turning], rolled)
     steps = min(options.steps or CLIP_STEPS, CLIP_STEPS)
     _train_clips(replace(options, minutes=None, steps=steps), frame, groups, train, held, rolled)
 
