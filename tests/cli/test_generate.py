@@ -13,8 +13,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from streamt1.cli.main import app
+from streamt1.cli.progress import ProgressView
 from streamt1.core.types import RewardOutput
-from streamt1.trace.events import ChunkCommitted, RunFinished, RunStarted
+from streamt1.trace.events import ChunkCommitted, ChunkStarted, Event, RunFinished, RunStarted
 from streamt1.trace.store import read_trace
 
 PROMPT = "a red circle bouncing on a navy striped background"
@@ -146,6 +147,22 @@ def test_a_full_disk_ends_in_1_and_leaves_nothing_half_written(
     assert result.exit_code == 1
     assert "video.mp4" in result.stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_run_that_is_stopped_keeps_what_was_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = ProgressView.watch
+
+    def stopped(self: ProgressView, event: Event) -> None:
+        if isinstance(event, ChunkStarted) and event.chunk == 3:
+            raise KeyboardInterrupt
+        watch(self, event)
+
+    monkeypatch.setattr(ProgressView, "watch", stopped)
+    result = streamt1(PROMPT, "--chunks", "5", "--policy", "greedy", "--out", str(tmp_path))
+    assert result.exit_code != 0
+    assert "the 33 frames that were final" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["partial.mp4"]
+    assert video(tmp_path / "partial.mp4") == (33, 256, 256)
 
 
 def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

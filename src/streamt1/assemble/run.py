@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from streamt1.assemble.config import RunConfig
-from streamt1.codec.pixels import beside, contact_sheet, enlarge, labelled, to_bytes
+from streamt1.codec.pixels import SHOWN_SIDE, beside, contact_sheet, enlarge, labelled, to_bytes
 from streamt1.codec.video_file import write_video
 from streamt1.core.files import write_whole
 from streamt1.core.types import Chunk
@@ -24,9 +24,6 @@ from streamt1.search.engine import Result
 from streamt1.search.scoring import finite
 from streamt1.trace.store import Stamped, write_trace
 from streamt1.trace.thumbnails import write_thumbnails
-
-SHOWN_SIDE = 256
-"""Videos smaller than this are enlarged, so that they can be watched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +48,20 @@ class Run:
         """The video, ``[T, 3, H, W]`` in 0..1."""
         return self.result.frames
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, video: bool = True) -> Path:
         """Writes ``video.mp4``, ``sheet.png``, ``trace.jsonl``, ``thumbnails.jsonl``, ``run.json``; returns the folder.
 
         Each file appears whole or not at all.
+
+        Args:
+            video: False where ``recording`` has written it already.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full.
         """
         folder = Path(folder)
-        write_video(folder / "video.mp4", to_bytes(enlarge(self.frames, SHOWN_SIDE)), self.result.fps)
+        if video:
+            write_video(folder / "video.mp4", to_bytes(enlarge(self.frames, SHOWN_SIDE)), self.result.fps)
         _write_sheet(folder / "sheet.png", self)
         write_trace(folder / "trace.jsonl", self.trace)
         write_thumbnails(folder / "thumbnails.jsonl", self.thumbnails)
@@ -89,10 +90,13 @@ class Run:
         }
 
 
-def save_comparison(run: Run, baseline: Run, folder: Path) -> Path:
-    """Writes both runs (the baseline into a folder of its own), and both side by side as ``compare.mp4``."""
-    baseline.save(folder / "baseline")
-    run.save(folder)
+def save_comparison(run: Run, baseline: Run, folder: Path, videos: bool = True) -> Path:
+    """Writes both runs (the baseline into a folder of its own), and both side by side as ``compare.mp4``.
+
+    ``videos`` is False where ``recording`` has written the runs' own.
+    """
+    baseline.save(folder / "baseline", videos)
+    run.save(folder, videos)
     names = _label(baseline), _label(run)
     left, right = (
         labelled(to_bytes(enlarge(one.frames, SHOWN_SIDE)), name) for one, name in zip((baseline, run), names)

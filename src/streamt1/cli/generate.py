@@ -15,6 +15,7 @@ from streamt1.assemble.asking import parse_budget
 from streamt1.assemble.config import load_config
 from streamt1.assemble.memory_plan import plan_memory
 from streamt1.assemble.pipeline import Pipeline
+from streamt1.assemble.recording import recording
 from streamt1.assemble.run import Run, save_comparison
 from streamt1.cli.doctor import free_memory
 from streamt1.cli.errors import FAILED, reported
@@ -23,6 +24,9 @@ from streamt1.cli.prompts import read_prompts
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.core.files import check_writable
 from streamt1.report import PAGE, write_report
+
+PARTIAL = "partial.mp4"
+"""The video of a run that was stopped, as far as it was final."""
 
 
 @reported
@@ -52,7 +56,7 @@ def generate(
     """Generate videos with a search at every chunk boundary.
 
     Writes report.html, video.mp4, sheet.png, trace.jsonl, thumbnails.jsonl and run.json into --out (one folder per
-    prompt with --prompts).
+    prompt with --prompts). The video is written while the search goes on; of a run that is stopped, partial.mp4 stays.
     """
     if image is not None:
         raise ConfigError("--image is not supported yet: these models start from text alone")
@@ -105,18 +109,22 @@ def _run_all(
 def _run_one(
     pipeline: Pipeline, console: Console, prompt: str, folder: Path, chunks: int, seed: int, compare: bool, page: bool
 ) -> None:
-    def shown(title: str, policy: str | None) -> Run:
-        with ProgressView(console, title) as view:
-            return pipeline.run(prompt, chunks, seed, policy, view.watch)
+    def recorded(title: str, policy: str | None, into: Path) -> Run:
+        def rescued(frames: int) -> None:
+            typer.echo(f"stopped; the {frames} frames that were final are in {into / PARTIAL}", err=True)
+
+        video = recording(into / "video.mp4", pipeline.world.codec.fps, into / PARTIAL, rescued)
+        with video as settled, ProgressView(console, title) as view:
+            return pipeline.run(prompt, chunks, seed, policy, view.watch, settled)
 
     console.print(f"{prompt}", style="bold", highlight=False)
     if compare:
-        baseline = shown("one sample", "greedy")
-        run = shown(pipeline.config.policy, None)
-        save_comparison(run, baseline, folder)
+        baseline = recorded("one sample", "greedy", folder / "baseline")
+        run = recorded(pipeline.config.policy, None, folder)
+        save_comparison(run, baseline, folder, videos=False)
     else:
-        run = shown(pipeline.config.policy, None)
-        run.save(folder)
+        run = recorded(pipeline.config.policy, None, folder)
+        run.save(folder, video=False)
     if page:
         write_report(folder)
     _sum_up(console, run, folder, compare, page)

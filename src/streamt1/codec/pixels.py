@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+SHOWN_SIDE = 256
+"""Videos smaller than this are enlarged, so that they can be watched."""
 LABEL_HEIGHT = 28
 GAP = 8
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.error import FFmpegError
@@ -18,22 +21,62 @@ def write_video(path: Path, frames: Tensor, fps: int) -> None:
         OutputError: the file cannot be written, or the disk is full.
         ValueError: a side is odd, which yuv420p cannot hold, or there are no frames.
     """
-    length, height, width, _ = frames.shape
-    if not length or height % 2 or width % 2:
-        raise ValueError(f"cannot encode {length} frames of {height}x{width}: need at least one, with even sides")
     with whole_file(path) as part:
-        _encode(part, frames, fps)
+        writer = VideoWriter(part, fps)
+        writer.add(frames)
+        writer.close()
 
 
-def _encode(path: Path, frames: Tensor, fps: int) -> None:
-    """Raises ``OSError`` for whatever FFmpeg could not write."""
-    try:
-        with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=fps)
-            stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-            stream.options = {"crf": "16", "preset": "medium"}
+class VideoWriter:
+    """Writes a video file frame by frame; it can be played once it has been closed.
+
+    Args:
+        path: a temporary one, see ``whole_file``; nothing is there before the first frame.
+
+    Attributes:
+        frames: written so far.
+    """
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self._path, self._fps, self.frames = path, fps, 0
+        self._open: tuple[Any, Any] | None = None
+
+    def add(self, frames: Tensor) -> None:
+        """uint8 ``[T, H, W, 3]`` with even sides.
+
+        Raises:
+            OSError: whatever FFmpeg could not write.
+            ValueError: a side is odd, or there are no frames.
+        """
+        length, height, width, _ = frames.shape
+        if not length or height % 2 or width % 2:
+            raise ValueError(f"cannot encode {length} frames of {height}x{width}: need at least one, with even sides")
+        with _as_os_error():
+            self._open = self._open or self._begun(height, width)
+            container, stream = self._open
             for pixels in frames.numpy():
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            container.mux(stream.encode(None))
+        self.frames += length
+
+    def _begun(self, height: int, width: int) -> tuple[Any, Any]:
+        container = av.open(str(self._path), "w", format="mp4", options={"movflags": "+faststart"})
+        stream = container.add_stream("libx264", rate=self._fps)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"crf": "16", "preset": "medium"}
+        return container, stream
+
+    def close(self) -> None:
+        """Writes what the encoder still holds, and the index. Raises ``OSError``."""
+        if self._open is not None:
+            container, stream = self._open
+            with _as_os_error():
+                container.mux(stream.encode(None))
+                container.close()
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
     except FFmpegError as error:
         raise OSError(error.errno, error.strerror) from error

@@ -11,8 +11,7 @@ import numpy as np
 
 from streamt1.assemble.build import resolve_device
 from streamt1.assemble.pipeline import Pipeline
-from streamt1.assemble.run import SHOWN_SIDE
-from streamt1.codec.pixels import enlarge, to_bytes
+from streamt1.codec.pixels import SHOWN_SIDE, enlarge, to_bytes
 from streamt1.codec.video_file import write_video
 from streamt1.core.errors import RewardError
 from streamt1.core.types import Route

@@ -12,9 +12,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from torch import Tensor
 
-from streamt1.assemble.run import SHOWN_SIDE
 from streamt1.codec.fragments import FragmentWriter
-from streamt1.codec.pixels import enlarge, to_bytes
+from streamt1.codec.pixels import SHOWN_SIDE, enlarge, to_bytes
 from streamt1.core.errors import BusyError, Cancelled, ConfigError, ForbiddenError, StreamT1Error, TooLargeError
 from streamt1.server.answers import answer_to
 from streamt1.server.jobs import Job

@@ -9,8 +9,7 @@ import torch
 
 from streamt1.assemble.config import RunConfig
 from streamt1.assemble.pipeline import Pipeline
-from streamt1.assemble.run import SHOWN_SIDE
-from streamt1.codec.pixels import enlarge
+from streamt1.codec.pixels import SHOWN_SIDE, enlarge
 
 
 @dataclass(frozen=True)
