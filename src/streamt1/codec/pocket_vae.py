@@ -163,10 +163,11 @@ class PocketCodec:
     """Streaming codec over a PocketVAE; satisfies the `Codec` protocol. States are tuples; () opens a video.
 
     Args:
-        batch: candidates that are decoded in one call; None means all of them.
+        batch: candidates that are decoded in one call; None means all of them. The features of more than four fit no
+            processor's cache, and take longer each.
     """
 
-    def __init__(self, vae: PocketVAE, batch: int | None = None) -> None:
+    def __init__(self, vae: PocketVAE, batch: int | None = 4) -> None:
         self.vae, self._batch = vae.eval().requires_grad_(False), Halving(batch)
         self.fps: int = vae.config.fps
         self.time_stride = GROUP

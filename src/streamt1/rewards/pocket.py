@@ -7,8 +7,9 @@ short snippets spread over a clip, with three heads: visual quality, motion qual
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TypeVar
 
 import torch
@@ -29,6 +30,8 @@ SNIPPET_STEP = 3
 TRAINED_FPS = 16.0
 LONGEST = 84
 """Pixel frames of seven chunks, about the longest clips in training; longer ones are read in windows."""
+BLOCK = 48
+"""Frames that go through a network together: more than fit a processor's cache are slower, and need more memory."""
 PLACE = slice(7, 9)
 """Where the object's x and y stand among what the clip reward is told of a frame: after the score and six readings."""
 
@@ -198,16 +201,18 @@ def windows(total: int, fps: float = TRAINED_FPS) -> list[range]:
     return [range(begin, begin + length) for begin in begins]
 
 
-def distinct(frames: Tensor) -> tuple[list[int], list[int]]:
-    """Which of N frames differ: the first of each kind, and for every frame its kind. Compares bytes."""
+def distinct(clips: Tensor, index: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
+    """Which of the frames ``index`` of clips [N, T, ...] differ: where the first of each kind stands, as (clip, frame),
+    and, clip by clip, every frame's kind. Compares digests of bytes, so that no copy of a frame is kept."""
     kinds: dict[bytes, int] = {}
-    first: list[int] = []
+    first: list[tuple[int, int]] = []
     which: list[int] = []
-    for row, frame in enumerate(frames.cpu().numpy()):
-        kind = kinds.setdefault(frame.tobytes(), len(kinds))
-        if kind == len(first):
-            first.append(row)
-        which.append(kind)
+    for row, clip in enumerate(clips):
+        for frame in index:
+            kind = kinds.setdefault(sha256(clip[frame].contiguous().cpu().numpy()).digest(), len(kinds))
+            if kind == len(first):
+                first.append((row, frame))
+            which.append(kind)
     return first, which
 
 
@@ -248,7 +253,8 @@ class PocketFrameReward:
         """
         count, length = frames.shape[:2]
         flat = frames.flatten(0, 1).to(self.mean)
-        raw, _ = self.net(flat, _tokens(text, count * length, self.mean.device))
+        tokens = _tokens(text, 1, self.mean.device)
+        raw = torch.cat([self.net(block, tokens.expand(len(block), -1))[0] for block in flat.split(BLOCK)])
         each = ((raw - self.mean) / self.std).view(count, length)
         return RewardOutput(each.mean(1), {"min": each.amin(1)})
 
@@ -273,11 +279,18 @@ class PocketClipReward:
         """
         net, parts = self.net, windows(clips.shape[1], fps)
         index = torch.stack([part.start + snippet_frames(len(part), fps) for part in parts])
-        frames = clips[:, index.flatten()].flatten(0, 1).to(self.mean)
-        first, which = distinct(frames)
         told = net.eye.trunk.text(_tokens(text, 1, self.mean.device))
-        said = net.look(frames[first], told.expand(len(first), -1))[which].unflatten(0, (-1, *index.shape[1:]))
-        gap = torch.full((len(said),), snippet_gap(len(parts[0]), fps)).to(self.mean)
-        raw = net.join(said, told.expand(len(said), -1), gap).view(len(clips), len(parts), -1).mean(1)
+        read = self._look(clips, index.flatten().tolist(), told).unflatten(0, (-1, *index.shape[1:]))
+        gap = torch.full((len(read),), snippet_gap(len(parts[0]), fps)).to(self.mean)
+        raw = net.join(read, told.expand(len(read), -1), gap).view(len(clips), len(parts), -1).mean(1)
         heads = (raw - self.mean) / self.std
         return RewardOutput(heads.sum(1), {name: heads[:, index] for index, name in enumerate(HEADS)})
+
+    def _look(self, clips: Tensor, index: Sequence[int], told: Tensor) -> Tensor:
+        """Clips [N, T, 3, 64, 64], frames to look at in each, text [1, text] -> [N * len(index), said]."""
+        first, which = distinct(clips, index)
+        said = []
+        for begin in range(0, len(first), BLOCK):
+            frames = torch.stack([clips[place] for place in first[begin : begin + BLOCK]]).to(self.mean)
+            said.append(self.net.look(frames, told.expand(len(frames), -1)))
+        return torch.cat(said)[which]

@@ -55,10 +55,11 @@ class Judge:
 
     def _frames(self, candidates: Sequence[Candidate], chunks: int) -> Tensor:
         """Pixels ``[N, T, 3, H, W]`` of the last ``chunks`` chunks of each candidate."""
-        windows = [candidate.window(chunks) for candidate in candidates]
+        window = [chunk for candidate in candidates for chunk in candidate.window(chunks)]
+        clips = len(candidates), -1
         if self._config.decode == "streaming":
-            return torch.stack([torch.cat([chunk.frames for chunk in window]) for window in windows])
-        latents = torch.stack([torch.cat([chunk.latents for chunk in window]) for window in windows])
+            return torch.cat([chunk.frames for chunk in window]).unflatten(0, clips)
+        latents = torch.cat([chunk.latents for chunk in window]).unflatten(0, clips)
         with self._cost.spend("decode", latents_decoded=latents.shape[0] * latents.shape[1]):
             return self._codec.decode([self._codec.start()] * len(latents), latents)[0]
 
