@@ -1,6 +1,6 @@
 """The measuring instruments count what they say; what they measure is not asserted."""
 
-from streamt1.bench import cheaper, memory, naive_twin, overhead
+from streamt1.bench import cheaper, growth, memory, naive_twin, overhead, width
 from streamt1.bench.subjects import pocket
 from streamt1.search.policies import SearchConfig
 
@@ -32,3 +32,18 @@ def test_cheaper_searches_are_compared_with_the_whole_one() -> None:
 def test_pages_are_shared() -> None:
     found = memory.measure("pocket", width=2, chunks=7)
     assert 0 < found["held_mb"] <= found["arithmetic_mb"] < found["copied_mb"]
+
+
+def test_width_times_candidates_as_a_search_meets_them(monkeypatch) -> None:
+    monkeypatch.setattr(width, "REPEATS", 1)
+    monkeypatch.setattr(width, "WIDTHS", (1, 2))
+    assert width._past(pocket()).frames.shape[1] == 6 * 12 - 3, "six chunks before; the first opens with one frame"
+    found = width.measure("pocket")
+    assert found["marginal"][1] == 1 and found["ratio"] == found["marginal"][2]
+    assert all(seconds > 0 for seconds in found["seconds_per_candidate"].values())
+
+
+def test_growth_compares_chunks_of_one_search() -> None:
+    found = growth.measure("pocket", chunks=12, early=4, late=11)
+    assert found["ratio"] == found["seconds_late"] / found["seconds_early"]
+    assert 0 < found["kv_mb_early"] <= found["kv_mb_most"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from streamt1.bench.subjects import PROMPT, Subject, subject
 from streamt1.core.seeds import generator
@@ -16,19 +18,28 @@ WIDTHS = (1, 2, 4, 8, 16)
 REPEATS = 5
 
 
-def measure(name: str = "pocket", threads: int | None = None) -> dict[str, Any]:
-    """Seconds per candidate of one parent with a full memory: proposal, decode and rewards, median of five in turns.
+@dataclass(frozen=True)
+class _Past:
+    """A parent with a full memory, the decoder's state after it, and the frames ``[1, T, 3, H, W]`` of its window."""
 
-    ``threads`` None leaves torch as many as the subject asks for.
+    branch: Any
+    state: Any
+    frames: Tensor
+
+
+def measure(name: str = "pocket", threads: int | None = None) -> dict[str, Any]:
+    """Seconds per candidate of one parent with a full memory: what the search does for them, from noise to rewards.
+
+    Medians of five, taken in turns. ``threads`` None leaves torch as many as the subject asks for.
     """
     who = subject(name)
     if threads is not None:
         torch.set_num_threads(threads)
-    branch = _full_branch(who)
+    past = _past(who)
     spent: dict[int, list[float]] = {width: [] for width in WIDTHS}
     for _ in range(REPEATS + 1):
         for width in WIDTHS:
-            spent[width].append(_seconds(who, branch, width) / width)
+            spent[width].append(_seconds(who, past, width) / width)
     seconds = {width: statistics.median(values[1:]) for width, values in spent.items()}
     return {
         "subject": who.name, "threads": torch.get_num_threads(), "seconds_per_candidate": seconds,
@@ -36,25 +47,28 @@ def measure(name: str = "pocket", threads: int | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _full_branch(who: Subject) -> Any:
-    backbone = who.world.backbone
-    branch = backbone.start(PROMPT)
-    for chunk in range(6):
+def _past(who: Subject) -> _Past:
+    backbone, codec = who.world.backbone, who.world.codec
+    branch, state, frames = backbone.start(PROMPT), codec.start(), list[Tensor]()
+    for chunk in range(max(6, who.search.window - 1)):
         own = generator(chunk)
-        noise = torch.randn(backbone.chunk_shape, generator=own)[None]
-        after = backbone.commit(branch, backbone.propose([branch], noise, [own])[0], Route.DISCARD)
+        latents = backbone.propose([branch], torch.randn(backbone.chunk_shape, generator=own)[None], [own])
+        decoded, [state] = codec.decode([state], latents)
+        frames.append(decoded)
+        after = backbone.commit(branch, latents[0], Route.DISCARD)
         backbone.release(branch)
         branch = after
-    return branch
+    return _Past(branch, state, torch.cat(frames[-(who.search.window - 1) :], dim=1))
 
 
-def _seconds(who: Subject, branch: Any, width: int) -> float:
+def _seconds(who: Subject, past: _Past, width: int) -> float:
     world = who.world
     generators = [generator(100 + index) for index in range(width)]
     noise = torch.stack([torch.randn(world.backbone.chunk_shape, generator=own) for own in generators])
     begin = time.perf_counter()
-    latents = world.backbone.propose([branch] * width, noise, generators)
-    frames, _ = world.codec.decode([world.codec.start()] * width, latents)
+    latents = world.backbone.propose([past.branch] * width, noise, generators)
+    frames, _ = world.codec.decode([past.state] * width, latents)
     world.frame_reward.score(frames, PROMPT)
-    world.clip_reward.score(frames, world.codec.fps, PROMPT)
+    clips = torch.cat([past.frames.expand(width, -1, -1, -1, -1), frames], dim=1)
+    world.clip_reward.score(clips, world.codec.fps, PROMPT)
     return time.perf_counter() - begin
