@@ -39,7 +39,8 @@ def test_width_times_candidates_as_a_search_meets_them(monkeypatch) -> None:
     monkeypatch.setattr(width, "WIDTHS", (1, 2))
     assert width._past(pocket()).frames.shape[1] == 6 * 12 - 3, "six chunks before; the first opens with one frame"
     found = width.measure("pocket")
-    assert found["marginal"][1] == 1 and found["ratio"] == found["marginal"][2]
+    assert found["marginal"][1] == 1
+    assert found["ratio"] == found["marginal"][2]
     assert all(seconds > 0 for seconds in found["seconds_per_candidate"].values())
 
 

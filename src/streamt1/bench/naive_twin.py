@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
+import torch
+
 from streamt1.backbones.wan.stepper import WanBackbone
 from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveCodec, NaiveFrameReward
 from streamt1.bench.subjects import PROMPT, subject
+from streamt1.evaluation.peak import peak_mb, reset_peak
 from streamt1.search.engine import Engine
 from streamt1.search.policies import SearchConfig
 from streamt1.search.stages import World
 from streamt1.trace.events import ChunkCommitted, Event
+
+CPU = torch.device("cpu")
 
 
 def measure(name: str = "random", chunks: int = 40) -> dict[str, Any]:
@@ -47,9 +51,10 @@ def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
         rewards = NaiveFrameReward(world.frame_reward), NaiveClipReward(world.clip_reward)
         world = World(NaiveBackbone(world.backbone), codec, *rewards)
     _search(world, config, 2)  # what is allocated once: threads, kernels
-    before, begin = _peak_mb(), time.perf_counter()
+    reset_peak(CPU)
+    before, begin = peak_mb(CPU), time.perf_counter()
     survivors, parts = _search(world, config, chunks)
-    seconds, peak = time.perf_counter() - begin, _peak_mb() - before
+    seconds, peak = time.perf_counter() - begin, peak_mb(CPU) - before
     return {"seconds": seconds, "parts": parts, "peak_mb": peak, "survivors": survivors}
 
 
@@ -63,7 +68,3 @@ def _search(world: World, config: SearchConfig, chunks: int) -> tuple[list[tuple
     parts = dict(Engine.over(world, config, note).run(PROMPT, chunks).cost["seconds"])
     del parts["total"]
     return kept, parts
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
