@@ -209,7 +209,7 @@ def distinct(clips: Tensor, index: Sequence[int]) -> tuple[list[tuple[int, int]]
     which: list[int] = []
     for row, clip in enumerate(clips):
         for frame in index:
-            kind = kinds.setdefault(sha256(clip[frame].contiguous().cpu().numpy()).digest(), len(kinds))
+            kind = kinds.setdefault(sha256(clip[frame].cpu().numpy().tobytes()).digest(), len(kinds))
             if kind == len(first):
                 first.append((row, frame))
             which.append(kind)
