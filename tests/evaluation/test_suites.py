@@ -15,7 +15,7 @@ def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:
     tasks = plan(suite)
     short, long = ([task for task in tasks if task.seconds == seconds] for seconds in (5, 30))
     assert len({(task.prompt, task.seed) for task in short}) == 128
-    assert len({task.prompt for task in long}) == 24
+    assert len({task.prompt for task in long}) == 48
     assert len({task.budget for task in short if task.name == "stream_t1"}) >= 4
     assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered"}
     assert len({task.key for task in tasks}) == len(tasks) == 128 * 20 + 24 * 20
