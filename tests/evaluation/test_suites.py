@@ -18,7 +18,7 @@ def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:
     assert len({task.prompt for task in long}) == 48
     assert len({task.budget for task in short if task.name == "stream_t1"}) >= 4
     assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered"}
-    assert len({task.key for task in tasks}) == len(tasks) == 128 * 20 + 24 * 20
+    assert len({task.key for task in tasks}) == len(tasks) == 128 * 20 + 48 * 20
     assert {task.budget for task in tasks if task.name == "greedy"} == {(1, 1)}
 
 
