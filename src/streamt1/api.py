@@ -1,12 +1,33 @@
-"""The Python API in one call."""
+"""The Python API in two calls."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from streamt1.assemble.config import load_config
-from streamt1.assemble.pipeline import Pipeline
-from streamt1.assemble.run import Run
+from streamt1.config.load import load_config
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.run import Run
+from streamt1.pipeline.stream import Stream
+
+
+def stream(
+    prompt: str,
+    *,
+    preset: str = "pocket",
+    seconds: float | None = None,
+    chunks: int | None = None,
+    policy: str | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Stream:
+    """Generates one video and gives its chunks away as they become final; the arguments are those of ``generate``.
+
+    >>> for chunk in stream("a red circle bouncing on a navy striped background", chunks=2):
+    ...     print(chunk.index, tuple(chunk.frames.shape))
+    0 (9, 3, 64, 64)
+    1 (12, 3, 64, 64)
+    """
+    return _pipeline(preset, policy, settings).stream(prompt, chunks, seed, seconds=seconds)
 
 
 def generate(
@@ -24,7 +45,7 @@ def generate(
     Args:
         prompt: what the video should show.
         preset: a preset's name, or the path of a YAML file.
-        seconds, chunks: length; 5 seconds where neither is given.
+        seconds, chunks: length, in either unit; 5 seconds where neither is given.
         policy: ``greedy``, ``best_of_n``, ``beam`` or ``stream_t1``.
         seed: the same seed gives the same video.
         settings: search settings, such as ``top_k=4`` (see ``SearchConfig``), or ``device`` and ``dtype``.
@@ -36,9 +57,11 @@ def generate(
     >>> tuple(run.frames.shape)
     (9, 3, 64, 64)
     """
+    return _pipeline(preset, policy, settings).run(prompt, chunks, seed, seconds=seconds)
+
+
+def _pipeline(preset: str, policy: str | None, settings: dict[str, Any]) -> Pipeline:
     overrides = {key if key in ("device", "dtype") else f"search.{key}": value for key, value in settings.items()}
     if policy is not None:
         overrides["policy"] = policy
-    pipeline = Pipeline(load_config(preset, overrides))
-    length = chunks if chunks is not None else pipeline.chunks_for(5.0 if seconds is None else seconds)
-    return pipeline.run(prompt, length, seed)
+    return Pipeline(load_config(preset, overrides))

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from streamt1.backbones.wan.attention import attention, naive_prefix_attention, shared_prefix_attention
+from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
 from streamt1.backbones.wan.rope import axis_pairs, grid_angles, rotate, shift_time
-from streamt1.backbones.wan.stepper import WanBackbone, WanBranch
 from streamt1.core.errors import ConfigError
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route

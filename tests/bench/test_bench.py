@@ -2,7 +2,7 @@
 
 from streamt1.bench import cheaper, growth, memory, naive_twin, overhead, width
 from streamt1.bench.subjects import pocket
-from streamt1.search.policies import SearchConfig
+from streamt1.search.config import SearchConfig
 
 
 def test_the_slow_twin_finds_the_same_survivors() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.codec.taehv import TAEHVConfig, TAEHVDecoder
+from streamt1.decoders.taehv import TAEHV, TAEHVConfig
 from tests.e2e.hub import Hub, serving
 from tests.parity.goldens import reward_sets, template_file
 
@@ -181,7 +181,7 @@ def test_downloads_resume_are_checked_and_can_go_to_a_folder(tmp_path: Path) -> 
         arguments = ("--preset", preset, "--models", str(models), "--chunks", "1", "--out", str(tmp_path / "out"))
         made = streamt1(hub, tmp_path / "elsewhere", "generate", PROMPT, *arguments)
         assert made.returncode == 0, made.stderr
-        light = TAEHVDecoder(TAEHVConfig(channels=4, widths=(8, 8, 8, 8)))
+        light = TAEHV(TAEHVConfig(channels=4, widths=(8, 8, 8, 8)))
         torch.save(light.state_dict(), tmp_path / "light.pth")
         drafting = ("--set", "draft=taehv", "--set", f"files.draft={tmp_path / 'light.pth'}")
         drafted = streamt1(hub, tmp_path / "elsewhere", "generate", PROMPT, *arguments, *drafting)

@@ -1,7 +1,7 @@
-from streamt1.assemble.config import load_config
+from streamt1.config.schema import load_config
 from streamt1.evaluation.card import measure_card
 from streamt1.evaluation.pool import open_pool
-from streamt1.training.scenes import parse
+from streamt1.pocket.scenes import parse
 
 SCENES = [parse("a red circle resting on a navy plain background")]
 

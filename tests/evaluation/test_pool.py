@@ -1,8 +1,8 @@
 import pytest
 
-from streamt1.assemble.config import load_config
-from streamt1.assemble.pipeline import Pipeline
+from streamt1.config.schema import load_config
 from streamt1.evaluation.pool import open_pool
+from streamt1.pipeline.pipeline import Pipeline
 
 
 def chunks_of(pipeline: Pipeline, seconds: float) -> int:

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from streamt1.assemble.config import load_config
+from streamt1.config.schema import load_config
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.evaluation.suites import METHODS, load_suite, suite_names
 from streamt1.evaluation.tasks import ClipTask, plan
-from streamt1.search.policies import SearchConfig
+from streamt1.search.config import SearchConfig
 
 
 def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:

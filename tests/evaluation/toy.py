@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from streamt1.assemble.config import RunConfig
-from streamt1.assemble.pipeline import Pipeline
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
+from streamt1.config.schema import RunConfig
 from streamt1.evaluation.pool import Pool
 from streamt1.evaluation.suites import Length, Suite
-from streamt1.search.stages import World
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.search.expand import World
 
 CONFIG = RunConfig(backbone="gaussian", device="cpu")
 SUITE = Suite(
@@ -27,7 +27,7 @@ SUITE = Suite(
 CLIPS = 4 * (1 + 3 * 2 + 1) + (1 + 3 * 2 + 1)
 
 
-class TileCodec(IdentityCodec):
+class TileCodec(IdentityDecoder):
     """Shows each latent pixel as 8x8 pixels."""
 
     def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:

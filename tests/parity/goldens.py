@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule
+from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.backbones.wan.stepper import WanBackbone
 from streamt1.memory import MemoryConfig
 
 HERE = Path(__file__).parent.parent / "golden"

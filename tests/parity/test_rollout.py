@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
 from streamt1.backbones.wan.rope import grid_angles, rotate
-from streamt1.backbones.wan.stepper import WanBackbone, WanBranch
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 from streamt1.memory import Page

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from streamt1.core.types import RewardOutput, Route
 from streamt1.memory import Branch
+from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine, Result
-from streamt1.search.policies import SearchConfig
 from streamt1.trace.events import (
     CandidateProposed,
     CandidatePruned,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from streamt1.codec.video_file import write_video
+from streamt1.media.mp4 import write_video
 from streamt1.report import write_report
 from tests.report.traces import write_run
 

@@ -17,15 +17,15 @@ import torch
 from typer.testing import CliRunner
 
 from streamt1 import Pipeline, load_config
-from streamt1.assemble.run import save_comparison
 from streamt1.cli.main import app
-from streamt1.codec.video_file import write_video
 from streamt1.core.errors import OutputError, TraceError
+from streamt1.media.mp4 import write_video
+from streamt1.pipeline.run import save_comparison
 from streamt1.report import write_report
 from streamt1.report.media import embedded_video
 from streamt1.report.story import Node, Story, tell
 from streamt1.report.words import spelled
-from streamt1.search.policies import SearchConfig, apply_policy
+from streamt1.search.config import SearchConfig, apply_policy
 from streamt1.trace.events import CandidateProposed, ChunkCommitted, MemoryChanged, RunFinished
 from streamt1.trace.store import read_trace
 from tests.report.traces import write_run

@@ -9,21 +9,20 @@ from typing import Any
 
 import torch
 from PIL import Image
-
 from streamt1.assemble.watching import recall
+
 from streamt1.backbones.gaussian import (
     GaussianBackbone,
     GaussianBranch,
-    IdentityCodec,
+    IdentityDecoder,
     TargetClipReward,
     TargetFrameReward,
 )
 from streamt1.memory import Branch, BranchingMemory, MemoryConfig, Page
+from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine
-from streamt1.search.observer import Observer
-from streamt1.search.policies import SearchConfig
-from streamt1.trace.store import Recorder, write_trace
-from streamt1.trace.thumbnails import write_thumbnails
+from streamt1.search.watcher import Observer
+from streamt1.trace.store import Recorder, write_thumbnails, write_trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def write_run(
     """A folder with a trace and thumbnails, without a video."""
     recorder = Recorder()
     observer = Observer(recall=lambda branch: recall(branch, 1))
-    world = RememberingGaussian(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    world = RememberingGaussian(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
     Engine(*world, config, recorder, observer).run(prompt, chunks)
     write_trace(folder / "trace.jsonl", recorder.stamped)
     write_thumbnails(folder / "thumbnails.jsonl", {one: picture(one) for one in range(chunks * 4)})

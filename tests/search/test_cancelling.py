@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import Cancelled
+from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine
-from streamt1.search.policies import SearchConfig
 from streamt1.trace.events import Event
 
 
@@ -24,7 +24,7 @@ def test_every_event_is_a_place_to_stop() -> None:
                 raise Cancelled("enough")
 
         engine = Engine(
-            backbone, IdentityCodec(), TargetFrameReward(), TargetClipReward(), SearchConfig(lag=1), watch
+            backbone, IdentityDecoder(), TargetFrameReward(), TargetClipReward(), SearchConfig(lag=1), watch
         )  # fmt: skip
         try:
             engine.run("", 4)

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.core.errors import ConfigError
+from streamt1.search.config import SearchConfig
 from streamt1.search.early_pruning import EarlyPruning
 from streamt1.search.engine import Engine, Result
-from streamt1.search.policies import SearchConfig
 
 
 def test_the_best_previews_go_on() -> None:
@@ -33,7 +33,7 @@ def test_the_kept_end_as_they_would_without_the_others() -> None:
 
 
 def search(**settings) -> Result:
-    world = GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    world = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
     return Engine(*world, SearchConfig(beam_size=4, top_k=2, **settings)).run("", 8, seed=2)
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import ConfigError, RewardError
 from streamt1.core.types import Remembered, RewardOutput, Route
+from streamt1.search.config import SearchConfig, apply_policy
 from streamt1.search.engine import Engine, Result
-from streamt1.search.observer import Observer
-from streamt1.search.policies import SearchConfig, apply_policy
+from streamt1.search.watcher import Observer
 from streamt1.trace.events import (
     CandidateProposed,
     CandidatePruned,
@@ -29,7 +29,7 @@ from streamt1.trace.events import (
 def search(
     config: SearchConfig, seed: int = 0, chunks: int = 6, emit: Callable[[Event], None] = lambda e: None
 ) -> Result:
-    return Engine(GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward(), config, emit).run(
+    return Engine(GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward(), config, emit).run(
         "", chunks, seed
     )
 
@@ -116,7 +116,7 @@ def test_the_official_way_of_decoding_costs_the_windows_again() -> None:
     assert official.cost["latents_decoded"] == 4 * (5 + 5 + (1 + 2 + 3 + 3 + 3))
 
 
-class Tinted(IdentityCodec):
+class Tinted(IdentityDecoder):
     """Adds how many chunks came before, which its state counts, and remembers how often it was asked."""
 
     def __init__(self, tint: float) -> None:
@@ -144,9 +144,9 @@ def test_a_draft_codec_shows_candidates_and_the_codec_decodes_only_what_leaves()
 
 
 def test_the_official_way_of_decoding_has_no_draft() -> None:
-    parts = GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    parts = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
     with pytest.raises(ConfigError, match="decode=official"):
-        Engine(*parts, SearchConfig(decode="official"), draft=IdentityCodec()).run("", 2)
+        Engine(*parts, SearchConfig(decode="official"), draft=IdentityDecoder()).run("", 2)
 
 
 def test_the_trace_tells_the_whole_story() -> None:
@@ -172,7 +172,7 @@ def test_an_observer_sees_every_candidate_once_and_changes_nothing() -> None:
         lambda candidate, frames: seen.append((candidate, tuple(frames.shape))),
         lambda branch: Remembered((0,), (), 1, Route.APPEND, Route.EMA, 0) if len(branch.routes) == 2 else None,
     )
-    world = GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    world = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
     result = Engine(*world, SearchConfig(), events.append, observer).run("", 6)
     assert seen == [(candidate, (1, 1, 1, 1)) for candidate in range(6 * 4)]
     assert torch.equal(result.latents, search(SearchConfig()).latents)
@@ -200,7 +200,7 @@ class Faulty:
 
 def faulty_engine(bad: Callable[[int], bool], events: list[Event]) -> tuple[Engine, GaussianBackbone]:
     backbone = GaussianBackbone()
-    return Engine(backbone, IdentityCodec(), Faulty(bad), TargetClipReward(), emit=events.append), backbone
+    return Engine(backbone, IdentityDecoder(), Faulty(bad), TargetClipReward(), emit=events.append), backbone
 
 
 def test_a_candidate_whose_reward_is_nan_loses_and_a_warning_says_so() -> None:
@@ -231,7 +231,9 @@ def test_a_whole_video_whose_reward_is_nan_loses() -> None:
 
     events: list[Event] = []
     config = apply_policy("best_of_n", SearchConfig())
-    engine = Engine(GaussianBackbone(), IdentityCodec(), TargetFrameReward(), FirstVideoFails(), config, events.append)
+    engine = Engine(
+        GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), FirstVideoFails(), config, events.append
+    )
     result = engine.run("", 3)
     assert result.beams.index(result.beam) == 1
     assert [e.message for e in events if isinstance(e, Warned)] == [

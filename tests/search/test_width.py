@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import ConfigError
+from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine, Result
-from streamt1.search.policies import SearchConfig
 from streamt1.search.width import Spending, candidates_for, shares, usual_widths
 
 
@@ -47,7 +47,7 @@ def test_shares_favour_the_better_beams() -> None:
 
 
 def search(chunks: int, **settings) -> Result:
-    world = GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward()
+    world = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
     return Engine(*world, SearchConfig(beam_size=2, top_k=2, **settings)).run("", chunks, seed=1)
 
 

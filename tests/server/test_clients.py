@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
-from streamt1.assemble.config import load_config
+from streamt1.config.schema import load_config
+from streamt1.server.models import Studio
 from streamt1.server.service import Service
-from streamt1.server.studio import Studio
 from tests.server.live import listening
 
 openai = pytest.importorskip("openai", reason="the official client is missing (pip install openai)")

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from streamt1.evaluation.suites import load_suite
-from streamt1.server.orders import VideoRequest, read_request
+from streamt1.server.schemas import VideoRequest, read_request
 from streamt1.trace.events import EVENTS
 
 PAGE = (Path(__file__).parents[2] / "docs/serving.md").read_text()

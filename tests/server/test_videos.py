@@ -10,9 +10,9 @@ import av
 import pytest
 from fastapi.testclient import TestClient
 
-from streamt1.assemble.run import Run
 from streamt1.core.errors import OutputError
 from streamt1.core.files import write_whole
+from streamt1.pipeline.run import Run
 from streamt1.server import worker
 from streamt1.server.service import Service
 from tests.server.toy import SECONDS, Gate, until

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamt1.assemble.config import load_config
-from streamt1.assemble.pipeline import Pipeline
 from streamt1.backbones.gaussian import TargetClipReward, TargetFrameReward
+from streamt1.config.schema import load_config
 from streamt1.core.protocols import Thin
-from streamt1.search.stages import World
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.search.expand import World
 from streamt1.server.limits import Limits
+from streamt1.server.models import Studio
 from streamt1.server.service import Service
-from streamt1.server.studio import Studio
 from tests.report.traces import RememberingGaussian
 
 SIDE = 16

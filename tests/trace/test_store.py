@@ -3,17 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityCodec, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import TraceError
 from streamt1.search.engine import Engine
 from streamt1.trace.events import CandidateProposed, RunStarted
-from streamt1.trace.store import Recorder, read_trace, write_trace
-from streamt1.trace.thumbnails import read_thumbnails, write_thumbnails
+from streamt1.trace.store import Recorder, read_thumbnails, read_trace, write_thumbnails, write_trace
 
 
 def test_a_stored_trace_reads_back_as_the_events_that_it_was(tmp_path: Path) -> None:
     recorder = Recorder()
-    Engine(GaussianBackbone(), IdentityCodec(), TargetFrameReward(), TargetClipReward(), emit=recorder).run("p", 3)
+    Engine(GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward(), emit=recorder).run("p", 3)
     write_trace(tmp_path / "trace.jsonl", recorder.stamped)
     assert read_trace(tmp_path / "trace.jsonl") == recorder.stamped
     seconds = [stamped.seconds for stamped in recorder.stamped]

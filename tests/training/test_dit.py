@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from streamt1.backbones.pocket.text import TextEncoder, pad_tokens
+from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.backbones.wan.stepper import WanBackbone
 from streamt1.core.types import Route
 from streamt1.memory import MemoryConfig
 from streamt1.training.dit import Pocket, flow_loss

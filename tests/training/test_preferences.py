@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from streamt1.codec.pocket_vae import PocketCodec
+from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.pocket.oracle import LONG, measure
+from streamt1.pocket.paths import sample_take
+from streamt1.pocket.scenes import is_held_out, parse, sample_scene
+from streamt1.pocket.world import render
 from streamt1.training.degrade import MOTION, PICTURE, Spoil, agreement, mismatch
-from streamt1.training.oracle import LONG, measure
-from streamt1.training.paths import sample_take
 from streamt1.training.preferences import MEMBERS, READINGS, SEEN, Groups, oracle_labels, spoilt_group, turning_groups
-from streamt1.training.scenes import is_held_out, parse, sample_scene
-from streamt1.training.world import render
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_group_holds_its_members_labels_and_bytes(rng: np.random.Generator):
 
 def test_a_change_of_scene_that_never_comes_is_labelled_as_worse() -> None:
     torch.manual_seed(0)
-    groups = turning_groups(PocketCodec.bundled(), 3, seed=1)
+    groups = turning_groups(PocketDecoder.bundled(), 3, seed=1)
     assert groups.clips.shape[:2] == (3, MEMBERS)
     text = groups.labels[groups.lengths >= LONG, :, 2]
     assert len(text), "one of three clips is long enough"

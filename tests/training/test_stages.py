@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamt1.core.bundled import load_weights
 from streamt1.core.errors import CheckpointError
+from streamt1.core.weights import load_weights
 from streamt1.training import STAGES, TrainOptions
 from streamt1.training.export import export_weights
 

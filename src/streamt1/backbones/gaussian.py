@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
-from streamt1.core.protocols import Thin
 from streamt1.core.types import RewardOutput, Route
 
 
@@ -29,7 +28,7 @@ class GaussianBranch:
 class GaussianBackbone:
     """Satisfies ``core.protocols.Backbone``. ``live`` counts branches that have not been released."""
 
-    passes_per_proposal = len(Schedule().steps)
+    steps, draws = len(Schedule().steps), Schedule().draws
 
     def __init__(self, channels: int = 1, memory: float = 0.8, spread: float = 1.0) -> None:
         self.chunk_shape = (1, channels, 1, 1)
@@ -39,19 +38,18 @@ class GaussianBackbone:
         self.live += 1
         return GaussianBranch(torch.zeros(self.chunk_shape))
 
-    def propose(
-        self,
-        parents: Sequence[GaussianBranch],
-        noise: Tensor,
-        generators: Sequence[torch.Generator],
-        thin: Thin | None = None,
-    ) -> Tensor:
+    def denoise(
+        self, parents: Sequence[GaussianBranch], x: Tensor, noise: Tensor, steps: range
+    ) -> tuple[Tensor, Tensor]:
         means = torch.stack([parent.mean for parent in parents])
-        return few_step(lambda x, t, rows: self._flow(means[rows], x, t / 1000), noise, generators, Schedule(), thin)
+        return few_step(lambda x, t: self._flow(means, x, t / 1000), x, noise, Schedule(), steps)
 
     def commit(self, branch: GaussianBranch, latents: Tensor, route: Route | None) -> GaussianBranch:
         self.live += 1
         return GaussianBranch(self.memory * latents, (*branch.routes, route))
+
+    def inspect(self, branch: GaussianBranch) -> None:
+        return None
 
     def release(self, branch: GaussianBranch) -> None:
         self.live -= 1
@@ -64,7 +62,7 @@ class GaussianBackbone:
         return (x - mean - self.spread * deviations) / sigma
 
 
-class IdentityCodec:
+class IdentityDecoder:
     """Shows latents as they are: ``[N, F, C, H, W]`` frames."""
 
     fps = 16

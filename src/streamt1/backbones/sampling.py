@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
-from streamt1.core.protocols import Thin
 
 TRAIN_STEPS = 1000
 
@@ -45,6 +44,11 @@ class Schedule:
         return shifted_sigmas(self.shift)[[TRAIN_STEPS - t for t in self.steps]]
 
     @property
+    def draws(self) -> int:
+        """Fresh noise that a chunk needs: once after every step but the last."""
+        return len(self.steps) - 1
+
+    @property
     def timesteps(self) -> Tensor:
         """What the model is told, ``1000 * sigma``."""
         return self.sigmas * TRAIN_STEPS
@@ -56,34 +60,23 @@ def to_x0(noisy: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
 
 
 def few_step(
-    predict_flow: Callable[[Tensor, Tensor, Sequence[int]], Tensor],
-    noise: Tensor,
-    generators: Sequence[torch.Generator],
-    schedule: Schedule,
-    thin: Thin | None = None,
-    rows: Sequence[int] | None = None,
-) -> Tensor:
-    """Denoises ``N`` chunks: predict x0, re-noise it to the next level with fresh noise, and so on.
+    predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor, schedule: Schedule, steps: range
+) -> tuple[Tensor, Tensor]:
+    """Some denoising steps of ``N`` chunks: predict x0, re-noise it to the next level with fresh noise, and so on.
+
+    Nothing is kept between calls, so a chunk may be denoised in several.
 
     Args:
-        predict_flow: ``(x_t [n, F, C, H, W], timestep, rows of the n candidates that are left) -> flow``.
-        noise: initial noise ``[N, F, C, H, W]``, on the model's device.
-        generators: one CPU generator per candidate; each draws ``[F, C, H, W]`` after every step but the last.
-        thin: may drop candidates between steps, see ``core.protocols.Thin``.
-        rows: what the candidates are called, where they are part of a larger batch; None for 0 to N - 1.
+        predict_flow: ``(x_t [N, F, C, H, W], timestep) -> flow``.
+        x: initial noise ``[N, F, C, H, W]`` before step 0, later the noisy latents that an earlier call returned.
+        noise: ``[N, schedule.draws, F, C, H, W]``, on x's device; ``noise[:, i]`` is added after step ``i``.
+        steps: which of the schedule's to take.
 
     Returns:
-        Clean latents ``[N, F, C, H, W]``, float32, of the candidates that were kept.
+        The latents that the next step begins with, clean after the last one; and the x0 that the last one predicts.
     """
-    x, last = noise, len(schedule.steps) - 1
-    rows = range(len(noise)) if rows is None else rows
-    for i, (sigma, timestep) in enumerate(zip(schedule.sigmas, schedule.timesteps)):
-        x = to_x0(x, predict_flow(x, timestep, rows), sigma.to(x.device))
-        if i < last:
-            if thin is not None:
-                kept = [rows.index(row) for row in thin(i + 1, rows, x)]
-                x, generators, rows = x[kept], [generators[k] for k in kept], [rows[k] for k in kept]
-            fresh = torch.stack([torch.randn(noise.shape[1:], generator=g) for g in generators]).to(x.device)
-            level = schedule.sigmas[i + 1].to(x.device)
-            x = (1 - level) * x + level * fresh
-    return x
+    x0, sigmas = x, schedule.sigmas.to(x.device)
+    for i in steps:
+        x0 = to_x0(x, predict_flow(x, schedule.timesteps[i]), sigmas[i])
+        x = x0 if i == schedule.draws else (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise[:, i]
+    return x, x0

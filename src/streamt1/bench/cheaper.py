@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from streamt1.assemble.config import load_config
+from streamt1.config.load import load_config
 from streamt1.evaluation.runner import run_suite
 from streamt1.evaluation.suites import load_suite
 

@@ -8,9 +8,10 @@ import statistics
 import time
 from typing import Any
 
-from streamt1.backbones.wan.stepper import WanBackbone
+from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.bench.subjects import PROMPT, subject
 from streamt1.search.engine import Engine
+from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkStarted, Event
 
 AROUND = 4
@@ -23,18 +24,19 @@ def measure(name: str = "pocket", chunks: int = 201, early: int = 20, late: int 
     Bytes kept on purpose (the video itself and its latents) are not KV; they grow with the video.
     """
     who = subject(name)
-    world, config = who.world, dataclasses.replace(who.search, beam_size=2, top_k=2)
-    backbone = world.backbone
+    config = dataclasses.replace(who.search, beam_size=2, top_k=2)
+    backbone = who.models.backbone
     assert isinstance(backbone, WanBackbone)
     starts: list[float] = []
     pages: list[int] = []
 
-    def note(event: Event) -> None:
-        if isinstance(event, ChunkStarted):
-            starts.append(time.perf_counter())
-            pages.append(backbone.memory.pool.nbytes)
+    class Note(Watcher):
+        def happened(self, event: Event) -> None:
+            if isinstance(event, ChunkStarted):
+                starts.append(time.perf_counter())
+                pages.append(backbone.memory.pool.nbytes)
 
-    Engine.over(world, config, note).run(PROMPT, chunks)
+    Engine(who.models, config, Note()).run(PROMPT, chunks)
     spent = [after - before for before, after in itertools.pairwise(starts)]
     seconds = {at: statistics.median(spent[max(0, at - AROUND) : at + AROUND + 1]) for at in (5, early, late - AROUND)}
     return {

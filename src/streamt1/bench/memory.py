@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from streamt1.backbones.wan.stepper import WanBackbone
+from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.bench.subjects import PROMPT, subject
 from streamt1.search.engine import Engine
+from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkStarted, Event
 
 
@@ -18,16 +19,17 @@ def measure(name: str = "pocket", width: int = 4, chunks: int = 16) -> dict[str,
     which is the upper bound of sharing.
     """
     who = subject(name)
-    world, config = who.world, dataclasses.replace(who.search, beam_size=width, top_k=width)
-    backbone = world.backbone
+    config = dataclasses.replace(who.search, beam_size=width, top_k=width)
+    backbone = who.models.backbone
     assert isinstance(backbone, WanBackbone)
     held: list[int] = []
 
-    def note(event: Event) -> None:
-        if isinstance(event, ChunkStarted):
-            held.append(backbone.memory.pool.nbytes)
+    class Note(Watcher):
+        def happened(self, event: Event) -> None:
+            if isinstance(event, ChunkStarted):
+                held.append(backbone.memory.pool.nbytes)
 
-    Engine.over(world, config, note).run(PROMPT, chunks)
+    Engine(who.models, config, Note()).run(PROMPT, chunks)
     sizes = backbone.model.config
     rows, columns = sizes.grid(*backbone.chunk_shape[2:])
     page = rows * columns * backbone.chunk_shape[0] * sizes.dim * 2 * 4 * sizes.num_layers

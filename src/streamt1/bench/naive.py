@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from streamt1.backbones.wan.stepper import WanBackbone, WanBranch
-from streamt1.codec.pixels import to_bytes
-from streamt1.codec.video_file import write_video
-from streamt1.core.protocols import ClipReward, Codec, FrameReward, Thin
-from streamt1.core.types import RewardOutput, Route
+from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
+from streamt1.core.protocols import ClipReward, Decoder, FrameReward
+from streamt1.core.types import Remembered, RewardOutput, Route
+from streamt1.media.mp4 import write_video
+from streamt1.media.pixels import to_bytes
 from streamt1.memory.branch import Branch
 from streamt1.memory.pages import Page
 
@@ -32,29 +32,23 @@ class NaiveBackbone:
     def __init__(self, inner: WanBackbone) -> None:
         self.inner = inner
         self.chunk_shape = inner.chunk_shape
-        self.passes_per_proposal = inner.passes_per_proposal
+        self.steps, self.draws = inner.steps, inner.draws
         self._copies: list[WanBranch] = []
 
     def start(self, prompt: str) -> WanBranch:
         """See ``Backbone.start``."""
         return self.inner.start(prompt)
 
-    def propose(
-        self,
-        parents: Sequence[WanBranch],
-        noise: Tensor,
-        generators: Sequence[torch.Generator],
-        thin: Thin | None = None,
-    ) -> Tensor:
+    def denoise(self, parents: Sequence[WanBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
         """One candidate after another, each over a copy of the memory that it keeps, and a context pass for each."""
-        assert thin is None, "the official code drops nothing before its last step"
-        made = []
-        for index, (parent, own) in enumerate(zip(parents, generators, strict=True)):
-            copied = WanBranch(parent.text, _copied(parent.memory))
-            latents = self.inner.propose([copied], noise[index : index + 1], [own])
-            self._copies.append(self.inner.commit(copied, latents[0], None))
-            made.append(latents)
-        return torch.cat(made)
+        noisy, clean = [], []
+        for index, parent in enumerate(parents):
+            copied, row = WanBranch(parent.prompt, _copied(parent.memory)), slice(index, index + 1)
+            made = self.inner.denoise([copied], x[row], noise[row], steps)
+            self._copies.append(self.inner.commit(copied, made[0][0], None))
+            noisy.append(made[0])
+            clean.append(made[1])
+        return torch.cat(noisy), torch.cat(clean)
 
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
         """The survivor goes on; the candidates' copies are dropped once the chunk is decided."""
@@ -62,6 +56,10 @@ class NaiveBackbone:
             self.inner.release(copy)
         self._copies = []
         return self.inner.commit(branch, latents, route)
+
+    def inspect(self, branch: WanBranch) -> Remembered:
+        """See ``Backbone.inspect``."""
+        return self.inner.inspect(branch)
 
     def release(self, branch: WanBranch) -> None:
         """See ``Backbone.release``."""
@@ -103,7 +101,7 @@ class NaiveClipReward:
 
 def _copied(memory: Branch) -> Branch:
     def copy(page: Page) -> Page:
-        return page.with_content(page.keys.clone(), page.values.clone())
+        return page.with_content(page.keys.clone(), page.values.clone(), page.id)
 
     sinks, window = tuple(map(copy, memory.sinks)), tuple(map(copy, memory.window))
     return Branch(sinks, window, memory.chunks, memory.eviction)
@@ -111,29 +109,29 @@ def _copied(memory: Branch) -> Branch:
 
 @dataclass(frozen=True, eq=False)
 class _Past:
-    """The codec's state before each chunk of the window, and the chunks' latents."""
+    """The decoder's state before each chunk of the window, and the chunks' latents."""
 
     states: tuple[Any, ...]
     latents: tuple[Tensor, ...]
     now: Any
 
 
-class NaiveCodec:
-    """Satisfies ``Codec``: decodes the whole window again for every candidate, and the chunk alone once more.
+class NaiveDecoder:
+    """Satisfies ``Decoder``: decodes the whole window again for every candidate, and the chunk alone once more.
 
     Frames are those of the streaming decode, so that the scores, and with them the survivors, are the same.
     """
 
-    def __init__(self, inner: Codec, window: int) -> None:
+    def __init__(self, inner: Decoder, window: int) -> None:
         self.inner, self.window = inner, window
         self.fps, self.time_stride = inner.fps, inner.time_stride
 
     def start(self) -> _Past:
-        """See ``Codec.start``."""
+        """See ``Decoder.start``."""
         return _Past((), (), self.inner.start())
 
     def decode(self, states: Sequence[_Past], latents: Tensor) -> tuple[Tensor, list[_Past]]:
-        """See ``Codec.decode``."""
+        """See ``Decoder.decode``."""
         frames, after_each = [], []
         for state, own in zip(states, latents, strict=True):
             self.inner.decode([self.inner.start()], own[None])

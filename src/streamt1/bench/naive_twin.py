@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from streamt1.backbones.wan.stepper import WanBackbone
-from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveCodec, NaiveFrameReward
+from streamt1.backbones.wan.backbone import WanBackbone
+from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveDecoder, NaiveFrameReward
 from streamt1.bench.subjects import PROMPT, subject
+from streamt1.core.protocols import Models
 from streamt1.evaluation.peak import peak_mb, reset_peak
+from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine
-from streamt1.search.policies import SearchConfig
-from streamt1.search.stages import World
+from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkCommitted, Event
 
 CPU = torch.device("cpu")
@@ -44,27 +45,28 @@ def _apart(name: str, chunks: int, naive: bool) -> dict[str, Any]:
 def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
     """One search; seconds (whole, and by part), peak of resident memory above the loaded models (MB), survivors."""
     who = subject(name)
-    world, config = who.world, dataclasses.replace(who.search, beam_size=2, top_k=2)
+    models, config = who.models, dataclasses.replace(who.search, beam_size=2, top_k=2)
     if naive:
-        assert isinstance(world.backbone, WanBackbone)
-        codec = NaiveCodec(world.codec, config.window)
-        rewards = NaiveFrameReward(world.frame_reward), NaiveClipReward(world.clip_reward)
-        world = World(NaiveBackbone(world.backbone), codec, *rewards)
-    _search(world, config, 2)  # what is allocated once: threads, kernels
+        assert isinstance(models.backbone, WanBackbone)
+        decoder = NaiveDecoder(models.decoder, config.window)
+        rewards = NaiveFrameReward(models.frame_reward), NaiveClipReward(models.clip_reward)
+        models = Models(NaiveBackbone(models.backbone), decoder, *rewards)
+    _search(models, config, 2)  # what is allocated once: threads, kernels
     reset_peak(CPU)
     before, begin = peak_mb(CPU), time.perf_counter()
-    survivors, parts = _search(world, config, chunks)
+    survivors, parts = _search(models, config, chunks)
     seconds, peak = time.perf_counter() - begin, peak_mb(CPU) - before
     return {"seconds": seconds, "parts": parts, "peak_mb": peak, "survivors": survivors}
 
 
-def _search(world: World, config: SearchConfig, chunks: int) -> tuple[list[tuple[int, int]], dict[str, float]]:
+def _search(models: Models, config: SearchConfig, chunks: int) -> tuple[list[tuple[int, int]], dict[str, float]]:
     kept: list[tuple[int, int]] = []
 
-    def note(event: Event) -> None:
-        if isinstance(event, ChunkCommitted):
-            kept.append((event.chunk, event.candidate))
+    class Note(Watcher):
+        def happened(self, event: Event) -> None:
+            if isinstance(event, ChunkCommitted):
+                kept.append((event.chunk, event.candidate))
 
-    parts = dict(Engine.over(world, config, note).run(PROMPT, chunks).cost["seconds"])
+    parts = dict(Engine(models, config, Note()).run(PROMPT, chunks).cost.seconds)
     del parts["total"]
     return kept, parts

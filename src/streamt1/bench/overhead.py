@@ -12,8 +12,8 @@ import torch
 from streamt1.bench.subjects import PROMPT, Subject, subject
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
+from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine
-from streamt1.search.policies import SearchConfig
 from streamt1.search.width import shares
 
 REPEATS = 3
@@ -43,7 +43,7 @@ def measure(name: str = "pocket", width: int = 2, chunks: int = 8) -> dict[str, 
 
 
 def _search_seconds(who: Subject, config: SearchConfig, chunks: int) -> float:
-    engine = Engine.over(who.world, config)
+    engine = Engine(who.models, config)
     begin = time.perf_counter()
     engine.run(PROMPT, chunks)
     return time.perf_counter() - begin
@@ -51,7 +51,7 @@ def _search_seconds(who: Subject, config: SearchConfig, chunks: int) -> float:
 
 def _call_seconds(who: Subject, config: SearchConfig, chunks: int) -> dict[str, float]:
     """The same calls on tensors made beforehand, without a search around them."""
-    world, spent = who.world, {"text": 0.0, "propose": 0.0, "decode": 0.0, "rewards": 0.0, "commit": 0.0}
+    models, spent = who.models, {"text": 0.0, "denoise": 0.0, "decode": 0.0, "rewards": 0.0, "commit": 0.0}
 
     def timed(part: str, call: Callable[[], Any]) -> Any:
         begin = time.perf_counter()
@@ -59,19 +59,21 @@ def _call_seconds(who: Subject, config: SearchConfig, chunks: int) -> dict[str, 
         spent[part] += time.perf_counter() - begin
         return result
 
-    backbone, codec, width = world.backbone, world.codec, config.beam_size * config.top_k
-    branches, states, past = [timed("text", lambda: backbone.start(PROMPT))], [codec.start()], []
+    backbone, decoder, width = models.backbone, models.decoder, config.beam_size * config.top_k
+    branches, states, past = [timed("text", lambda: backbone.start(PROMPT))], [decoder.start()], []
     for chunk in range(chunks):
         parents = [rank for rank, share in enumerate(shares(width, len(branches))) for _ in range(share)]
         over, after = [branches[rank] for rank in parents], [states[rank] for rank in parents]
         generators = [generator(chunk * 100 + i) for i in range(width)]
-        noise = torch.stack([torch.randn(backbone.chunk_shape, generator=g) for g in generators])
-        latents = timed("propose", lambda b=over, n=noise, g=generators: backbone.propose(b, n, g))
-        frames, states = timed("decode", lambda s=after, x=latents: codec.decode(s, x))
+        draws = (1 + backbone.draws, *backbone.chunk_shape)
+        noise = torch.stack([torch.randn(draws, generator=own) for own in generators])
+        x, fresh, steps = noise[:, 0], noise[:, 1:], range(backbone.steps)
+        latents, _ = timed("denoise", lambda b=over, x=x, f=fresh, s=steps: backbone.denoise(b, x, f, s))
+        frames, states = timed("decode", lambda s=after, x=latents: decoder.decode(s, x))
         window = [part.expand(len(frames), -1, -1, -1, -1) for part in past[-(config.window - 1) :]]
         clips = torch.cat([*window, frames], dim=1)
-        timed("rewards", lambda f=frames: world.frame_reward.score(f, PROMPT))
-        timed("rewards", lambda c=clips: world.clip_reward.score(c, codec.fps, PROMPT))
+        timed("rewards", lambda f=frames: models.frame_reward.score(f, PROMPT))
+        timed("rewards", lambda c=clips: models.clip_reward.score(c, decoder.fps, PROMPT))
         past.append(frames[:1])
         if chunk == chunks - 1:
             break
@@ -82,7 +84,7 @@ def _call_seconds(who: Subject, config: SearchConfig, chunks: int) -> dict[str, 
         branches = grown
     video = torch.cat(past, dim=1)
     for _ in range(config.top_k):
-        timed("rewards", lambda: world.clip_reward.score(video, codec.fps, PROMPT))
+        timed("rewards", lambda: models.clip_reward.score(video, decoder.fps, PROMPT))
     for branch in branches:
         backbone.release(branch)
     return spent

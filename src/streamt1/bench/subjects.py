@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamt1.assemble.build import build
-from streamt1.assemble.config import load_config
 from streamt1.backbones.pocket.weights import load_pocket
+from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.backbones.wan.stepper import WanBackbone
-from streamt1.codec.pocket_vae import PocketCodec, PocketVAE, PocketVAEConfig
+from streamt1.config.load import load_config
 from streamt1.core.errors import UnknownNameError
+from streamt1.core.protocols import Models
+from streamt1.decoders.pocket_vae import PocketDecoder, PocketVAE, PocketVAEConfig
+from streamt1.families.build import build
 from streamt1.memory import MemoryConfig
-from streamt1.search.policies import SearchConfig
-from streamt1.search.stages import World
+from streamt1.search.config import SearchConfig
 
 PROMPT = "a red circle bouncing on a navy striped background"
 RANDOM = WanConfig(
@@ -33,15 +33,15 @@ the share is .30."""
 
 @dataclass(frozen=True)
 class Subject:
-    """A world to search over, and at which settings.
+    """Models to search over, and at which settings.
 
     Attributes:
-        world: loaded models.
+        models: loaded.
         search: settings; a benchmark sets the width.
     """
 
     name: str
-    world: World
+    models: Models
     search: SearchConfig
 
 
@@ -60,7 +60,7 @@ def random_model(threads: int = 2) -> Subject:
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    world = build(load_config("pocket"))
+    models = build(load_config("pocket"))
     _, text = load_pocket()
     model = WanModel(RANDOM).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
@@ -70,8 +70,8 @@ def random_model(threads: int = 2) -> Subject:
     def encode(prompt: str) -> Tensor:
         return text.encode(prompt)
 
-    backbone, codec = WanBackbone(model, encode, (8, 8), MemoryConfig()), PocketCodec(PocketVAE(WIDE), batch=1)
-    return Subject("random 384x8", World(backbone, codec, world.frame_reward, world.clip_reward), SearchConfig())
+    backbone, decoder = WanBackbone(model, encode, (8, 8), MemoryConfig()), PocketDecoder(PocketVAE(WIDE), batch=1)
+    return Subject("random 384x8", Models(backbone, decoder, models.frame_reward, models.clip_reward), SearchConfig())
 
 
 SUBJECTS = {"pocket": pocket, "random": random_model}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from streamt1.bench.subjects import PROMPT, Subject, subject
+from streamt1.core.protocols import Backbone, Branch
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 
@@ -48,12 +50,11 @@ def measure(name: str = "pocket", threads: int | None = None) -> dict[str, Any]:
 
 
 def _past(who: Subject) -> _Past:
-    backbone, codec = who.world.backbone, who.world.codec
-    branch, state, frames = backbone.start(PROMPT), codec.start(), list[Tensor]()
+    backbone, decoder = who.models.backbone, who.models.decoder
+    branch, state, frames = backbone.start(PROMPT), decoder.start(), list[Tensor]()
     for chunk in range(max(6, who.search.window - 1)):
-        own = generator(chunk)
-        latents = backbone.propose([branch], torch.randn(backbone.chunk_shape, generator=own)[None], [own])
-        decoded, [state] = codec.decode([state], latents)
+        latents = denoised(backbone, [branch], [generator(chunk)])
+        decoded, [state] = decoder.decode([state], latents)
         frames.append(decoded)
         after = backbone.commit(branch, latents[0], Route.DISCARD)
         backbone.release(branch)
@@ -62,13 +63,19 @@ def _past(who: Subject) -> _Past:
 
 
 def _seconds(who: Subject, past: _Past, width: int) -> float:
-    world = who.world
+    models = who.models
     generators = [generator(100 + index) for index in range(width)]
-    noise = torch.stack([torch.randn(world.backbone.chunk_shape, generator=own) for own in generators])
     begin = time.perf_counter()
-    latents = world.backbone.propose([past.branch] * width, noise, generators)
-    frames, _ = world.codec.decode([past.state] * width, latents)
-    world.frame_reward.score(frames, PROMPT)
+    latents = denoised(models.backbone, [past.branch] * width, generators)
+    frames, _ = models.decoder.decode([past.state] * width, latents)
+    models.frame_reward.score(frames, PROMPT)
     clips = torch.cat([past.frames.expand(width, -1, -1, -1, -1), frames], dim=1)
-    world.clip_reward.score(clips, world.codec.fps, PROMPT)
+    models.clip_reward.score(clips, models.decoder.fps, PROMPT)
     return time.perf_counter() - begin
+
+
+def denoised(backbone: Backbone, parents: Sequence[Branch], generators: Sequence[torch.Generator]) -> Tensor:
+    """Clean latents ``[N, F, C, H, W]`` of candidates, from noise that their generators draw."""
+    noise = [torch.randn((1 + backbone.draws, *backbone.chunk_shape), generator=own) for own in generators]
+    drawn = torch.stack(noise)
+    return backbone.denoise(parents, drawn[:, 0], drawn[:, 1:], range(backbone.steps))[0]

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from streamt1.bench import cheaper, growth, memory, naive_twin, overhead, width
 from streamt1.cli.errors import reported
 from streamt1.core.errors import UnknownNameError
 
-
-def _overhead() -> list[dict[str, Any]]:
-    return [overhead.measure(name, wide) for name in ("pocket", "random") for wide in (2, 4)]
-
-
-def _width() -> list[dict[str, Any]]:
-    return [width.measure("pocket", threads) for threads in (1, 2)]
-
-
-QUESTIONS = {
-    "overhead": _overhead,
-    "naive_twin": naive_twin.measure,
-    "growth": growth.measure,
-    "width": _width,
-    "memory": memory.measure,
-    "cheaper": cheaper.measure,
+QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    "overhead": tuple({"name": name, "width": width} for name in ("pocket", "random") for width in (2, 4)),
+    "naive_twin": ({},),
+    "growth": ({},),
+    "width": ({"threads": 1}, {"threads": 2}),
+    "memory": ({},),
+    "cheaper": ({},),
 }
+"""Modules of ``streamt1.bench``, and the settings that each is asked at."""
 
 
 @reported
@@ -36,17 +28,18 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, cheaper searches."""
-    answers: dict[str, Any] = {}
+    answers: dict[str, list[dict[str, Any]]] = {}
     for name in question or QUESTIONS:
         if name not in QUESTIONS:
             raise UnknownNameError("question", name, QUESTIONS)
-        answers[name] = QUESTIONS[name]()
+        measure = import_module(f"streamt1.bench.{name}").measure
+        answers[name] = [measure(**settings) for settings in QUESTIONS[name]]
         if not as_json:
             typer.echo(f"{name}:")
-            for row in answers[name] if isinstance(answers[name], list) else [answers[name]]:
+            for row in answers[name]:
                 typer.echo("  " + "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
     if as_json:
-        typer.echo(json.dumps(answers, indent=2))
+        typer.echo(json.dumps({name: rows if len(rows) > 1 else rows[0] for name, rows in answers.items()}, indent=2))
 
 
 def _short(value: Any) -> str:

@@ -8,13 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from streamt1.assemble.config import load_config
 from streamt1.cli.errors import reported
 from streamt1.cli.prompts import read_prompts
 from streamt1.core.files import whole_file
-from streamt1.evaluation.card import draw_samples, measure_card
-from streamt1.evaluation.pool import open_pool
-from streamt1.training.scenes import evaluation_scenes, parse
 
 SHOWN = 14
 
@@ -31,6 +27,11 @@ def card(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Measure a pocket model with the oracle: samples, search gains with intervals, rewards, speed."""
+    from streamt1.config.load import load_config
+    from streamt1.evaluation.card import draw_samples, measure_card
+    from streamt1.evaluation.pool import open_pool
+    from streamt1.pocket.scenes import evaluation_scenes, parse
+
     scenes = [parse(prompt) for prompt in read_prompts(prompts)] if prompts else evaluation_scenes(count)
     lengths = (5, 30) if long else (5,)
     with open_pool(load_config(preset), jobs) as pool:

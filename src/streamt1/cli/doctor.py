@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from streamt1.assemble.config import load_config
-from streamt1.assemble.doctor import examine
-from streamt1.assemble.memory_plan import parse_size, plan_memory
 from streamt1.cli.errors import FAILED, reported
 from streamt1.core.errors import ConfigError
 
@@ -23,6 +19,9 @@ def doctor(
     memory: Memory = None,
 ) -> None:
     """Say what this machine has, which presets would run, and what mends the others. Ends in 1 if pocket would not."""
+    from streamt1.placement.doctor import examine
+    from streamt1.placement.memory_plan import parse_size
+
     checks = list(examine(models, None if memory is None else parse_size(memory)))
     for check in checks:
         typer.echo(f"{'ok ' if check.fine else '-- '} {check.name:22} {check.found}")
@@ -40,6 +39,9 @@ def plan(
     top_k: Annotated[int | None, typer.Option(help="Beams that survive a chunk.")] = None,
 ) -> None:
     """Print what a preset needs of a device, part by part, and where each part would be."""
+    from streamt1.config.load import load_config
+    from streamt1.placement.memory_plan import plan_memory
+
     sizes = {"search.beam_size": beam_size, "search.top_k": top_k}
     config = load_config(preset, {key: value for key, value in sizes.items() if value is not None})
     made = plan_memory(config, free_memory(memory))
@@ -51,6 +53,10 @@ def plan(
 
 def free_memory(text: str | None) -> float:
     """Bytes that a user named, or that are free on the device. Raises ``ConfigError`` where there is none."""
+    import torch
+
+    from streamt1.placement.memory_plan import parse_size
+
     if text is not None:
         return parse_size(text)
     if not torch.cuda.is_available():

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streamt1.assemble.config import load_config
-from streamt1.assemble.download import check_room, fetch, plan_download
 from streamt1.cli.errors import reported
 
 
@@ -22,7 +20,10 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
 ) -> None:
     """Fetch what a preset needs: says first how much that is, goes on where it was cut off, checks what arrived."""
-    items = plan_download(load_config(preset), to)
+    from streamt1.config.load import load_config
+    from streamt1.hub.download import check_room, fetch, plan_download
+
+    items = plan_download(load_config(preset).files, to)
     for item in items:
         note = "here already" if item.present else f"{item.size / 1e6:.1f} MB" if item.size else "size unknown"
         typer.echo(f"  {item.origin.repo or 'file'}  {item.name}  {note}")

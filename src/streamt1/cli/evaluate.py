@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamt1.assemble.config import load_config
 from streamt1.cli.errors import reported
 from streamt1.cli.generate import read_settings
 from streamt1.cli.prompts import read_prompts
-from streamt1.evaluation.figures import check_plotting
-from streamt1.evaluation.manifest import read_manifest
-from streamt1.evaluation.report import write_report
-from streamt1.evaluation.rows import Row, read_rows, write_csv
-from streamt1.evaluation.runner import ROWS, TABLE, run_suite
-from streamt1.evaluation.score import find_clips, load_rewards, read_prompt_file, score_clips
-from streamt1.evaluation.suites import Suite, load_suite, suite_names
-from streamt1.evaluation.summary import summarise
+from streamt1.core.files import packaged_names
+
+if TYPE_CHECKING:
+    from streamt1.evaluation.rows import Row
+    from streamt1.evaluation.suites import Suite
 
 LINES = 100
 """Progress lines of a run, about."""
@@ -29,7 +25,7 @@ LINES = 100
 def evaluate(
     suite: Annotated[
         str,
-        typer.Argument(help=f"A suite ({', '.join(suite_names())}) or a file."),
+        typer.Argument(help=f"A suite ({', '.join(packaged_names('streamt1.evaluation', 'suites'))}) or a file."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; one that holds part of them is gone on with.")],
     prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line, instead.")] = None,
@@ -50,6 +46,13 @@ def evaluate(
     Writes rows.jsonl (a line per clip, as it is done), rows.csv, summary.json, report.md, report.html and figures/ into
     --out. The same command goes on where it was stopped.
     """
+    from streamt1.config.load import load_config
+    from streamt1.evaluation.figures import check_plotting
+    from streamt1.evaluation.manifest import read_manifest
+    from streamt1.evaluation.rows import read_rows
+    from streamt1.evaluation.runner import ROWS, run_suite
+    from streamt1.evaluation.suites import Suite, load_suite
+
     check_plotting()
     if report_only:
         held = Suite.model_validate(read_manifest(out)["suite"]).model_copy(update={"judge": judge} if judge else {})
@@ -72,6 +75,10 @@ def score(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
 ) -> None:
     """Score clips, whoever made them: metrics that need no download, and a preset's rewards."""
+    from streamt1.config.load import load_config
+    from streamt1.evaluation.rows import write_csv
+    from streamt1.evaluation.score import find_clips, load_rewards, read_prompt_file, score_clips
+
     clips = find_clips(folder)
     named = {"device": device, "models": str(models) if models else None}
     overrides = {key: value for key, value in named.items() if value is not None}
@@ -88,6 +95,12 @@ def score(
 
 
 def _report(suite: Suite, rows: list[Row], out: Path) -> None:
+    from streamt1.evaluation.manifest import read_manifest
+    from streamt1.evaluation.report import write_report
+    from streamt1.evaluation.rows import write_csv
+    from streamt1.evaluation.runner import TABLE
+    from streamt1.evaluation.summary import summarise
+
     if not rows:
         typer.echo("no clip has been made yet", err=True)
         return

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 import yaml
 from rich.console import Console
 
-from streamt1.assemble.asking import parse_budget
-from streamt1.assemble.config import load_config
-from streamt1.assemble.memory_plan import plan_memory
-from streamt1.assemble.pipeline import Pipeline
-from streamt1.assemble.recording import recording
-from streamt1.assemble.run import Run, save_comparison
 from streamt1.cli.doctor import free_memory
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
@@ -24,6 +17,10 @@ from streamt1.cli.prompts import read_prompts
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.core.files import check_writable
 from streamt1.report import PAGE, write_report
+
+if TYPE_CHECKING:
+    from streamt1.pipeline.pipeline import Pipeline
+    from streamt1.pipeline.run import Run
 
 PARTIAL = "partial.mp4"
 """The video of a run that was stopped, as far as it was final."""
@@ -58,6 +55,12 @@ def generate(
     Writes report.html, video.mp4, sheet.png, trace.jsonl, thumbnails.jsonl and run.json into --out (one folder per
     prompt with --prompts). The video is written while the search goes on; of a run that is stopped, partial.mp4 stays.
     """
+    import torch
+
+    from streamt1.config.load import load_config
+    from streamt1.pipeline.pipeline import Pipeline
+    from streamt1.placement.memory_plan import needs_plan, plan_memory
+
     if image is not None:
         raise ConfigError("--image is not supported yet: these models start from text alone")
     wanted = _wanted_prompts(prompt, prompts)
@@ -71,7 +74,7 @@ def generate(
     named |= _budget(budget)
     named["models"] = str(models) if models else None
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
-    if config.backbone == "wan" and (memory is not None or torch.cuda.is_available()):
+    if needs_plan(config) and (memory is not None or torch.cuda.is_available()):
         planned = plan_memory(config, free_memory(memory))
         typer.echo("\n".join(planned.lines()), err=True)
         config = planned.applied(config)
@@ -109,13 +112,17 @@ def _run_all(
 def _run_one(
     pipeline: Pipeline, console: Console, prompt: str, folder: Path, chunks: int, seed: int, compare: bool, page: bool
 ) -> None:
+    from streamt1.pipeline.recording import recording
+    from streamt1.pipeline.run import save_comparison
+    from streamt1.search.watcher import Watchers
+
     def recorded(title: str, policy: str | None, into: Path) -> Run:
         def rescued(frames: int) -> None:
             typer.echo(f"stopped; the {frames} frames that were final are in {into / PARTIAL}", err=True)
 
-        video = recording(into / "video.mp4", pipeline.world.codec.fps, into / PARTIAL, rescued)
-        with video as settled, ProgressView(console, title) as view:
-            return pipeline.run(prompt, chunks, seed, policy, view.watch, settled)
+        fps = pipeline.models.decoder.fps
+        with recording(into / "video.mp4", fps, into / PARTIAL, rescued) as video, ProgressView(console, title) as view:
+            return pipeline.run(prompt, chunks, seed, policy, Watchers((view, video)))
 
     console.print(f"{prompt}", style="bold", highlight=False)
     if compare:
@@ -133,8 +140,8 @@ def _run_one(
 def _sum_up(console: Console, run: Run, folder: Path, compare: bool, page: bool) -> None:
     cost = run.result.cost
     console.print(
-        f"{len(run.frames)} frames in {cost['seconds']['total']:.1f} s: {cost['model_passes']} model passes,"
-        f" {cost['latents_decoded']} latent frames decoded, {cost['reward_calls']} reward calls",
+        f"{len(run.frames)} frames in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
+        f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls",
         highlight=False,
         soft_wrap=True,
     )
@@ -145,6 +152,8 @@ def _sum_up(console: Console, run: Run, folder: Path, compare: bool, page: bool)
 
 def _budget(text: str | None) -> dict[str, Any]:
     """``200`` -> model passes, ``60s`` -> seconds."""
+    from streamt1.config.load import parse_budget
+
     return {f"search.{key}": value for key, value in parse_budget(text).items()} if text is not None else {}
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from streamt1.assemble.config import load_config, preset_names
 from streamt1.cli.bench import bench
 from streamt1.cli.card import card
 from streamt1.cli.doctor import doctor, plan
@@ -46,6 +45,8 @@ def _root(
 @reported
 def presets() -> None:
     """List the presets."""
+    from streamt1.config.load import load_config, preset_names
+
     for name in preset_names():
         typer.echo(f"{name:12} {load_config(name).about}")
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from streamt1.search.watcher import Watcher
 from streamt1.trace.events import BeamJudged, CandidateScored, ChunkCommitted, ChunkStarted, Event, RunStarted, Warned
 
 
@@ -36,8 +37,8 @@ class ChunkLine:
         return "  ".join(parts)
 
 
-class ProgressView:
-    """Shows one run; use as a context manager and give its ``watch`` to the pipeline.
+class ProgressView(Watcher):
+    """Shows one run to which it is given as a watcher; use as a context manager.
 
     Args:
         title: what is being made.
@@ -72,7 +73,7 @@ class ProgressView:
         if self._bar:
             self._bar.stop()
 
-    def watch(self, event: Event) -> None:
+    def happened(self, event: Event) -> None:
         """Takes the next event of the run."""
         if isinstance(event, RunStarted):
             self._chunks = event.chunks

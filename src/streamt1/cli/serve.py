@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
-from streamt1.assemble.build import resolve_device
-from streamt1.assemble.config import RunConfig, load_config
-from streamt1.assemble.memory_plan import plan_memory
 from streamt1.cli.doctor import free_memory
 from streamt1.cli.errors import reported
+from streamt1.config.schema import RunConfig
 from streamt1.core.errors import needs_extra
+
+if TYPE_CHECKING:
+    from streamt1.config.schema import RunConfig
 
 KEY = "STREAMT1_API_KEY"
 
@@ -35,24 +35,30 @@ def serve(
 ) -> None:
     """Serve videos over HTTP, as OpenAI's Videos API does, with a live page at /. See docs/serving.md."""
     with needs_extra("serve", "streamt1 serve"):
+        from streamt1.core.devices import resolve_device
+        from streamt1.server.app import check_address, listen
         from streamt1.server.limits import Limits
-        from streamt1.server.listen import check_address, listen
-        from streamt1.server.studio import Studio
+        from streamt1.server.models import LoadedPresets
     key = os.environ.get(KEY)
     check_address(host, key)
     limits = Limits(max_prompt, max_seconds, max_width, queue)
     names, devices = preset or ["pocket"], device or ["auto"]
-    studios = []
+    devices_loaded = []
     for place in (str(resolve_device(one)) for one in devices):
         configs = {name: _config(name, place, models, memory) for name in names}
         typer.echo(f"loading {', '.join(names)} on {place}", err=True)
-        studios.append(Studio.load(place, configs))
-    listen(studios, data, limits, key, host, port)
+        devices_loaded.append(LoadedPresets.load(place, configs))
+    listen(devices_loaded, data, limits, key, host, port)
 
 
 def _config(name: str, device: str, models: Path | None, memory: str | None) -> RunConfig:
     """A preset on a device, with its parts placed so that it fits."""
+    import torch
+
+    from streamt1.config.load import load_config
+    from streamt1.placement.memory_plan import needs_plan, plan_memory
+
     config = load_config(name, {"device": device, **({"models": str(models)} if models else {})})
-    if config.backbone == "wan" and (memory is not None or torch.cuda.is_available()):
+    if needs_plan(config) and (memory is not None or torch.cuda.is_available()):
         return plan_memory(config, free_memory(memory)).applied(config)
     return config

@@ -9,7 +9,6 @@ import typer
 
 from streamt1.cli.errors import reported
 from streamt1.core.errors import UnknownNameError
-from streamt1.training import RECIPE_MINUTES, STAGES, TrainOptions
 
 
 @reported
@@ -32,6 +31,8 @@ def train(
     export: Annotated[bool, typer.Option("--export", help="Write the weights into the package at the end.")] = False,
 ) -> None:
     """Train one stage of the pocket model."""
+    from streamt1.training import RECIPE_MINUTES, STAGES, TrainOptions
+
     if stage not in STAGES:
         raise UnknownNameError("stage", stage, STAGES)
     if minutes is None and steps is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 from streamt1.core.errors import OutputError
@@ -42,3 +43,9 @@ def check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     write_whole(probe, b"streamt1")
     probe.unlink()
+
+
+def packaged_names(package: str, folder: str) -> list[str]:
+    """Names, without their endings, of the YAML files that ship in a folder of a package."""
+    files = (resources.files(package) / folder).iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))

@@ -1,28 +1,24 @@
-"""The seams: what the search asks of the world. Anything that satisfies these can be searched over.
+"""The seams: what the search asks of the models. Anything that satisfies these can be searched over.
 
 Legend: ``N`` candidates, ``F`` latent frames of a chunk, ``T`` pixel frames, ``C H W`` channels, height, width.
+Models are pure functions of what they are given: handles are immutable, and randomness is an argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from streamt1.core.types import RewardOutput, Route
+from streamt1.core.types import Remembered, RewardOutput, Route
 
 Branch = Any
 """An opaque, immutable handle of a backbone's memory after some chunks."""
 
-CodecState = Any
+DecoderState = Any
 """An opaque, immutable handle of what a streaming decoder carries from chunk to chunk."""
-
-
-Thin = Callable[[int, Sequence[int], Tensor], Sequence[int]]
-"""Looks at candidates between denoising steps: (steps done, rows of the candidates that are left, their predicted clean
-latents ``[rows, F, C, H, W]``) -> the rows that go on, in rising order."""
 
 
 class Backbone(Protocol):
@@ -34,27 +30,33 @@ class Backbone(Protocol):
         ...
 
     @property
-    def passes_per_proposal(self) -> int:
-        """Model passes that one candidate costs (its denoising steps)."""
+    def steps(self) -> int:
+        """Denoising steps of a chunk; each is one model pass of one candidate."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """Fresh noise that a candidate needs between its steps, besides its initial noise: 0 or ``steps - 1``."""
         ...
 
     def start(self, prompt: str) -> Branch:
-        """An empty memory for a prompt. Raises ``PromptError``."""
+        """An empty memory under a prompt. Raises ``PromptError``."""
         ...
 
-    def propose(
-        self, parents: Sequence[Branch], noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
-    ) -> Tensor:
-        """Denoises ``N`` candidates of the next chunk, each over its parent's memory, which it only reads.
+    def denoise(self, parents: Sequence[Branch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
+        """Takes ``N`` candidates of the next chunk some denoising steps further, each over its parent's memory.
+
+        Nothing is kept between calls: ``range(0, 2)`` and then ``range(2, steps)`` give what ``range(0, steps)`` gives.
 
         Args:
-            parents: one per candidate, of one prompt and one length; candidates of one parent stand side by side.
-            noise: initial noise ``[N, F, C, H, W]``, float32.
-            generators: one per candidate; the noise between denoising steps is drawn from it.
-            thin: may drop candidates before their last step.
+            parents: one per candidate, under one prompt and of one length; candidates of one parent stand side by side.
+            x: ``[N, F, C, H, W]``, float32: initial noise before step 0, later what an earlier call returned.
+            noise: fresh noise of all steps, ``[N, draws, F, C, H, W]``, float32; step ``i`` uses ``noise[:, i]``.
+            steps: which steps to take, within ``range(0, self.steps)``.
 
         Returns:
-            Clean latents ``[N, F, C, H, W]``, float32, of the candidates that were kept.
+            Both ``[N, F, C, H, W]``, float32: the latents that the next step begins with (after the last step they are
+            the clean chunk), and the clean chunk that the last step taken predicts.
         """
         ...
 
@@ -65,12 +67,16 @@ class Backbone(Protocol):
         """
         ...
 
+    def inspect(self, branch: Branch) -> Remembered | None:
+        """What a branch remembers, for those who watch; None where the model does not tell."""
+        ...
+
     def release(self, branch: Branch) -> None:
         """Gives a branch's memory back. The branch must not be used afterwards."""
         ...
 
 
-class Codec(Protocol):
+class Decoder(Protocol):
     """Turns latents into pixels, causally."""
 
     @property
@@ -83,11 +89,11 @@ class Codec(Protocol):
         """Pixel frames per latent frame, after the video's first, which gives one."""
         ...
 
-    def start(self) -> CodecState:
+    def start(self) -> DecoderState:
         """The state before the first chunk."""
         ...
 
-    def decode(self, states: Sequence[CodecState], latents: Tensor) -> tuple[Tensor, list[CodecState]]:
+    def decode(self, states: Sequence[DecoderState], latents: Tensor) -> tuple[Tensor, list[DecoderState]]:
         """Decodes ``N`` candidates' own chunks, each from its parent's state, which stays valid.
 
         Args:
@@ -114,3 +120,24 @@ class ClipReward(Protocol):
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
         """Clips ``[N, T, 3, H, W]`` in 0..1, shown at ``fps`` -> ``[N]``."""
         ...
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is searched over: loaded once, used by any number of searches.
+
+    Attributes:
+        draft: a light decoder for the same latents. Where there is one, candidates are decoded by it for the rewards,
+            and ``decoder`` decodes only the chunks that leave, each once, over a single state.
+    """
+
+    backbone: Backbone
+    decoder: Decoder
+    frame_reward: FrameReward
+    clip_reward: ClipReward
+    draft: Decoder | None = None
+
+    @property
+    def scoring_decoder(self) -> Decoder:
+        """What shows candidates to the rewards."""
+        return self.draft or self.decoder

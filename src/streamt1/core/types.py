@@ -23,7 +23,7 @@ class Route(str, Enum):
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a branch of memory holds, for those who watch a search; chunks are named by their index in the video.
+    """What a branch of memory holds, see ``Backbone.inspect``; chunks are named by their index in the video.
 
     Attributes:
         sinks, window: chunks that the next chunk will read, oldest slot first.
@@ -96,6 +96,6 @@ class Chunk:
         """The same chunk in memory of its own (its noise is), so that those it was decoded with can be freed."""
         return replace(self, latents=self.latents.clone(), frames=self.frames.clone())
 
-    def judged(self, score: Score, route: Route | None) -> Chunk:
+    def scored(self, score: Score, route: Route | None) -> Chunk:
         """The same chunk, with its score and route."""
         return replace(self, score=score, route=route)

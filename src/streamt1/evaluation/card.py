@@ -12,18 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from streamt1.assemble.pipeline import Pipeline
-from streamt1.assemble.run import Run
-from streamt1.codec.pixels import contact_sheet
-from streamt1.codec.pocket_vae import PocketCodec
-from streamt1.core.bundled import bundled_path
+from streamt1.core.weights import bundled_path
+from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.evaluation.pool import Pool
 from streamt1.evaluation.statistics import interval, spearman
-from streamt1.training.oracle import Reading, measure
-from streamt1.training.paths import sample_take
+from streamt1.media.pixels import contact_sheet
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.run import Run
+from streamt1.pocket.oracle import Reading, measure
+from streamt1.pocket.paths import sample_take
+from streamt1.pocket.scenes import Scene, sample_scene
+from streamt1.pocket.world import FPS, render
 from streamt1.training.preferences import oracle_labels
-from streamt1.training.scenes import Scene, sample_scene
-from streamt1.training.world import FPS, render
 
 FRAMES = 81
 """Pixel frames of 5 s."""
@@ -101,11 +101,11 @@ def draw_samples(pool: Pool, scenes: Sequence[Scene], seed: int) -> Image.Image:
 
 def _references(pipeline: Pipeline, task: tuple[Scene, int]) -> tuple[float, float]:
     """What the oracle reads in a true render, and in what the VAE keeps of it."""
-    codec = pipeline.world.codec
-    assert isinstance(codec, PocketCodec), "the card is of the pocket model"
+    decoder = pipeline.models.decoder
+    assert isinstance(decoder, PocketDecoder), "the card is of the pocket model"
     scene, seed = task
     clip = render(scene, sample_take(np.random.default_rng((seed, 7)), scene), FRAMES)
-    kept = codec.decode([codec.start()], codec.encode(torch.from_numpy(clip)[None]))[0][0]
+    kept = decoder.decode([decoder.start()], decoder.encode(torch.from_numpy(clip)[None]))[0][0]
     return measure(clip, scene).mean, measure(kept.cpu().numpy(), scene).mean
 
 
@@ -127,11 +127,11 @@ def _frames(pipeline: Pipeline, task: Task) -> Tensor:
 
 def _sample(pipeline: Pipeline, task: Task) -> Sample:
     run = _run(pipeline, task)
-    world, frames = pipeline.world, run.frames
-    short = world.frame_reward.score(frames[None], task.scene.prompt).score.item()
-    clip = world.clip_reward.score(frames[None], FPS, task.scene.prompt)
+    models, frames = pipeline.models, run.frames
+    short = models.frame_reward.score(frames[None], task.scene.prompt).score.item()
+    clip = models.clip_reward.score(frames[None], FPS, task.scene.prompt)
     heads = {"clip": clip.score.item(), **{name: part.item() for name, part in clip.components.items()}}
-    return Sample(measure(frames.cpu().numpy(), task.scene), short, heads, run.result.cost["model_passes"])
+    return Sample(measure(frames.cpu().numpy(), task.scene), short, heads, run.result.cost.model_passes)
 
 
 def _by_measure(samples: Sequence[Sample]) -> dict[str, Any]:

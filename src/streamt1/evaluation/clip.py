@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from streamt1.assemble.build import resolve_device
-from streamt1.assemble.pipeline import Pipeline
-from streamt1.codec.pixels import SHOWN_SIDE, enlarge, to_bytes
-from streamt1.codec.video_file import write_video
+from streamt1.core.devices import resolve_device
 from streamt1.core.errors import RewardError
+from streamt1.core.protocols import Models
 from streamt1.core.types import Route
 from streamt1.evaluation.judge import oracle_columns, oracle_for
 from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.peak import peak_mb, reset_peak
-from streamt1.evaluation.spy import OracleSpy, Pick
+from streamt1.evaluation.picks import Pick, PickWatcher
 from streamt1.evaluation.tasks import ClipTask
+from streamt1.media.mp4 import write_video
+from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
+from streamt1.pipeline.pipeline import Pipeline
 from streamt1.search.engine import Engine, Result
-from streamt1.search.scoring import finite
-from streamt1.search.stages import World
+from streamt1.search.score import finite
+from streamt1.search.watcher import Watcher
 
 Row = dict[str, Any]
 
@@ -47,28 +48,28 @@ def _head(task: ClipTask) -> Row:
 
 
 def _measured(pipeline: Pipeline, task: ClipTask) -> Row:
-    config, world = task.config(pipeline.config), pipeline.world
+    config, models = task.config(pipeline.config), pipeline.models
     oracle = oracle_for(config, task.prompt)
-    spy = OracleSpy(world.clip_reward, oracle, task.regret_every) if oracle else None
-    seen = dataclasses.replace(world, clip_reward=spy) if spy else world
-    engine = Engine.over(seen, config.effective_search, spy or (lambda event: None))
+    picks = PickWatcher(models.clip_reward, oracle, task.regret_every) if oracle else None
+    seen = dataclasses.replace(models, clip_reward=picks) if picks else models
+    engine = Engine(seen, config.effective_search, picks or Watcher())
     device = resolve_device(config.device)
     reset_peak(device)
     result = engine.run(task.prompt, pipeline.chunks_for(task.seconds), task.seed)
-    row = {"frames": len(result.frames), **_cost(result, spy.seconds if spy else 0.0), "peak_mb": peak_mb(device)}
+    row = {"frames": len(result.frames), **_cost(result, picks.seconds if picks else 0.0), "peak_mb": peak_mb(device)}
     if oracle:
         row |= oracle_columns(oracle(result.frames))
-    row |= measure_clip(to_bytes(result.frames)) | _rewards(result, world, task.prompt) | _routes(result)
-    if spy:
-        row |= _picks(spy)
+    row |= measure_clip(to_bytes(result.frames)) | _rewards(result, models, task.prompt) | _routes(result)
+    if picks:
+        row |= _picks(picks)
     if task.video is not None:
         write_video(task.video, to_bytes(enlarge(result.frames, SHOWN_SIDE)), result.fps)
     return row
 
 
 def _cost(result: Result, looking: float) -> Row:
-    """Counts, and seconds without those that the spy spent on looking."""
-    cost, seconds = result.cost, dict(result.cost["seconds"])
+    """Counts, and seconds without those that were spent on looking at picks."""
+    cost, seconds = result.cost.record(), dict(result.cost.seconds)
     for kind in ("reward", "total"):
         seconds[kind] = seconds.get(kind, 0.0) - looking
     counts = {name: cost[name] for name in ("model_passes", "latents_decoded", "latents_drafted", "reward_calls")}
@@ -76,11 +77,11 @@ def _cost(result: Result, looking: float) -> Row:
     return {**counts, "seconds": round(seconds["total"], 4), **spent}
 
 
-def _rewards(result: Result, world: World, prompt: str) -> Row:
+def _rewards(result: Result, models: Models, prompt: str) -> Row:
     """The search's own judges: the whole clip's reward, and the mean of its chunks' frame rewards."""
     scores = [chunk.score.short for chunk in result.beam.chunks if chunk.score]
     if not scores:
-        scores = [world.frame_reward.score(c.frames[None], prompt).score.item() for c in result.beam.chunks]
+        scores = [models.frame_reward.score(c.frames[None], prompt).score.item() for c in result.beam.chunks]
     return {"reward_final": result.final[result.beams.index(result.beam)], "reward_short": float(np.mean(scores))}
 
 
@@ -90,10 +91,10 @@ def _routes(result: Result) -> Row:
     return {f"route_{route.value}": found[route] for route in Route}
 
 
-def _picks(spy: OracleSpy) -> Row:
+def _picks(watched: PickWatcher) -> Row:
     """Choices at chunk boundaries, mean over those looked at; of a search that makes none, the one at the end."""
-    final = [spy.final] if spy.final else []
-    picks: Sequence[Pick] = spy.chunks or final
+    final = [watched.final] if watched.final else []
+    picks: Sequence[Pick] = watched.chunks or final
     if not picks:
         return {}
     names = ("chosen", "random", "best", "regret")

@@ -8,11 +8,11 @@ from dataclasses import fields
 import numpy as np
 from torch import Tensor
 
-from streamt1.assemble.config import RunConfig
+from streamt1.config.schema import RunConfig
 from streamt1.core.errors import UnknownNameError
 from streamt1.evaluation.metrics import METRICS, ends
-from streamt1.training.oracle import Reading, measure
-from streamt1.training.scenes import parse
+from streamt1.pocket.oracle import Reading, measure
+from streamt1.pocket.scenes import parse
 
 POCKET = ("pocket", "pocket-base")
 """Backbones whose clips the oracle can read."""

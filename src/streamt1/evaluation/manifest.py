@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from streamt1.assemble.build import resolve_device
-from streamt1.assemble.config import RunConfig
-from streamt1.core.bundled import bundled_path
+from streamt1.config.schema import RunConfig
+from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
 from streamt1.core.files import write_whole
+from streamt1.core.weights import bundled_path
 from streamt1.evaluation.judge import POCKET
 from streamt1.evaluation.suites import Suite
 

@@ -11,8 +11,8 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, TypeVar
 
-from streamt1.assemble.config import RunConfig
-from streamt1.assemble.pipeline import Pipeline
+from streamt1.config.schema import RunConfig
+from streamt1.pipeline.pipeline import Pipeline
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from streamt1.assemble.config import RunConfig
+from streamt1.config.schema import RunConfig
 from streamt1.core.files import check_writable
 from streamt1.evaluation.clip import make_clip
 from streamt1.evaluation.judge import check_judge

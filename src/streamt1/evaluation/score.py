@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from streamt1.assemble.build import CLIP_REWARDS, FRAME_REWARDS, resolve_device
-from streamt1.assemble.config import RunConfig
-from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
-from streamt1.core.protocols import ClipReward, FrameReward
+from streamt1.config.schema import RunConfig
+from streamt1.core.devices import resolve_device
+from streamt1.core.errors import ConfigError, PromptError
 from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.rows import Row
 from streamt1.evaluation.videos import read_video
+from streamt1.families.build import build_rewards
 
 POCKET_SIDE = 64
 """Pixels that pocket's rewards take; its clips are stored enlarged."""
@@ -86,14 +86,8 @@ def load_rewards(config: RunConfig) -> Rewards:
         UnknownNameError, ConfigError: a reward or device that is not there.
         CheckpointError, MissingExtraError: weights or packages that are missing; the message says how to get them.
     """
-    for kind, name, table in (
-        ("frame reward", config.frame_reward, FRAME_REWARDS), ("clip reward", config.clip_reward, CLIP_REWARDS)
-    ):  # fmt: skip
-        if name not in table:
-            raise UnknownNameError(kind, name, table)
     device = resolve_device(config.device)
-    frame: FrameReward = FRAME_REWARDS[config.frame_reward](config, device)
-    clip: ClipReward = CLIP_REWARDS[config.clip_reward](config, device)
+    frame, clip = build_rewards(config, device)
 
     def score(frames: Tensor, fps: float, prompt: str) -> dict[str, float]:
         shown = [_pixels(frames, name).to(device) for name in (config.frame_reward, config.clip_reward)]

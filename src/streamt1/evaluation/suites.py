@@ -12,9 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamt1.core.errors import ConfigError, UnknownNameError
-from streamt1.core.keys import check_names, validated
-from streamt1.search.policies import POLICIES, SearchConfig
-from streamt1.training.scenes import evaluation_scenes
+from streamt1.core.files import packaged_names
+from streamt1.core.validation import check_names, validated
+from streamt1.pocket.scenes import evaluation_scenes
+from streamt1.search.config import POLICIES, SearchConfig
 
 SUITES = resources.files("streamt1.evaluation") / "suites"
 Budget = tuple[int, int]
@@ -104,7 +105,7 @@ class Suite(BaseModel):
 
 def suite_names() -> list[str]:
     """Names of the suites that ship in the package."""
-    return sorted(Path(file.name).stem for file in SUITES.iterdir() if file.name.endswith(".yaml"))
+    return packaged_names("streamt1.evaluation", "suites")
 
 
 def load_suite(name: str, changes: Mapping[str, Any] | None = None) -> Suite:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamt1.assemble.config import RunConfig
+from streamt1.config.schema import RunConfig
 from streamt1.evaluation.suites import Budget, Length, Method, Suite
 
 SEED_STEP = 100_000

@@ -10,7 +10,8 @@ from weakref import WeakValueDictionary
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
-from streamt1.core.types import Route
+from streamt1.core.identity import content_id
+from streamt1.core.types import Remembered, Route
 from streamt1.memory.pages import Page, PagePool
 
 
@@ -97,6 +98,19 @@ class Branch:
     def pages(self) -> tuple[Page, ...]:
         return self.sinks + self.window
 
+    @property
+    def id(self) -> str:
+        """Of all that is remembered: branches of the same id read the same."""
+        return content_id(*(page.id for page in self.pages))
+
+    def remembered(self, frames_per_chunk: int) -> Remembered:
+        """The branch in chunks of the video, for those who watch."""
+        sinks, window = (tuple(page.start // frames_per_chunk for page in part) for part in (self.sinks, self.window))
+        gone = self.eviction
+        if gone is None:
+            return Remembered(sinks, window)
+        return Remembered(sinks, window, gone.start // frames_per_chunk, gone.route, gone.outcome, gone.slot)
+
 
 class BranchingMemory:
     """The rules of memory sinking, over a pool of shared pages.
@@ -110,7 +124,7 @@ class BranchingMemory:
         self.config = config
         self.pool = PagePool()
         self._shift_time = shift_time
-        self._blends: WeakValueDictionary[tuple[int, int], Page] = WeakValueDictionary()
+        self._blends: WeakValueDictionary[str, Page] = WeakValueDictionary()
 
     def start(self) -> Branch:
         """An empty branch."""
@@ -152,15 +166,17 @@ class BranchingMemory:
 
     def _blend(self, slot: Page, leaving: Page) -> Page:
         """EMA of a sink slot, in float32: bfloat16 rounds most of a 0.1% update away (SPEC section 9, item 3)."""
-        blend = self._blends.get((slot.serial, leaving.serial))
+        id = content_id("ema", slot.id, leaving.id, self.config.ema_alpha)
+        blend = self._blends.get(id)
         if blend is None:
-            self._blends[slot.serial, leaving.serial] = blend = self._blended(slot, leaving)
+            self._blends[id] = blend = self._blended(slot, leaving, id)
         return blend
 
-    def _blended(self, slot: Page, leaving: Page) -> Page:
+    def _blended(self, slot: Page, leaving: Page, id: str) -> Page:
         alpha = self.config.ema_alpha
         keys = self._shift_time(leaving.keys.float(), slot.start - leaving.start)
         return slot.with_content(
             alpha * slot.keys.float() + (1 - alpha) * keys,
             alpha * slot.values.float() + (1 - alpha) * leaving.values.float(),
+            id,
         )

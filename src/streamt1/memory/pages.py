@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -21,22 +20,22 @@ class Page:
         start: first latent frame of the chunk; its keys are rotated to this time position.
         keys, values: ``[layers, L, heads, head_dim]``.
         route: what becomes of the page when it leaves the local window.
-        serial: tells pages apart, and is never given twice.
+        id: of its content, see ``core.identity``: pages of the same id hold the same, in whatever process they are.
     """
 
     start: int
     keys: Tensor
     values: Tensor
+    id: str
     route: Route | None = None
-    serial: int = field(default_factory=count().__next__, init=False)
 
     @property
     def nbytes(self) -> int:
         return self.keys.nbytes + self.values.nbytes
 
-    def with_content(self, keys: Tensor, values: Tensor) -> Page:
+    def with_content(self, keys: Tensor, values: Tensor, id: str) -> Page:
         """A new page at the same position."""
-        return replace(self, keys=keys, values=values)
+        return replace(self, keys=keys, values=values, id=id)
 
 
 class PagePool:

@@ -35,10 +35,10 @@ class PageWriter:
         """Mutates: keeps ``[L, heads, head_dim]`` of a layer."""
         self._keys[layer], self._values[layer] = k, v
 
-    def page(self, route: Route | None) -> Page:
+    def page(self, id: str, route: Route | None) -> Page:
         """The finished page. Raises ``ValueError`` when a layer has not been written."""
         keys = [k for k in self._keys if k is not None]
         values = [v for v in self._values if v is not None]
         if len(keys) < len(self._keys):
             raise ValueError(f"{len(self._keys) - len(keys)} layers have not written their keys and values")
-        return Page(self.start, torch.stack(keys), torch.stack(values), route)
+        return Page(self.start, torch.stack(keys), torch.stack(values), id, route)

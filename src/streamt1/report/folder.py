@@ -10,8 +10,7 @@ from typing import Any
 
 from streamt1.core.errors import TraceError
 from streamt1.report.story import Story, tell
-from streamt1.trace.store import read_trace
-from streamt1.trace.thumbnails import read_thumbnails
+from streamt1.trace.store import read_thumbnails, read_trace
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from streamt1.core.tensors import load_strictly, read_weights
 from streamt1.core.types import RewardOutput
-from streamt1.rewards.qwen2vl import Judge, JudgeReward, Question, Words
+from streamt1.core.weights import load_strictly, read_weights
+from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
 from streamt1.rewards.templates import filled, read_constants
 from streamt1.rewards.vision import image_patches, to_bytes
 
@@ -23,7 +23,7 @@ TEMPLATE = {
 """Constants of ``hpsv3/dataset/data_collator_qwen.py`` in the wheel of hpsv3 1.0.0, and the SHA-256 of their texts."""
 
 
-class HPSv3Reward(JudgeReward):
+class HPSv3Reward(Qwen2VLReward):
     """Satisfies ``FrameReward``; the score of a chunk is the mean of its frames' mu.
 
     A question is one picture, about 12.6 TFLOP at full size.
@@ -47,15 +47,15 @@ class HPSv3Reward(JudgeReward):
         """
         constants = read_constants(template, TEMPLATE)
         words = Words(base, MARKS, "image")
-        judge = Judge(base, words.size)
+        model = Qwen2VL(base, words.size)
         state = read_weights(weights)
         head = nn.Sequential(
-            nn.Linear(judge.hidden, 1024), nn.ReLU(), nn.Dropout(0.05), nn.Linear(1024, 16), nn.ReLU(), nn.Linear(16, 2)
+            nn.Linear(model.hidden, 1024), nn.ReLU(), nn.Dropout(0.05), nn.Linear(1024, 16), nn.ReLU(), nn.Linear(16, 2)
         )
         heads = {key.removeprefix("rm_head."): value.float() for key, value in state.items() if "rm_head." in key}
         load_strictly(head, heads, f"{weights}, rm_head")
-        judge.load({key: value for key, value in state.items() if "rm_head." not in key}, str(weights))
-        return cls(judge, head, words, "".join(constants.values()), batch, device).settled(dtype, bits, stays)
+        model.load({key: value for key, value in state.items() if "rm_head." not in key}, str(weights))
+        return cls(model, head, words, "".join(constants.values()), batch, device).placed(dtype, bits, stays)
 
     @torch.no_grad()
     def score(self, frames: Tensor, text: str) -> RewardOutput:

@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.core.bundled import check_vocabulary, load_bundled
-from streamt1.core.pocket_words import TEXT_LENGTH, VOCABULARY_SIZE, tokenize
-from streamt1.core.tensors import load_strictly
 from streamt1.core.types import RewardOutput
+from streamt1.core.weights import load_bundled, load_strictly
+from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, check_vocabulary, tokenize
 
 HEADS = ("vq", "mq", "ta")
 SNIPPETS = 6

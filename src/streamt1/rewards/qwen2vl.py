@@ -1,4 +1,4 @@
-"""Qwen2-VL as a judge: text and vision in, hidden states at the reward tokens out (SPEC section 8).
+"""Qwen2-VL as a reward: text and vision in, hidden states at the reward tokens out (SPEC section 8).
 
 Positions are 0..L-1 on all three axes, as in the rewards' training, not M-RoPE.
 """
@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from streamt1.core.devices import HOST, Halving, at_work
 from streamt1.core.errors import CheckpointError, ConfigError, needs_extra
-from streamt1.core.oom import Halving
-from streamt1.core.tensors import load_strictly
-from streamt1.core.visiting import HOST, at_work
+from streamt1.core.weights import load_strictly
 from streamt1.rewards.vision import MERGE, Grid
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SYSTEM = "You are a helpful assistant."
-T = TypeVar("T", bound="JudgeReward")
+T = TypeVar("T", bound="Qwen2VLReward")
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the judge is asked about one picture or clip: patches ``[P, 1176]``, their grid, and the words."""
+    """What the model is asked about one picture or clip: patches ``[P, 1176]``, their grid, and the words."""
 
     patches: Tensor
     grid: Grid
@@ -88,7 +87,7 @@ class Words:
         return ids, mask
 
 
-class Judge(nn.Module):
+class Qwen2VL(nn.Module):
     """The vision tower and the language model, without its vocabulary head."""
 
     def __init__(self, base: Path, words: int) -> None:
@@ -104,7 +103,7 @@ class Judge(nn.Module):
         text.vocab_size = words
         config._attn_implementation = "sdpa"
         with torch.device("meta"):
-            self.model = Qwen2VLModel(config)
+            self.qwen = Qwen2VLModel(config)
         self.hidden: int = text.hidden_size
 
     def load(self, weights: Mapping[str, Tensor], source: str) -> None:
@@ -114,8 +113,8 @@ class Judge(nn.Module):
             for key, value in weights.items()
             if key != "lm_head.weight"
         }
-        load_strictly(self.model, renamed, source)
-        vision, text = self.model.visual, self.model.language_model  # rotary tables are no weights: made anew
+        load_strictly(self.qwen, renamed, source)
+        vision, text = self.qwen.visual, self.qwen.language_model  # rotary tables are no weights: made anew
         vision.rotary_pos_emb = type(vision.rotary_pos_emb)(vision.config)
         text.rotary_emb = type(text.rotary_emb)(text.config)  # pyright: ignore[reportArgumentType]
 
@@ -127,20 +126,20 @@ class Judge(nn.Module):
             patches: of all questions, one after another, ``[P, 1176]``.
             grids: ``[B, 3]``.
         """
-        model = self.model
-        embeds = model.language_model.embed_tokens(ids)
-        seen = model.visual(patches.to(embeds.dtype), grid_thw=grids).pooler_output
+        qwen = self.qwen
+        embeds = qwen.language_model.embed_tokens(ids)
+        seen = qwen.visual(patches.to(embeds.dtype), grid_thw=grids).pooler_output
         places = ids == vision_id
         if int(places.sum()) != len(seen):
             raise ValueError(f"{int(places.sum())} places for {len(seen)} vision tokens")
         embeds = embeds.masked_scatter(places[..., None], seen.to(embeds.dtype))
         positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
-        return model.language_model(
+        return qwen.language_model(
             inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
         ).last_hidden_state
 
 
-def ask(judge: Judge, words: Words, questions: Sequence[Question], device: torch.device) -> Tensor:
+def ask(model: Qwen2VL, words: Words, questions: Sequence[Question], device: torch.device) -> Tensor:
     """Hidden states at the reward tokens, ``[B, marks, hidden]``.
 
     Raises ``ValueError`` when a question does not hold each reward token once.
@@ -151,15 +150,15 @@ def ask(judge: Judge, words: Words, questions: Sequence[Question], device: torch
     places = torch.stack([ids == mark for mark in words.mark_ids], dim=1)
     if not bool((places.sum(-1) == 1).all()):
         raise ValueError(f"every question must hold each of {', '.join(words.marks)} once")
-    hidden = judge(ids, mask, patches, grids, words.vision_id)
+    hidden = model(ids, mask, patches, grids, words.vision_id)
     return torch.gather(hidden, 1, places.int().argmax(-1)[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
-class JudgeReward:
-    """What the two official rewards share: a judge, a head over its reward tokens, and where they work.
+class Qwen2VLReward:
+    """What the two official rewards share: a model, a head over its reward tokens, and where they work.
 
     Args:
-        judge, head: the model and its head; the head in float32.
+        model, head: the model and its head; the head in float32.
         words: its tokenizer.
         template: the question, with the reward tokens.
         batch: questions in one pass; halved where memory runs out.
@@ -168,18 +167,18 @@ class JudgeReward:
 
     def __init__(
         self,
-        judge: Judge,
+        model: Qwen2VL,
         head: nn.Module,
         words: Words,
         template: str,
         batch: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        self.judge, self.head, self.words, self.template = judge, head, words, template
+        self.model, self.head, self.words, self.template = model, head, words, template
         self.batch = Halving(batch)
         self.device = device or next(head.parameters()).device
 
-    def settled(self: T, dtype: torch.dtype, bits: int, stays: bool) -> T:
+    def placed(self: T, dtype: torch.dtype, bits: int, stays: bool) -> T:
         """Itself, ready for work: cast, its language layers in 8 or 4 bits (16: as they are), and at home.
 
         Home is the device where it works if it ``stays`` there, else the host. Raises ``MissingExtraError`` without
@@ -187,7 +186,7 @@ class JudgeReward:
         """
         if bits == 4 and self.device.type != "cuda":
             raise ConfigError(f"rewards in 4 bits work on CUDA only, not on {self.device.type}; use reward_bits=8")
-        self.judge.to(dtype).eval().requires_grad_(False)
+        self.model.to(dtype).eval().requires_grad_(False)
         if bits < 16:
             with needs_extra("quant", f"rewards in {bits} bits"):
                 from torchao.quantization import (  # pyright: ignore[reportMissingImports]
@@ -196,21 +195,21 @@ class JudgeReward:
                     quantize_,
                 )
 
-            layers = self.judge.model.language_model.layers
+            layers = self.model.qwen.language_model.layers
             if bits == 8:
                 quantize_(layers, Int8WeightOnlyConfig())
             else:  # packed on the device, in the form that torch's own kernels read
                 quantize_(layers, Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d"), device=self.device)
         home = self.device if stays else HOST
-        self.judge.to(home)
+        self.model.to(home)
         self.head.to(home).eval().requires_grad_(False)
         return self
 
     def _in_parts(self, work: Callable[[int, int], Tensor], count: int) -> Tensor:
         """``work(begin, end)`` for parts of ``0..count`` that fit, one after another in one tensor."""
-        with at_work(self.device, self.judge, self.head):
+        with at_work(self.device, self.model, self.head):
             return torch.cat(self.batch.run(work, count))
 
     def _answers(self, questions: Sequence[Question]) -> Tensor:
         """The head's values at the reward tokens, ``[B, marks, outputs]``."""
-        return self.head(ask(self.judge, self.words, questions, self.device).float())
+        return self.head(ask(self.model, self.words, questions, self.device).float())

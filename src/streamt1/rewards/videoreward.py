@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError
-from streamt1.core.tensors import load_strictly, read_weights
 from streamt1.core.types import RewardOutput
-from streamt1.rewards.qwen2vl import Judge, JudgeReward, Question, Words
+from streamt1.core.weights import load_strictly, read_weights
+from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
 from streamt1.rewards.templates import filled, read_constants
 from streamt1.rewards.vision import sampled_frames, to_bytes, video_patches
 
@@ -62,15 +62,15 @@ class Settings:
             raise CheckpointError(f"{file} is not VideoReward's configuration ({error!r})") from error
 
 
-class VideoReward(JudgeReward):
+class VideoReward(Qwen2VLReward):
     """Satisfies ``ClipReward``; the score is the sum of the three normalised heads.
 
-    A question is one clip. ``settings``: see :class:`Settings`; the other arguments are :class:`JudgeReward`'s.
+    A question is one clip. ``settings``: see :class:`Settings`; the other arguments are :class:`Qwen2VLReward`'s.
     """
 
     def __init__(
         self,
-        judge: Judge,
+        model: Qwen2VL,
         head: nn.Module,
         words: Words,
         template: str,
@@ -78,7 +78,7 @@ class VideoReward(JudgeReward):
         batch: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        super().__init__(judge, head, words, template, batch, device)
+        super().__init__(model, head, words, template, batch, device)
         self.settings = settings
 
     @classmethod
@@ -100,15 +100,15 @@ class VideoReward(JudgeReward):
         constants = read_constants(template, TEMPLATE)
         settings = Settings.read(folder / "model_config.json")
         words = Words(base, MARKS, "video")
-        judge = Judge(base, words.size)
+        model = Qwen2VL(base, words.size)
         file = _weights_file(folder)
         state = _renamed(read_weights(file))
-        _with_updates(judge, state, settings.lora_scale)
-        head = nn.Linear(judge.hidden, settings.outputs, bias=False)
+        _with_updates(model, state, settings.lora_scale)
+        head = nn.Linear(model.hidden, settings.outputs, bias=False)
         load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
-        judge.load(state, str(file))
-        reward = cls(judge, head, words, next(iter(constants.values())), settings, batch, device)
-        return reward.settled(dtype, bits, stays)
+        model.load(state, str(file))
+        reward = cls(model, head, words, next(iter(constants.values())), settings, batch, device)
+        return reward.placed(dtype, bits, stays)
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
@@ -163,11 +163,11 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _with_updates(judge: Judge, state: dict[str, Tensor], scale: float) -> None:
-    """Puts a LowRank layer in the place of every layer of the judge that the weights have an update of. In place."""
+def _with_updates(model: Qwen2VL, state: dict[str, Tensor], scale: float) -> None:
+    """Puts a LowRank layer in the place of every layer of the model that the weights have an update of. In place."""
     for key in [key for key in state if key.endswith(".down.weight")]:
         path, _, name = key.removesuffix(".down.weight").replace("model.", "language_model.", 1).rpartition(".")
-        parent = judge.model.get_submodule(path)
+        parent = model.qwen.get_submodule(path)
         layer = getattr(parent, name)
         with torch.device("meta"):
             low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, len(state[key]), scale)

@@ -1,41 +1,41 @@
-"""Early pruning: candidates are judged by a preview of their chunk, and the worst are not denoised to their end.
+"""Early pruning: candidates are scored by a preview of their chunk, and the worst are not denoised to their end.
 
 The preview is the clean chunk that the model predicts after its first steps; it is decoded and scored as the chunk
-itself will be. What is dropped saves its remaining steps; what goes on is scored again when it is done.
+itself will be. What is dropped saves its remaining steps; what goes on is scored again when it is done. All candidates
+of a chunk are ranked together, in however many batches they are denoised.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from streamt1.core.protocols import Models
+from streamt1.search.config import SearchConfig
+from streamt1.search.cost import CostMeter
+from streamt1.search.decode import decode
 from streamt1.search.reward_pruning import prune
+from streamt1.search.score import fused_scores
+from streamt1.search.state import Draw, SearchState
 
-Scores = Callable[[Sequence[int], Tensor], Sequence[float]]
-"""Rows of candidates, their predicted clean latents ``[rows, F, C, H, W]`` -> fused score of each."""
+PREVIEW = -1
+"""Where the ids of previews begin: they are no candidates, and nobody hears of them."""
 
 
-class EarlyPruning:
-    """The ``Thin`` of one proposal; remembers what it kept in ``kept``, rows in rising order. Mutable.
+def early_prune(
+    models: Models, config: SearchConfig, state: SearchState, draws: Sequence[Draw], previews: Tensor, cost: CostMeter
+) -> list[int]:
+    """Rows of the candidates that are denoised to their end, in rising order; ``previews [N, F, C, H, W]``.
 
-    Args:
-        score: of previews.
-        after: denoising steps before the look.
-        keep: share of the candidates that go on, above 0, at most 1; at least one does.
+    Raises:
+        RewardError: no preview's score is finite.
     """
+    shown = decode(models, config, draws, previews, PREVIEW, "preview", cost)
+    return going_on(fused_scores(models, config, state, shown, cost), config.preview_keep)
 
-    def __init__(self, score: Scores, after: int, keep: float) -> None:
-        self._score, self._after, self._keep = score, after, keep
-        self.kept: list[int] = []
 
-    def __call__(self, done: int, rows: Sequence[int], previews: Tensor) -> Sequence[int]:
-        """Rows that go on, in rising order: all of them before and after the step of the look."""
-        if done != self._after:
-            return rows
-        best = prune(list(self._score(rows, previews)), max(1, math.ceil(self._keep * len(rows))))
-        going = sorted(rows[index] for index in best)
-        # a part that did not fit into memory comes again
-        self.kept = sorted({*self.kept, *going} - (set(rows) - set(going)))
-        return going
+def going_on(fused: Sequence[float], keep: float) -> list[int]:
+    """The rows of the best scores, in rising order: this share of them (above 0, at most 1), rounded up."""
+    return sorted(prune(fused, math.ceil(keep * len(fused))))

@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from streamt1.core.errors import ConfigError
-from streamt1.core.protocols import Backbone, ClipReward, Codec, FrameReward
-from streamt1.search.observer import Observer
-from streamt1.search.policies import SearchConfig
-from streamt1.search.stages import Result, Stages, World
-from streamt1.trace.events import Emit
+from collections.abc import Iterator
 
-__all__ = ["Engine", "Result"]
+from streamt1.core.protocols import Models
+from streamt1.search.choose import Result, choose
+from streamt1.search.commit import commit
+from streamt1.search.config import SearchConfig
+from streamt1.search.cost import CostMeter
+from streamt1.search.expand import expand
+from streamt1.search.prune import prune
+from streamt1.search.score import score
+from streamt1.search.start import start
+from streamt1.search.state import SearchState
+from streamt1.search.watcher import Watcher
+
+
+def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher) -> SearchState:
+    """One chunk: maps the state at a chunk boundary to the state at the next."""
+    cost = CostMeter(state.cost)
+    candidates = expand(models, config, state, watcher, cost)
+    candidates = score(models, config, state, candidates, watcher, cost)
+    survivors = prune(config, state, candidates, watcher)
+    return commit(models, state.tried(candidates), survivors, watcher, cost)
+
+
+def search(
+    models: Models, config: SearchConfig, state: SearchState, watcher: Watcher = Watcher()
+) -> Iterator[SearchState]:
+    """Goes on from a state: yields the one at every chunk boundary that follows, up to the last chunk.
+
+    A state that has been gone on from has given its memory to the next one. Where a step fails, the state before it is
+    as it was.
+
+    Raises:
+        RewardError: all candidates of a chunk got scores that are not finite.
+    """
+    while state.chunk < state.chunks:
+        state = step(models, config, state, watcher)
+        yield state
 
 
 class Engine:
-    """A search over anything that satisfies the protocols.
+    """Whole searches over models that satisfy the protocols: from a prompt to a video.
 
     Args:
-        backbone, codec, frame_reward, clip_reward: the world.
+        models: what is searched over.
         config: how to search.
-        emit: receives every event, in order.
-        observer: sees what events do not hold.
-        draft: decodes candidates for the rewards in the codec's place; see ``World``.
+        watcher: sees every search.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        codec: Codec,
-        frame_reward: FrameReward,
-        clip_reward: ClipReward,
-        config: SearchConfig = SearchConfig(),
-        emit: Emit = lambda event: None,
-        observer: Observer = Observer(),
-        draft: Codec | None = None,
-    ) -> None:
-        self.world = World(backbone, codec, frame_reward, clip_reward, draft)
-        self.config, self.emit, self.observer = config, emit, observer
-
-    @classmethod
-    def over(
-        cls, world: World, config: SearchConfig, emit: Emit = lambda event: None, observer: Observer = Observer()
-    ) -> Engine:
-        """A search over a world as it is, its draft codec included."""
-        parts = world.backbone, world.codec, world.frame_reward, world.clip_reward
-        return cls(*parts, config, emit, observer, world.draft)
+    def __init__(self, models: Models, config: SearchConfig = SearchConfig(), watcher: Watcher = Watcher()) -> None:
+        self.models, self.config, self.watcher = models, config, watcher
 
     def run(self, prompt: str, chunks: int, seed: int = 0) -> Result:
         """Searches for a video of ``chunks`` chunks.
@@ -53,13 +62,10 @@ class Engine:
             PromptError: the backbone cannot use the prompt.
             RewardError: all candidates of a chunk got scores that are not finite.
         """
-        if chunks < 1:
-            raise ConfigError(f"chunks={chunks} must be at least 1")
-        with Stages(self.world, self.config, self.emit, prompt, chunks, seed, self.observer) as stage:
-            beams = stage.start()
-            for chunk in range(chunks):
-                candidates = stage.expand(beams, chunk)
-                candidates = stage.score(candidates, chunk)
-                candidates = stage.prune(candidates, chunk)
-                beams = stage.commit(candidates, chunk)
-            return stage.choose(beams)
+        state = start(self.models, self.config, prompt, chunks, seed, self.watcher)
+        try:
+            for reached in search(self.models, self.config, state, self.watcher):
+                state = reached
+            return choose(self.models, self.config, state, self.watcher)
+        finally:
+            state.release(self.models)

@@ -4,6 +4,7 @@ a budget."""
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -75,6 +76,18 @@ def candidates_for(
         each = spending.seconds / spending.candidates
         count = min(count, max(1, math.floor((budget_seconds - spending.seconds - (chunks_left - 1) * each) / each)))
     return count
+
+
+def with_spread(spreads: tuple[float, ...], fused: Sequence[float]) -> tuple[float, ...]:
+    """Spreads of the scored chunks, one chunk more: the standard deviation of its finite fused scores.
+
+    One candidate alone tells nothing; its chunk counts as an average one, so that widths recover. A chunk that was not
+    scored adds none.
+    """
+    known = [value for value in fused if math.isfinite(value)]
+    if len(known) > 1:
+        return (*spreads, statistics.pstdev(known))
+    return (*spreads, statistics.fmean(spreads)) if fused and spreads else spreads
 
 
 def shares(total: int, beams: int) -> list[int]:

@@ -1,16 +1,22 @@
-"""The application: routes over a service, which opens and closes with it."""
+"""The application: routes over a service, which opens and closes with it, on a port."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from streamt1.server import live, routes, stream
-from streamt1.server.answers import answer_errors
+from streamt1.core.errors import ConfigError
+from streamt1.server import page, routes, websocket
+from streamt1.server.errors import answer_errors
+from streamt1.server.limits import Limits
+from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -33,7 +39,7 @@ def make_app(service: Service, hosts: Sequence[str] = ()) -> FastAPI:
 
     app = FastAPI(title="streamt1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    for part in (routes, stream, live):
+    for part in (routes, websocket, page):
         app.include_router(part.router)
     answer_errors(app)
     if hosts:
@@ -43,3 +49,30 @@ def make_app(service: Service, hosts: Sequence[str] = ()) -> FastAPI:
 
 def _bare(host: str) -> str:
     return host.partition(":")[0] if not host.startswith("[") else host
+
+
+def check_address(host: str, key: str | None) -> None:
+    """Raises ``ConfigError`` for a server that anybody in the network could use."""
+    if not is_loopback(host) and not key:
+        raise ConfigError(
+            f"--host {host} opens the server to the network: set STREAMT1_API_KEY to a key that its users must send"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: str | None, host: str, port: int) -> None:
+    """Serves until it is told to stop. Raises ``ConfigError`` and ``OutputError`` before it begins."""
+    check_address(host, key)
+    service = Service.over(devices, data, limits, key)
+    app = make_app(service, (*LOOPBACK, host) if is_loopback(host) else ())
+    uvicorn.run(
+        app, host=host, port=port, log_level="info", access_log=False, ws_max_size=limits.body + 1024,
+        timeout_graceful_shutdown=5, server_header=False,
+    )  # fmt: skip

@@ -12,8 +12,8 @@ from starlette.requests import HTTPConnection
 
 from streamt1.core.errors import NotReadyError, UnknownVideoError
 from streamt1.report import PAGE
-from streamt1.server.jobs import Job
-from streamt1.server.reading import read_fields
+from streamt1.server.body import read_fields
+from streamt1.server.schemas import Job
 from streamt1.server.service import Service
 from streamt1.server.worker import THUMBNAIL
 
@@ -36,7 +36,7 @@ def service_of(connection: HTTPConnection) -> Service:
 def checked(request: Request) -> Service:
     """The app's service, for those who may use it. Raises ``ForbiddenError``."""
     service = service_of(request)
-    service.guard.check(request)
+    service.auth.check(request)
     return service
 
 
@@ -47,8 +47,8 @@ router = APIRouter()
 @router.post("/v1/videos")
 async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue."""
-    fields = await read_fields(request, service.desk.limits.body)
-    job = await run_in_threadpool(lambda: service.desk.submit(service.order(fields)))
+    fields = await read_fields(request, service.queue.limits.body)
+    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields)))
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
@@ -61,8 +61,8 @@ def listing(
 ) -> dict[str, Any]:
     """Videos, the newest first; ``after`` goes on behind the last of a page."""
     if after is not None:
-        after = service.desk.get(after).id
-    jobs = service.desk.store.page(limit + 1, after, order)
+        after = service.queue.get(after).id
+    jobs = service.queue.store.page(limit + 1, after, order)
     data = [job.record() for job in jobs[:limit]]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return {"object": "list", "data": data, **ends, "has_more": len(jobs) > limit}
@@ -71,13 +71,13 @@ def listing(
 @router.get("/v1/videos/{name}")
 def retrieve(name: str, service: Checked) -> JSONResponse:
     """How far a video is."""
-    return JSONResponse(service.desk.get(name).record(), headers=POLL_AFTER)
+    return JSONResponse(service.queue.get(name).record(), headers=POLL_AFTER)
 
 
 @router.get("/v1/videos/{name}/content")
 def content(name: str, service: Checked, variant: Variant = "video") -> FileResponse:
     """The video, or a picture of it."""
-    job = _completed(service.desk.get(name))
+    job = _completed(service.queue.get(name))
     file, kind = FILES[variant]
     name = f"{job.id}{Path(file).suffix}"
     path = _there(service, job, file)
@@ -87,7 +87,7 @@ def content(name: str, service: Checked, variant: Variant = "video") -> FileResp
 @router.get("/v1/videos/{name}/report")
 def report(name: str, service: Checked) -> FileResponse:
     """The page that tells the search."""
-    job = _completed(service.desk.get(name))
+    job = _completed(service.queue.get(name))
     return FileResponse(
         _there(service, job, PAGE), media_type="text/html", headers={"X-Content-Type-Options": "nosniff"}
     )
@@ -96,17 +96,17 @@ def report(name: str, service: Checked) -> FileResponse:
 @router.delete("/v1/videos/{name}")
 def delete(name: str, service: Checked) -> dict[str, Any]:
     """Forgets a video and its files; one that is being made stops within a chunk."""
-    service.desk.delete(name)
+    service.queue.delete(name)
     return {"id": name, "object": "video.deleted", "deleted": True}
 
 
 @router.get("/v1/models")
 def models(service: Checked) -> dict[str, Any]:
     """The presets that are served, in the shape of OpenAI's list of models, and the limits."""
-    limits = service.desk.limits
+    limits = service.queue.limits
     data = [
         {"id": name, "object": "model", "created": 0, "owned_by": "streamt1", **vars(served)}
-        for name, served in service.studio.served.items()
+        for name, served in service.presets.served.items()
     ]
     bounds = {"prompt": limits.prompt, "seconds": limits.seconds, "width": limits.width, "waiting": limits.waiting}
     return {"object": "list", "data": data, "limits": bounds}
@@ -127,7 +127,7 @@ def metrics(service: Checked) -> Response:
 
 def _there(service: Service, job: Job, file: str) -> Path:
     """A file of a job. Raises ``UnknownVideoError`` where somebody took it away."""
-    path = service.desk.folder_of(job) / file
+    path = service.queue.folder_of(job) / file
     if not path.is_file():
         raise UnknownVideoError(f"{job.id} has no {file} any more")
     return path

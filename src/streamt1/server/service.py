@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamt1.server.desk import Desk
-from streamt1.server.guard import Guard
+from streamt1.server.auth import Auth
+from streamt1.server.job_store import JobStore
 from streamt1.server.limits import Limits
 from streamt1.server.metrics import Metrics
-from streamt1.server.orders import Order, take_order
-from streamt1.server.store import Store
-from streamt1.server.studio import Studio
+from streamt1.server.models import LoadedPresets
+from streamt1.server.queue import JobQueue
+from streamt1.server.schemas import CheckedRequest, check_request
 from streamt1.server.worker import Worker
 
 GRACE = 30.0
@@ -22,29 +22,31 @@ GRACE = 30.0
 
 @dataclass(eq=False)
 class Service:
-    """The desk, its workers, and who may come in."""
+    """The queue, its workers, and who may come in."""
 
-    desk: Desk
-    guard: Guard
+    queue: JobQueue
+    auth: Auth
     metrics: Metrics
     workers: Sequence[Worker]
 
     @classmethod
-    def over(cls, studios: Sequence[Studio], data: Path, limits: Limits = Limits(), key: str | None = None) -> Service:
+    def over(
+        cls, devices: Sequence[LoadedPresets], data: Path, limits: Limits = Limits(), key: str | None = None
+    ) -> Service:
         """A service that keeps everything in the folder ``data``. Raises ``OutputError``."""
-        desk = Desk(Store(data / "jobs.sqlite"), data / "videos", limits)
-        desk.open()
-        metrics = Metrics(desk)
-        return cls(desk, Guard(key), metrics, [Worker(desk, studio, metrics) for studio in studios])
+        queue = JobQueue(JobStore(data / "jobs.sqlite"), data / "videos", limits)
+        queue.open()
+        metrics = Metrics(queue)
+        return cls(queue, Auth(key), metrics, [Worker(queue, presets, metrics) for presets in devices])
 
     @property
-    def studio(self) -> Studio:
+    def presets(self) -> LoadedPresets:
         """The first device's; all devices serve the same presets."""
-        return self.workers[0].studio
+        return self.workers[0].presets
 
-    def order(self, fields: Any) -> Order:
-        """Raises ``ConfigError`` and ``PromptError``; see ``take_order``."""
-        return take_order(fields, self.studio, self.desk.limits)
+    def checked(self, fields: Any) -> CheckedRequest:
+        """Raises ``ConfigError`` and ``PromptError``; see ``check_request``."""
+        return check_request(fields, self.presets, self.queue.limits)
 
     def open(self) -> None:
         """The workers begin."""
@@ -53,14 +55,14 @@ class Service:
 
     def close(self) -> None:
         """The workers end, within a chunk."""
-        self.desk.close()
+        self.queue.close()
         for worker in self.workers:
             worker.join(GRACE)
-        self.desk.store.close()
+        self.queue.store.close()
 
     def health(self) -> dict[str, Any]:
         """Whether the workers live, and how much waits."""
         alive = [worker.alive for worker in self.workers]
-        workers = [{"device": w.studio.device, "alive": one} for w, one in zip(self.workers, alive)]
-        running, waiting = len(self.desk.at_work()), self.desk.waiting()
+        workers = [{"device": w.presets.device, "alive": one} for w, one in zip(self.workers, alive)]
+        running, waiting = len(self.queue.at_work()), self.queue.waiting()
         return {"status": "ok" if all(alive) else "failing", "workers": workers, "running": running, "waiting": waiting}

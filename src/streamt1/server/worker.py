@@ -8,16 +8,16 @@ import threading
 import time
 from pathlib import Path
 
-from streamt1.assemble.run import Run
-from streamt1.codec.pixels import thumbnail
 from streamt1.core.errors import Cancelled, StreamT1Error, UnknownVideoError
 from streamt1.core.files import write_whole
+from streamt1.media.thumbnails import middle_thumbnail
+from streamt1.pipeline.run import Run
 from streamt1.report import write_report
-from streamt1.server.desk import Desk, Running
-from streamt1.server.jobs import Job
+from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
-from streamt1.server.orders import configured
-from streamt1.server.studio import Studio
+from streamt1.server.models import LoadedPresets
+from streamt1.server.queue import JobQueue, Running
+from streamt1.server.schemas import Job, configured
 from streamt1.trace.events import ChunkCommitted, Event
 
 log = logging.getLogger("streamt1.server")
@@ -30,18 +30,18 @@ ALMOST = 99
 
 
 class Worker:
-    """Works on one device, in a thread of its own, until the desk closes."""
+    """Works on one device, in a thread of its own, until the queue closes."""
 
-    def __init__(self, desk: Desk, studio: Studio, metrics: Metrics) -> None:
-        self.desk, self.studio, self.metrics = desk, studio, metrics
-        self._thread = threading.Thread(target=self._serve, name=f"worker-{studio.device}", daemon=True)
+    def __init__(self, queue: JobQueue, presets: LoadedPresets, metrics: Metrics) -> None:
+        self.queue, self.presets, self.metrics = queue, presets, metrics
+        self._thread = threading.Thread(target=self._serve, name=f"worker-{presets.device}", daemon=True)
 
     def start(self) -> None:
         """Begins."""
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Waits for its end, which comes after the desk has closed."""
+        """Waits for its end, which comes after the queue has closed."""
         self._thread.join(seconds)
 
     @property
@@ -52,7 +52,7 @@ class Worker:
     def _serve(self) -> None:
         while True:
             try:
-                running = self.desk.take()
+                running = self.queue.take()
             except StreamT1Error:
                 log.exception("cannot take a job; trying again in %g seconds", PAUSE)
                 time.sleep(PAUSE)
@@ -64,12 +64,12 @@ class Worker:
     def _work(self, running: Running) -> None:
         """Makes one video. Whatever goes wrong ends this job, not the worker."""
         job, begin, outcome = running.job, time.monotonic(), "failed"
-        folder = self.desk.folder_of(job)
+        folder = self.queue.folder_of(job)
         try:
             run = self._search(running)
             _write(run, folder)
-            outcome = "completed" if self.desk.store.finish(job.id) else "cancelled"
-            self.metrics.passes.inc(run.result.cost["model_passes"])
+            outcome = "completed" if self.queue.store.finish(job.id) else "cancelled"
+            self.metrics.passes.inc(run.result.cost.model_passes)
         except Cancelled:
             outcome = "cancelled"
             self._stop(running)
@@ -83,31 +83,22 @@ class Worker:
         self.metrics.finished(outcome, seconds)
         if outcome != "completed":
             shutil.rmtree(folder, ignore_errors=True)
-        self.desk.put_back(running, seconds if outcome == "completed" else None)
+        self.queue.put_back(running, seconds if outcome == "completed" else None)
         self._tell(running)
 
     def _search(self, running: Running) -> Run:
-        job, listener = running.job, running.listener
-        request, preset = job.order.request, job.order.preset
-        pipeline = self.studio.pipeline(preset, configured(self.studio.config(preset), request))
-
-        def watch(event: Event) -> None:
-            if running.stop is not None:
-                raise Cancelled(f"stopped: {running.stop}")
-            listener.happened(event)
-            self.metrics.saw(event)
-            if isinstance(event, ChunkCommitted) and event.beam == 0:
-                self.desk.store.advance(job.id, ALMOST * (event.chunk + 1) // job.order.chunks)
-
-        chunks, seed = job.order.chunks, request.seed
-        run = pipeline.run(request.prompt, chunks, seed, None, watch, listener.settled, listener.pictured)
+        job, fields = running.job, running.job.request.fields
+        preset = job.request.preset
+        pipeline = self.presets.pipeline(preset, configured(self.presets.config(preset), fields))
+        watchers = Watchers((_Stop(running), running.watcher, self.metrics, _Progress(self.queue, job)))
+        run = pipeline.run(fields.prompt, job.request.chunks, fields.seed, watcher=watchers)
         if running.stop is not None:
             raise Cancelled(f"stopped: {running.stop}")
         return run
 
     def _stop(self, running: Running) -> None:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
-        name, store = running.job.id, self.desk.store
+        name, store = running.job.id, self.queue.store
         if running.stop == "closing" and not running.job.stream:
             store.give_back(name)
         elif running.stop == "closing":
@@ -117,25 +108,47 @@ class Worker:
 
     def _fail(self, running: Running, code: str, message: str) -> None:
         try:
-            self.desk.store.fail(running.job.id, code, message)
+            self.queue.store.fail(running.job.id, code, message)
         except StreamT1Error:
             log.exception("job %s failed (%s), and that cannot be noted", running.job.id, message)
 
     def _tell(self, running: Running) -> None:
         """The last word to whoever listens."""
         try:
-            running.listener.ended(self._last(running))
+            running.watcher.ended(self._last(running))
         except StreamT1Error as error:
             log.info("job %s: %s", running.job.id, error)
 
     def _last(self, running: Running) -> Job:
         try:
-            return self.desk.store.get(running.job.id)
+            return self.queue.store.get(running.job.id)
         except UnknownVideoError:
             return running.job.deleted()
+
+
+class _Stop(Watcher):
+    """Ends a search that is not wanted any more."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def happened(self, event: Event) -> None:
+        if self._running.stop is not None:
+            raise Cancelled(f"stopped: {self._running.stop}")
+
+
+class _Progress(Watcher):
+    """Notes how far a job is."""
+
+    def __init__(self, queue: JobQueue, job: Job) -> None:
+        self._queue, self._job = queue, job
+
+    def happened(self, event: Event) -> None:
+        if isinstance(event, ChunkCommitted) and event.beam == 0:
+            self._queue.store.advance(self._job.id, ALMOST * (event.chunk + 1) // self._job.request.chunks)
 
 
 def _write(run: Run, folder: Path) -> None:
     run.save(folder)
     write_report(folder)
-    write_whole(folder / THUMBNAIL, thumbnail(run.frames[len(run.frames) // 2], THUMBNAIL_SIDE))
+    write_whole(folder / THUMBNAIL, middle_thumbnail(run.frames, THUMBNAIL_SIDE))

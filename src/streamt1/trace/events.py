@@ -5,11 +5,9 @@ Traces outlive the code that wrote them: an event may gain a field, at its end a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
-
-from streamt1.trace.fitting import fits, hints_of
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,6 @@ class Event:
     def record(self) -> dict[str, Any]:
         """The event as JSON can hold it."""
         return {"event": self.kind, **asdict(self)}
-
-
-Emit = Callable[[Event], None]
-"""Where events go."""
 
 
 @dataclass(frozen=True)
@@ -173,22 +167,3 @@ EVENTS: dict[str, type[Event]] = {
         ChunkSettled, BeamJudged, Warned, RunFinished,
     )
 }  # fmt: skip
-
-
-def event_from_record(record: Mapping[str, Any]) -> Event:
-    """The event of a stored record; fields that are not the event's own (such as a time stamp) are ignored.
-
-    Raises:
-        KeyError: the record names no known event, or lacks a field that has no default.
-        TypeError: a field's value is of the wrong type.
-    """
-    cls = EVENTS[record["event"]]
-    values = {one.name: record[one.name] for one in fields(cls) if one.name in record or _needed(one)}
-    for name, value in values.items():
-        if not fits(value, hints_of(cls)[name]):
-            raise TypeError(f"{name} cannot be {value!r}")
-    return cls(**values)
-
-
-def _needed(one: Field[Any]) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING

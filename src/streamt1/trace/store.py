@@ -1,16 +1,17 @@
-"""A trace on disk: one JSON object a line, each an event and the seconds since the run began."""
+"""A trace on disk: one JSON object a line, each an event and the seconds since the run began; pictures beside it."""
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from time import perf_counter
 from typing import NamedTuple
 
 from streamt1.core.errors import TraceError
 from streamt1.core.files import write_whole
-from streamt1.trace.events import Event, event_from_record
+from streamt1.trace.events import Event
+from streamt1.trace.records import event_from_record
 
 
 class Stamped(NamedTuple):
@@ -18,17 +19,6 @@ class Stamped(NamedTuple):
 
     seconds: float
     event: Event
-
-
-class Recorder:
-    """Keeps every event of a run, with its time. Call it as an ``Emit``."""
-
-    def __init__(self) -> None:
-        self._begin = perf_counter()
-        self.stamped: list[Stamped] = []
-
-    def __call__(self, event: Event) -> None:
-        self.stamped.append(Stamped(round(perf_counter() - self._begin, 4), event))
 
 
 def write_trace(path: Path, trace: Iterable[Stamped]) -> None:
@@ -49,6 +39,30 @@ def read_trace(path: Path) -> list[Stamped]:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise TraceError(f"cannot read the trace {path}: {reason}") from error
     return [_stamped(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def write_thumbnails(path: Path, pictures: Mapping[int, bytes]) -> None:
+    """Writes WebP pictures by candidate id. Raises ``OutputError``."""
+    lines = (
+        json.dumps({"candidate": candidate, "webp": base64.b64encode(picture).decode()})
+        for candidate, picture in pictures.items()
+    )
+    write_whole(path, "".join(line + "\n" for line in lines).encode())
+
+
+def read_thumbnails(path: Path) -> dict[int, bytes]:
+    """Reads what :func:`write_thumbnails` wrote; a run without the file has no pictures.
+
+    Raises:
+        TraceError: the file cannot be read, or a line of it holds no picture.
+    """
+    if not path.exists():
+        return {}
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {int(record["candidate"]): base64.b64decode(record["webp"], validate=True) for record in records}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TraceError(f"cannot read the thumbnails {path}: {error}") from error
 
 
 def _stamped(line: str, where: str) -> Stamped:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamt1.core.pocket_words import BACKGROUND_COLOURS, BACKGROUND_KINDS, COLOURS, DETAILS, MOTIONS, SHAPES
-from streamt1.training.scenes import PAIRED_MOTIONS, Scene, is_held_out
+from streamt1.pocket.scenes import PAIRED_MOTIONS, Scene, is_held_out
+from streamt1.pocket.vocabulary import BACKGROUND_COLOURS, BACKGROUND_KINDS, COLOURS, DETAILS, MOTIONS, SHAPES
 
 Spoil = Callable[[Tensor, float, np.random.Generator], Tensor]
 

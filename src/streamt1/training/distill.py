@@ -16,8 +16,10 @@ from torch import Tensor
 
 from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.backbones.sampling import Schedule
-from streamt1.codec.pocket_vae import PocketCodec
-from streamt1.core.pocket_words import WORDS
+from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.pocket.scenes import sample_scene
+from streamt1.pocket.vocabulary import WORDS
+from streamt1.pocket.world import FPS
 from streamt1.rewards.pocket import HEADS, PocketClipReward, PocketFrameReward
 from streamt1.training.dit import ADAM_NAMES, Pocket, draw_memory, warp
 from streamt1.training.export import export_weights
@@ -25,8 +27,6 @@ from streamt1.training.forcing import CHUNK
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam
 from streamt1.training.rollout import bundled_pocket, decode, generators, rollout
-from streamt1.training.scenes import sample_scene
-from streamt1.training.world import FPS
 
 CHUNKS = 7
 LR = 3e-4
@@ -74,7 +74,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Judge:
+class RewardWeights:
     """Weights of rollouts by their rewards (Stream-R1, arXiv 2605.03849): good ones teach more.
 
     The reward is the frame reward's mean over some frames plus the mean of the clip reward's three heads; both have
@@ -82,19 +82,19 @@ class Judge:
     """
 
     strength: float
-    codec: PocketCodec
+    decoder: PocketDecoder
     frame_reward: PocketFrameReward
     clip_reward: PocketClipReward
 
     @classmethod
-    def bundled(cls, strength: float, device: str) -> Judge:
+    def bundled(cls, strength: float, device: str) -> RewardWeights:
         """With the rewards that ship with the package."""
-        codec = PocketCodec.bundled(device)
-        return cls(strength, codec, PocketFrameReward.bundled(device), PocketClipReward.bundled(device))
+        decoder = PocketDecoder.bundled(device)
+        return cls(strength, decoder, PocketFrameReward.bundled(device), PocketClipReward.bundled(device))
 
     def weights(self, latents: Tensor, tokens: Tensor) -> Tensor:
         """exp(strength * reward) of each clip, [B], scaled to mean 1. latents [B, F, C, h, w], tokens [B, L]."""
-        clips = decode(self.codec, latents)
+        clips = decode(self.decoder, latents)
         rewards = []
         for clip, row in zip(clips, tokens.tolist(), strict=True):
             prompt = " ".join(WORDS[token - 1] for token in row if token)
@@ -105,7 +105,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Conditions:
     """One batch's conditions: tokens [B, L], history [B, F, C, h, w], extra sink distance and appended chunk [B]."""
 
     tokens: Tensor
@@ -120,17 +120,17 @@ class Scene:
         return noisy - sigma[..., None, None, None] * flow.float()
 
 
-def student_sample(student: Pocket, scene: Scene, exit_step: int, draw: torch.Generator, device: str) -> Tensor:
+def student_sample(student: Pocket, given: Conditions, exit_step: int, draw: torch.Generator, device: str) -> Tensor:
     """What the student makes of every chunk at the exit step; only that step carries a gradient."""
     sigmas = Schedule().sigmas
-    frames = scene.history.shape[:2]
-    x = torch.randn(scene.history.shape, generator=draw).to(device)
+    frames = given.history.shape[:2]
+    x = torch.randn(given.history.shape, generator=draw).to(device)
     with torch.no_grad():
         for index in range(exit_step):
-            clean = scene.x0(student, x, sigmas[index].expand(frames).to(device), device)
+            clean = given.x0(student, x, sigmas[index].expand(frames).to(device), device)
             level = sigmas[index + 1]
             x = (1 - level) * clean + level * torch.randn(clean.shape, generator=draw).to(device)
-    return scene.x0(student, x, sigmas[exit_step].expand(frames).to(device), device)
+    return given.x0(student, x, sigmas[exit_step].expand(frames).to(device), device)
 
 
 def renoise(clean: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,7 +153,7 @@ def run(options: TrainOptions) -> None:
     for model in (real, student, fake):
         model.compile_blocks()
     optimisers = {"student": MuonAdam(student, LR, ADAM_NAMES), "fake": MuonAdam(fake, FAKE_LR, ADAM_NAMES)}
-    judge = Judge.bundled(options.reward_weight, device) if options.reward_weight else None
+    rewards = RewardWeights.bundled(options.reward_weight, device) if options.reward_weight else None
     batch = options.batch or 8
     first = History.tokens_for(options.seed, 10**6, STORED)
     shape = (STORED, CHUNKS * CHUNK, real.dit.config.in_channels, 8, 8)
@@ -169,16 +169,16 @@ def run(options: TrainOptions) -> None:
         if progress.step % REFRESH_EVERY == REFRESH_EVERY - 1:
             tokens = History.tokens_for(options.seed, progress.step, REFRESH)
             history.replace(rollout(average.model, tokens, CHUNKS, generators(10**5 + progress.step, REFRESH)), tokens)
-        scene = _draw_scene(history, batch, draw, device)
+        given = _draw_scene(history, batch, draw, device)
         exit_step = int(torch.randint(0, 4, (), generator=draw))
-        made = student_sample(student, scene, exit_step, draw, device)
+        made = student_sample(student, given, exit_step, draw, device)
         clean = made.detach()
-        gap = _matching_gradient(clean, scene, real, fake, draw, device)
-        weight = judge.weights(clean, scene.tokens) if judge else torch.ones(len(clean), device=device)
+        gap = _matching_gradient(clean, given, real, fake, draw, device)
+        weight = rewards.weights(clean, given.tokens) if rewards else torch.ones(len(clean), device=device)
         (0.5 * ((made - (clean - gap)).square().mean((1, 2, 3, 4)) * weight).mean()).backward()
         norm = optimisers["student"].step(min(1.0, (progress.step + 1) / 5))
         average.update(student, progress.step + 100)
-        losses = [_train_fake(fake, optimisers["fake"], clean, scene, draw, device) for _ in range(FAKE_STEPS)]
+        losses = [_train_fake(fake, optimisers["fake"], clean, given, draw, device) for _ in range(FAKE_STEPS)]
         return {
             "fake": float(np.mean(losses)),
             "gap": float(gap.abs().mean()),
@@ -193,20 +193,20 @@ def run(options: TrainOptions) -> None:
         options.log(f"wrote {export_weights('pocket_dit', average.state_dict(), student.config())}")
 
 
-def _draw_scene(history: History, batch: int, draw: torch.Generator, device: str) -> Scene:
+def _draw_scene(history: History, batch: int, draw: torch.Generator, device: str) -> Conditions:
     rows = torch.randint(len(history.latents), (batch,), generator=draw)
     gap, appended = draw_memory(batch, CHUNKS, draw)
-    return Scene(*(x.to(device) for x in (history.tokens[rows], history.latents[rows], gap, appended)))
+    return Conditions(*(x.to(device) for x in (history.tokens[rows], history.latents[rows], gap, appended)))
 
 
 @torch.no_grad()
 def _matching_gradient(
-    made: Tensor, scene: Scene, real: Pocket, fake: Pocket, draw: torch.Generator, device: str
+    made: Tensor, given: Conditions, real: Pocket, fake: Pocket, draw: torch.Generator, device: str
 ) -> Tensor:
     """DMD's gradient on clean latents, normalised for each chunk by how far the real model would move it."""
     noisy, _, sigma = renoise(made, draw)
-    to_real, to_fake = scene.x0(real, noisy, sigma, device), scene.x0(fake, noisy, sigma, device)
-    without = replace(scene, tokens=torch.zeros_like(scene.tokens)).x0(real, noisy, sigma, device)
+    to_real, to_fake = given.x0(real, noisy, sigma, device), given.x0(fake, noisy, sigma, device)
+    without = replace(given, tokens=torch.zeros_like(given.tokens)).x0(real, noisy, sigma, device)
     to_real = without + GUIDANCE * (to_real - without)
     size = (made - to_real).abs().unflatten(1, (-1, CHUNK)).mean((2, 3, 4, 5))
     size = size.repeat_interleave(CHUNK, dim=1)[..., None, None, None]
@@ -214,11 +214,11 @@ def _matching_gradient(
 
 
 def _train_fake(
-    fake: Pocket, optimiser: MuonAdam, made: Tensor, scene: Scene, draw: torch.Generator, device: str
+    fake: Pocket, optimiser: MuonAdam, made: Tensor, given: Conditions, draw: torch.Generator, device: str
 ) -> float:
     noisy, noise, sigma = renoise(made, draw)
     spread = sigma[..., None, None, None]
-    flow = (noisy - scene.x0(fake, noisy, sigma, device)) / spread
+    flow = (noisy - given.x0(fake, noisy, sigma, device)) / spread
     loss = (flow - (noise - made)).square().mean()
     loss.backward()
     optimiser.step()

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.codec.pocket_vae import PocketCodec
-from streamt1.core.bundled import load_bundled
-from streamt1.core.pocket_words import TEXT_LENGTH
-from streamt1.core.tensors import load_strictly
+from streamt1.core.weights import load_bundled, load_strictly
+from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.pocket.vocabulary import TEXT_LENGTH
 from streamt1.training.export import export_weights
 from streamt1.training.forcing import CHUNK, forcing_pass
 from streamt1.training.latents import build_latents
@@ -116,8 +115,8 @@ def run(options: TrainOptions) -> None:
     """Encodes the training set where needed, trains within the budget, exports `pocket_dit_base` and `pocket_dit`."""
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    codec = PocketCodec.bundled(options.device)
-    data = build_latents(options.out / "latents.pt", CLIPS, options.seed, codec, options.log)
+    decoder = PocketDecoder.bundled(options.device)
+    data = build_latents(options.out / "latents.pt", CLIPS, options.seed, decoder, options.log)
     pocket = warm_start(Pocket()) if options.warm else Pocket()
     pocket.to(options.device)
     average = Average(pocket, 0.995)

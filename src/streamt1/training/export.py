@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from streamt1.core.bundled import bundled_path
 from streamt1.core.files import whole_file
+from streamt1.core.weights import bundled_path
 
 
 def export_weights(

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.pocket.text import pad_tokens
-from streamt1.codec.pocket_vae import PocketCodec
 from streamt1.core.files import whole_file
+from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.pocket.paths import SIZE, Floats, sample_take
+from streamt1.pocket.scenes import Scene, sample_scene
+from streamt1.pocket.world import render
 from streamt1.training.loop import Log
-from streamt1.training.paths import SIZE, Floats, sample_take
-from streamt1.training.scenes import Scene, sample_scene
-from streamt1.training.world import render
 
 FRAMES = 81
 SHARD = 32
@@ -41,7 +41,7 @@ class LatentSet:
         return self.latents[rows].float(), self.tokens[rows], self.objects[rows]
 
 
-def build_latents(file: Path, count: int, seed: int, codec: PocketCodec, log: Log) -> LatentSet:
+def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log: Log) -> LatentSet:
     """Reads the set from `file`, or renders and encodes `count` clips and writes it there."""
     if file.is_file():
         saved = torch.load(file, weights_only=True)
@@ -54,8 +54,8 @@ def build_latents(file: Path, count: int, seed: int, codec: PocketCodec, log: Lo
         drawn = [_draw(rng) for _ in range(SHARD)]
         pixels = torch.from_numpy(np.stack([clip for _, clip, _ in drawn]))
         objects.append(torch.from_numpy(np.stack([where for _, _, where in drawn])))
-        with torch.autocast(codec.vae.mean.device.type, torch.bfloat16):
-            latents.append(codec.encode(pixels).half().cpu())
+        with torch.autocast(decoder.vae.mean.device.type, torch.bfloat16):
+            latents.append(decoder.encode(pixels).half().cpu())
         tokens.append(pad_tokens([scene.prompt for scene, _, _ in drawn]))
         if shard % 20 == 19:
             log(f"encoded {(shard + 1) * SHARD} of {count} clips")

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.pocket.text import pad_tokens
-from streamt1.codec.pocket_vae import PocketCodec
+from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.pocket.oracle import Reading, locate, measure
+from streamt1.pocket.paths import CHUNK as PIXELS
+from streamt1.pocket.paths import SIZE, Floats, sample_take
+from streamt1.pocket.scenes import Scene, sample_scene
+from streamt1.pocket.world import render
 from streamt1.rewards.pocket import SNIPPET_FRAMES, SNIPPETS, snippet_frames
 from streamt1.training.degrade import MOTION, PICTURE, mismatch
 from streamt1.training.dit import Pocket
 from streamt1.training.forcing import CHUNK
 from streamt1.training.loop import Log
-from streamt1.training.oracle import Reading, locate, measure
-from streamt1.training.paths import CHUNK as PIXELS
-from streamt1.training.paths import SIZE, Floats, sample_take
-from streamt1.training.rollout import Stream, decode, generators
-from streamt1.training.scenes import Scene, sample_scene
-from streamt1.training.world import render
+from streamt1.training.rollout import Rollout, decode, generators
 
 MEMBERS = 8
 SEEN = SNIPPETS * SNIPPET_FRAMES
@@ -144,31 +144,31 @@ def spoilt_group(
     return pack(members)
 
 
-def spoilt_groups(codec: PocketCodec, count: int, seed: int) -> Groups:
+def spoilt_groups(decoder: PocketDecoder, count: int, seed: int) -> Groups:
     """Groups of spoilt clips of random training scenes, all seen through the VAE."""
     parts: list[Groups] = []
     for shard in range(max(1, count // 16)):
         rng = np.random.default_rng((seed, 41, shard))
         scenes = [sample_scene(rng) for _ in range(16)]
         pixels = torch.from_numpy(np.stack([render(s, sample_take(rng, s), 81) for s in scenes]))
-        latents = torch.cat([codec.encode(part) for part in pixels.split(8)])
+        latents = torch.cat([decoder.encode(part) for part in pixels.split(8)])
         noise = torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32))
-        clean, broken = decode(codec, latents), decode(codec, latents + noise * float(rng.uniform(0.3, 1.0)))
+        clean, broken = decode(decoder, latents), decode(decoder, latents + noise * float(rng.uniform(0.3, 1.0)))
         for index, scene in enumerate(scenes):
             other = (index + 1) % len(scenes)
             parts.append(spoilt_group(scene, clean[index], (scenes[other], clean[other]), broken[index], rng))
     return Groups.join(parts)
 
 
-def turning_groups(codec: PocketCodec, count: int, seed: int) -> Groups:
+def turning_groups(decoder: PocketDecoder, count: int, seed: int) -> Groups:
     """Groups of clips of scenes with two backgrounds, which take turns on time, late or never; seen through the VAE.
 
     Models that put a change off for long tend never to make it, which their own rollouts show too rarely to learn from.
     """
-    return Groups.join([_turning_group(codec, np.random.default_rng((seed, 47, index))) for index in range(count)])
+    return Groups.join([_turning_group(decoder, np.random.default_rng((seed, 47, index))) for index in range(count)])
 
 
-def _turning_group(codec: PocketCodec, rng: np.random.Generator) -> Groups:
+def _turning_group(decoder: PocketDecoder, rng: np.random.Generator) -> Groups:
     """Two true clips and six of one path: never changing, on either background, or changing once, late or early."""
     scene = sample_scene(rng, two=0.0)
     while len(scene.grounds) < 2:
@@ -179,11 +179,11 @@ def _turning_group(codec: PocketCodec, rng: np.random.Generator) -> Groups:
     cuts = ((), (0,), (late[0],), (0, late[0]), (late[1],), (int(rng.integers(1, 3)) * PIXELS,))
     takes = [*takes[:2], *(replace(takes[2], cuts=one) for one in cuts)]
     pixels = torch.from_numpy(np.stack([render(scene, take, length) for take in takes]))
-    return _read_group(scene, decode(codec, codec.encode(pixels)))
+    return _read_group(scene, decode(decoder, decoder.encode(pixels)))
 
 
 def branch_groups(
-    pockets: list[Pocket], codec: PocketCodec, count: int, seed: int, chunks: int = 8, log: Log = lambda line: None
+    pockets: list[Pocket], decoder: PocketDecoder, count: int, seed: int, chunks: int = 8, log: Log = lambda line: None
 ) -> Groups:
     """Groups as a search meets them: candidates for one chunk after the same past, and a true clip as the last member.
 
@@ -194,18 +194,18 @@ def branch_groups(
     rng = np.random.default_rng((seed, 43))
     for turn in range(count // PROMPTS):
         scenes = [sample_scene(rng) for _ in range(PROMPTS)]
-        stream = Stream(pockets[turn % len(pockets)], pad_tokens([scene.prompt for scene in scenes]))
+        rollout = Rollout(pockets[turn % len(pockets)], pad_tokens([scene.prompt for scene in scenes]))
         each = MEMBERS - 1
         draws = generators(seed * 1000 + turn, PROMPTS * each)
         past, state = torch.zeros(PROMPTS, 0, 3, SIZE, SIZE), None
         length = 1 + 4 * (chunks * CHUNK - 1)
         true = torch.from_numpy(np.stack([render(scene, sample_take(rng, scene), length) for scene in scenes]))
-        true = decode(codec, codec.encode(true))
+        true = decode(decoder, decoder.encode(true))
         for _ in range(chunks):
-            latents = stream.sample(draws, each)
+            latents = rollout.sample(draws, each)
             carried = None if state is None else tuple(part.repeat_interleave(each, dim=0) for part in state)
             with torch.no_grad():
-                frames, after = codec.vae.decode(latents, carried)
+                frames, after = decoder.vae.decode(latents, carried)
             clips = torch.cat([past.repeat_interleave(each, dim=0), frames.cpu()], dim=1)[:, -LENGTHS[-1] :]
             for index, scene in enumerate(scenes):
                 own = clips[index * each : (index + 1) * each]
@@ -213,7 +213,7 @@ def branch_groups(
                 group = torch.cat([own, true[index : index + 1, at : at + own.shape[1]]])
                 parts.append(_read_group(scene, group))
             picked = torch.arange(PROMPTS) * each + torch.from_numpy(rng.integers(0, each, PROMPTS))
-            stream.commit(latents[picked])
+            rollout.commit(latents[picked])
             past, state = clips[picked], tuple(part[picked] for part in after)
         log(f"branched {(turn + 1) * PROMPTS} of {count} prompts")
     return Groups.join(parts)

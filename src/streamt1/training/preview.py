@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamt1.pocket.oracle import measure
+from streamt1.pocket.world import sample_clip
 from streamt1.training.loop import TrainOptions
-from streamt1.training.oracle import measure
 from streamt1.training.sheet import write_sheet
-from streamt1.training.world import sample_clip
 
 
 def true_readings(count: int, seed: int, frames: int = 81, two: float = 0.08) -> dict[str, float]:

@@ -14,15 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamt1.codec.pocket_vae import PocketCodec
-from streamt1.core.bundled import load_bundled
 from streamt1.core.files import whole_file
-from streamt1.core.tensors import load_strictly
+from streamt1.core.weights import load_bundled, load_strictly
+from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.pocket.oracle import SIGHTS
 from streamt1.rewards.pocket import HEADS, PLACE, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig, snippet_gap
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
-from streamt1.training.oracle import SIGHTS
 from streamt1.training.preferences import READINGS, SEEN, Groups, branch_groups, spoilt_groups, turning_groups
 from streamt1.training.rollout import bundled_pocket
 
@@ -84,17 +83,17 @@ def agreement_rate(scores: Tensor, labels: Tensor) -> float:
 def build_groups(options: TrainOptions) -> tuple[Groups, Groups, Groups]:
     """Groups of changing backgrounds, of spoilt clips and of branched rollouts; read from `out`, or made there."""
     options.out.mkdir(parents=True, exist_ok=True)
-    device, codec = options.device, PocketCodec.bundled(options.device)
+    device, decoder = options.device, PocketDecoder.bundled(options.device)
 
     def spoilt(seed: int) -> Groups:
-        return spoilt_groups(codec, SPOILT, seed)
+        return spoilt_groups(decoder, SPOILT, seed)
 
     def turning(seed: int) -> Groups:
-        return turning_groups(codec, TURNING, seed)
+        return turning_groups(decoder, TURNING, seed)
 
     def branched(seed: int) -> Groups:
         pockets = {name: bundled_pocket(name, device) for name in PLAYERS}
-        return branch_groups([pockets[name] for name in PLAYERS], codec, BRANCHED, seed, log=options.log)
+        return branch_groups([pockets[name] for name in PLAYERS], decoder, BRANCHED, seed, log=options.log)
 
     def all_of(name: str, make: Callable[[int], Groups]) -> Groups:
         seeds = [options.seed + 101 + shard for shard in range(SHARDS)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from streamt1.backbones.pocket.weights import load_pocket
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.model import WanModel
-from streamt1.codec.pocket_vae import PocketCodec
+from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.training.dit import Pocket
 from streamt1.training.forcing import CHUNK, LOCAL
 
@@ -27,7 +27,7 @@ def bundled_pocket(name: str, device: str) -> Pocket:
     return pocket.to(device).eval()
 
 
-class Stream:
+class Rollout:
     """A batch of prompts that are generated side by side: the sink and the last chunks are what the next may read."""
 
     def __init__(self, pocket: Pocket, tokens: Tensor, schedule: Schedule | None = None) -> None:
@@ -44,10 +44,10 @@ class Stream:
 
         One generator a candidate draws the initial noise, then the noise between the sampler's steps.
         """
-        shape = (CHUNK, self.model.config.in_channels, 8, 8)
+        shape = (1 + self.schedule.draws, CHUNK, self.model.config.in_channels, 8, 8)
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
         flow = self._flow(copies, None)
-        return few_step(lambda x, time, rows: flow(x, time), noise, generators, self.schedule)
+        return few_step(flow, noise[:, 0], noise[:, 1:], self.schedule, range(len(self.schedule.steps)))[0]
 
     @torch.no_grad()
     def commit(self, latents: Tensor) -> None:
@@ -80,10 +80,10 @@ def rollout(
     pocket: Pocket, tokens: Tensor, chunks: int, generators: list[torch.Generator], schedule: Schedule | None = None
 ) -> Tensor:
     """Latents of whole clips, [B, chunks * 3, C, 8, 8], chunk by chunk. tokens [B, L], one generator a clip."""
-    stream, clip = Stream(pocket, tokens, schedule), []
+    made, clip = Rollout(pocket, tokens, schedule), []
     for _ in range(chunks):
-        clip.append(stream.sample(generators))
-        stream.commit(clip[-1])
+        clip.append(made.sample(generators))
+        made.commit(clip[-1])
     return torch.cat(clip, dim=1)
 
 
@@ -93,6 +93,6 @@ def generators(seed: int, count: int) -> list[torch.Generator]:
 
 
 @torch.no_grad()
-def decode(codec: PocketCodec, latents: Tensor, batch: int = 8) -> Tensor:
+def decode(decoder: PocketDecoder, latents: Tensor, batch: int = 8) -> Tensor:
     """Latents [B, F, C, 8, 8] -> frames [B, 1+4(F-1), 3, 64, 64] in [0, 1], a few clips at a time."""
-    return torch.cat([codec.decode([codec.start()] * len(part), part)[0].cpu() for part in latents.split(batch)])
+    return torch.cat([decoder.decode([decoder.start()] * len(part), part)[0].cpu() for part in latents.split(batch)])

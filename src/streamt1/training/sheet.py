@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from streamt1.core.files import whole_file
-from streamt1.training.paths import Floats
+from streamt1.pocket.paths import Floats
 
 
 def write_sheet(file: Path, rows: list[Floats], scale: int = 2) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamt1.codec.pocket_vae import PocketCodec, PocketVAE, group_frames
+from streamt1.decoders.pocket_vae import PocketDecoder, PocketVAE, group_frames
+from streamt1.pocket.world import sample_clip
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
-from streamt1.training.world import sample_clip
 
 FRAMES = 21
 """Pixel frames of a training clip (6 latent frames), more than the decoder's memory in time."""
@@ -47,7 +47,7 @@ def measure_latents(vae: PocketVAE, seed: int, device: str, count: int = 64) -> 
 def run(options: TrainOptions) -> None:
     """Trains both phases within one budget and exports `pocket_vae`."""
     torch.manual_seed(options.seed)
-    vae = PocketCodec.bundled().vae.requires_grad_(True).train() if options.warm else PocketVAE()
+    vae = PocketDecoder.bundled().vae.requires_grad_(True).train() if options.warm else PocketVAE()
     vae.to(options.device)
     vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = Average(vae, 0.998)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.core.pocket_words import TEXT_LENGTH, VOCABULARY_SIZE, tokenize
+from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, tokenize
 
 
 @dataclass(frozen=True)

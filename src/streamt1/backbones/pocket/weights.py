@@ -10,8 +10,8 @@ from torch import Tensor
 from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.core.bundled import check_vocabulary, load_bundled
-from streamt1.core.tensors import load_strictly
+from streamt1.core.weights import load_bundled, load_strictly
+from streamt1.pocket.vocabulary import check_vocabulary
 
 
 def load_pocket(name: str = "pocket_dit", device: str | torch.device = "cpu") -> tuple[WanModel, TextEncoder]:

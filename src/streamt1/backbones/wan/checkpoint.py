@@ -13,7 +13,7 @@ from torch import Tensor
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
 from streamt1.core.errors import CheckpointError
-from streamt1.core.tensors import load_strictly, read_tensors
+from streamt1.core.weights import load_strictly, read_tensors
 
 CONTAINERS = ("generator_ema", "generator", "model")
 """Keys under which training checkpoints keep the transformer, best first."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from streamt1.core.devices import HOST, at_work
 from streamt1.core.errors import CheckpointError, PromptError, needs_extra
-from streamt1.core.visiting import HOST, at_work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel

@@ -1,1 +1,0 @@
-"""From a configuration to objects, and from objects to a run."""

@@ -1,1 +1,0 @@
-"""Latents to pixels, and pixels to files."""

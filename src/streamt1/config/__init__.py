@@ -1,0 +1,1 @@
+"""What decides a run: presets, files, overrides, and every key's meaning."""

@@ -1,0 +1,122 @@
+"""Presets, files and overrides become a configuration, checked key by key."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streamt1.config.schema import RunConfig
+from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.core.files import packaged_names
+from streamt1.core.validation import check_names, validated
+from streamt1.memory import MemoryConfig
+from streamt1.search.config import SearchConfig, apply_policy
+
+PRESETS = resources.files("streamt1.config") / "presets"
+RENAMED = {"codec": "decoder", "batches.codec": "batches.decoder"}
+"""Keys of 0.1, as presets and run folders on users' disks still name them."""
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship in the package."""
+    return packaged_names("streamt1.config", "presets")
+
+
+def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration of a preset, with some keys replaced.
+
+    Args:
+        preset: a preset's name, or the path of a YAML file of the same form (it may say ``extends: NAME``).
+        overrides: dotted keys, such as ``{"search.top_k": 4}``.
+
+    Raises:
+        UnknownNameError: a preset or key that does not exist; the message names the nearest.
+        ConfigError: a value that does not fit.
+    """
+    merged = _read(preset)
+    for key, value in (overrides or {}).items():
+        key = RENAMED.get(key, key)
+        *parents, leaf = key.split(".")
+        target = merged
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"config key {key!r}: {parent!r} has no keys of its own")
+        target[leaf] = value
+    return config_of(merged)
+
+
+def config_of(keys: Mapping[str, Any]) -> RunConfig:
+    """The configuration of nested keys, such as a stored run's. Raises ``ConfigError`` and ``UnknownNameError``."""
+    keys = renamed(keys)
+    check_names("config key", keys, RunConfig.model_fields)
+    for part, cls in (("memory", MemoryConfig), ("search", SearchConfig)):
+        if not isinstance(keys.get(part, {}), dict):
+            raise ConfigError(f"config key {part!r} must hold keys and values")
+        names = [field.name for field in dataclasses.fields(cls)]
+        check_names(f"{part} key", keys.get(part, {}), names)
+    config = validated(RunConfig, keys, "config key")
+    apply_policy(config.policy, config.search)
+    return config
+
+
+def renamed(keys: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys with older names replaced; a key under its present name wins."""
+    found: dict[str, Any] = {}
+    for key, value in keys.items():
+        name = RENAMED.get(f"{prefix}{key}", f"{prefix}{key}")[len(prefix) :]
+        if name == key or name not in keys:
+            found[name] = renamed(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+    return found
+
+
+def parse_budget(text: str) -> dict[str, Any]:
+    """``200`` -> model passes, ``60s`` -> seconds, as search settings. Raises ``ConfigError``."""
+    key, kind, number = ("budget_seconds", float, text[:-1]) if text.endswith("s") else ("budget_passes", int, text)
+    try:
+        value = kind(number)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"budget {text!r} is neither a number of model passes (200) nor of seconds (60s)")
+    return {key: value}
+
+
+def _read(preset: str) -> dict[str, Any]:
+    """The merged keys of a preset and of what it extends."""
+    if preset.endswith((".yaml", ".yml")):
+        text = _file_text(Path(preset))
+    elif preset in preset_names():
+        text = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
+    else:
+        raise UnknownNameError("preset", preset, preset_names())
+    try:
+        own = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{preset} is not valid YAML: {error}") from error
+    if not isinstance(own, dict):
+        raise ConfigError(f"{preset} must hold keys and values, not {type(own).__name__}")
+    base = _read(own.pop("extends")) if "extends" in own else {}
+    own = renamed(own)
+    return {**base, **{key: _joined(base.get(key), value) for key, value in own.items()}}
+
+
+def _joined(base: Any, own: Any) -> Any:
+    """Keys of a part over those that it extends; ``null`` takes one away."""
+    if not isinstance(own, dict):
+        return own
+    merged = {**(base if isinstance(base, dict) else {}), **own}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the preset file {path}: {error}") from error

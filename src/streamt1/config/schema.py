@@ -1,0 +1,122 @@
+"""A run's configuration: every key, what it may be, and what it means."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamt1.hub.origins import Origin
+from streamt1.memory import MemoryConfig
+from streamt1.search.config import SearchConfig, apply_policy
+
+
+class WanSettings(BaseModel):
+    """What is to be generated with a Wan transformer, and how.
+
+    Attributes:
+        size: ``1.3B``, ``14B``, or the keys of ``WanConfig`` for another.
+        height, width: of the video, pixels; multiples of 16.
+        lora_alpha: scale of low-rank updates times their rank; None means equal to the rank.
+        steps, shift: see ``Schedule``.
+        fps: pixel frames per second.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: str | dict[str, Any] = "1.3B"
+    height: int = Field(default=480, ge=16, multiple_of=16)
+    width: int = Field(default=832, ge=16, multiple_of=16)
+    lora_alpha: float | None = None
+    steps: tuple[int, ...] = (1000, 750, 500, 250)
+    shift: float = 5.0
+    fps: int = Field(default=16, ge=1)
+
+
+class Batches(BaseModel):
+    """How much goes through a model at once. Results do not depend on it, memory does.
+
+    Attributes:
+        decoder: candidates that are decoded together.
+        frame_reward: pictures that are judged together.
+        clip_reward: clips that are judged together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decoder: int = Field(default=1, ge=1)
+    frame_reward: int = Field(default=4, ge=1)
+    clip_reward: int = Field(default=1, ge=1)
+
+
+class Placement(BaseModel):
+    """What stays on the device; see ``placement.memory_plan``.
+
+    Attributes:
+        text_encoder: ``host`` brings it over for a prompt and puts it back.
+        rewards: ``host`` brings each over for a chunk and puts it back.
+        reward_bits: of the weights of the rewards' language layers; 8 and 4 need torchao.
+        decoder_states: where the features are kept that the decoder carries from chunk to chunk, one set a candidate.
+        kv: where the memory's pages are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text_encoder: Literal["device", "host"] = "device"
+    rewards: Literal["device", "host"] = "device"
+    reward_bits: Literal[16, 8, 4] = 16
+    decoder_states: Literal["device", "host"] = "device"
+    kv: Literal["device", "host"] = "device"
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run, but for its prompt, length and seed.
+
+    Attributes:
+        about: one line for people.
+        backbone, frame_reward, clip_reward, decoder: names that a family builds, see ``families``.
+        draft: a decoder that shows candidates to the rewards in ``decoder``'s place, which then decodes only what
+            leaves; ``taehv`` for Wan, its weights in ``files.draft``. None: ``decoder`` does both.
+        memory: window and sinks, in latent frames.
+        policy: see ``search.config.POLICIES``.
+        search: its settings, before the policy is applied.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: what the transformer computes in.
+        compile: compile the transformer's blocks (``torch.compile``); the first chunks then take a minute or so longer.
+        wan: settings of Wan's models, where they are used.
+        batches: how much goes through a model at once.
+        placement: what stays on the device.
+        files: where weights are, by the names that the builders use: a path, or an origin to download from.
+        models: folder of downloads; None means the hub's cache.
+        threads: CPU threads of torch, for the whole process; None leaves them as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: str = ""
+    backbone: str = "pocket"
+    frame_reward: str = "pocket"
+    clip_reward: str = "pocket"
+    decoder: str = "pocket"
+    draft: str | None = None
+    memory: MemoryConfig = MemoryConfig()
+    policy: str = "stream_t1"
+    search: SearchConfig = SearchConfig()
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    wan: WanSettings = WanSettings()
+    batches: Batches = Batches()
+    placement: Placement = Placement()
+    files: dict[str, str | Origin] = {}
+    models: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+
+    @property
+    def effective_search(self) -> SearchConfig:
+        """The search settings with the policy applied."""
+        return apply_policy(self.policy, self.search)
+
+    def with_policy(self, policy: str) -> RunConfig:
+        """The same run under another policy."""
+        return self.model_copy(update={"policy": policy})

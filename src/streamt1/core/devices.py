@@ -1,0 +1,75 @@
+"""Devices: which one is meant, models that come to it for their work, and smaller parts when its memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from streamt1.core.errors import ConfigError
+
+T = TypeVar("T")
+HOST = torch.device("cpu")
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one. Raises ``ConfigError`` for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+@contextmanager
+def at_work(device: torch.device, *modules: nn.Module) -> Iterator[None]:
+    """Modules are on a device for the block; those that were not there go back where they came from."""
+    homes = [next(module.parameters()).device for module in modules]
+    try:
+        for module in modules:
+            module.to(device)
+        yield
+    finally:
+        for module, home in zip(modules, homes, strict=True):
+            module.to(home)
+
+
+class Halving:
+    """Splits work over a batch into parts that fit; remembers what did not, for the next call. Mutable.
+
+    Args:
+        limit: largest part to begin with; None means everything at once.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+
+    def run(self, work: Callable[[int, int], T], count: int) -> list[T]:
+        """``work(begin, end)`` for parts of ``0..count``, in order. Work must be safe to repeat.
+
+        Raises ``torch.OutOfMemoryError`` when even one item does not fit.
+        """
+        results: list[T] = []
+        begin = 0
+        while begin < count:
+            end = min(count, begin + (self.limit or count))
+            try:
+                results.append(work(begin, end))
+            except torch.OutOfMemoryError:
+                if end - begin == 1:
+                    raise
+                self.limit = (end - begin) // 2
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            begin = end
+        return results

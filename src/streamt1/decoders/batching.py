@@ -1,0 +1,38 @@
+"""What streaming decoders share: candidates go through in batches, over one parent's state or several parents'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from streamt1.core.devices import Halving
+
+S = TypeVar("S")
+
+
+def in_batches(
+    batch: Halving,
+    decode: Callable[[Sequence[S], Tensor], tuple[Tensor, list[S]]],
+    states: Sequence[S],
+    latents: Tensor,
+) -> tuple[Tensor, list[S]]:
+    """Decodes candidates' latents ``[N, F, C, h, w]`` in parts that fit -> all frames ``[N, T, 3, H, W]``, N states."""
+    parts = batch.run(lambda begin, end: decode(states[begin:end], latents[begin:end]), len(latents))
+    return torch.cat([frames for frames, _ in parts]), [after for _, states in parts for after in states]
+
+
+def joined(features: Sequence[Tensor]) -> Tensor:
+    """One feature of N candidates' states, each ``[1, ...]`` -> ``[N, ...]``; what all share is not copied."""
+    first = features[0]
+    if all(feature is first for feature in features):
+        return first.expand(len(features), *first.shape[1:])
+    return torch.cat(list(features))
+
+
+def state_of_each(features: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Features of all candidates, each ``[N, ...]`` -> one state a candidate, in memory of its own, to free losers'."""
+    count = len(features[0])
+    return [tuple(feature[index : index + 1].clone() for feature in features) for index in range(count)]

@@ -1,0 +1,128 @@
+"""Wan2.1's VAE as a streaming codec: each latent frame is decoded once, over the feature cache of its own past.
+
+The only file that touches private names of diffusers' ``AutoencoderKLWan`` (its decoder's feature cache), which is why
+the project pins diffusers to one minor version. SPEC section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from streamt1.core.devices import Halving
+from streamt1.core.errors import CheckpointError, needs_extra
+from streamt1.core.weights import read_tensors
+from streamt1.decoders.batching import in_batches, joined
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+Feature = Tensor | str | None
+"""What one causal convolution keeps of its past: the last frames of its input, or a mark of the decoder's own."""
+State = tuple[Feature, ...]
+
+
+class WanVAEDecoder:
+    """Satisfies the ``Codec`` protocol. States are tuples of features; ``()`` opens a video.
+
+    Args:
+        vae: diffusers' model, on its device, in the dtype to decode in.
+        fps: pixel frames per second of the videos.
+        states_on_host: keep the states of candidates in host memory; the parent's comes over as it is used.
+        batch: candidates that are decoded in one call. At 480x832 one state takes 1.76 GiB in bfloat16, and one
+            candidate fills a GPU; tiny models like more.
+    """
+
+    time_stride = 4
+
+    def __init__(self, vae: AutoencoderKLWan, fps: int = 16, batch: int = 1, states_on_host: bool = False) -> None:
+        self.vae = vae.eval().requires_grad_(False)
+        self.fps, self.batch = fps, Halving(batch)
+        weight = next(vae.decoder.parameters())
+        shape = (1, 1, -1, 1, 1)
+        self._mean = torch.tensor(vae.config["latents_mean"], device=weight.device).view(shape)
+        self._std = torch.tensor(vae.config["latents_std"], device=weight.device).view(shape)
+        self._dtype, self._device = weight.dtype, weight.device
+        self._home = torch.device("cpu") if states_on_host else weight.device
+        self._features = sum(type(module).__name__ == "WanCausalConv3d" for module in vae.decoder.modules())
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        fps: int = 16,
+        batch: int = 1,
+        states_on_host: bool = False,
+    ) -> WanVAEDecoder:
+        """The VAE of a folder in diffusers' layout (``config.json``, safetensors), or an original ``Wan2.1_VAE.pth``.
+
+        Raises ``CheckpointError`` for files that are missing or damaged, ``MissingExtraError`` without diffusers.
+        """
+        with needs_extra("wan", "decoding with Wan's VAE"):
+            from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+            from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+        if not path.exists():
+            raise CheckpointError(f"there is no VAE at {path}; download the preset, or give the right path")
+        try:
+            if path.is_dir():
+                vae = AutoencoderKLWan.from_pretrained(
+                    str(path), torch_dtype=dtype, local_files_only=True, low_cpu_mem_usage=False
+                )
+            else:
+                vae = AutoencoderKLWan().to(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
+                vae.load_state_dict(convert_wan_vae_to_diffusers(read_tensors(path)))
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"the VAE at {path} cannot be loaded: {error}") from error
+        vae.to(device)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return cls(vae, fps, batch, states_on_host)
+
+    def start(self) -> State:
+        """The state before the first chunk."""
+        return ()
+
+    @torch.no_grad()
+    def decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
+        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
+
+        T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host: half
+        a minute of them would take gigabytes of the device.
+        """
+        return in_batches(self.batch, self._decode, states, latents)
+
+    def _decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
+        count = len(latents)
+        begun = zip(*states, strict=True)
+        carried: list[Any] = [_carried(features, self._device) for features in begun] or [None] * self._features
+        z = (latents.to(self._mean) * self._std + self._mean).transpose(1, 2).to(self._dtype)
+        x = self.vae.post_quant_conv(z)
+        pixels = []
+        for index in range(x.shape[2]):
+            opening = not states[0] and index == 0
+            frame = x[:, :, index : index + 1]
+            pixels.append(self.vae.decoder(frame, feat_cache=carried, feat_idx=[0], first_chunk=opening))
+        video = torch.cat(pixels, dim=2).transpose(1, 2)
+        states = [_of_candidate(carried, index, count, self._home) for index in range(count)]
+        return (video.float() / 2 + 0.5).clamp(0, 1).cpu(), states
+
+
+def _carried(features: Sequence[Feature], device: torch.device) -> Feature:
+    """One feature of all candidates, on the device; marks and None are the same for all."""
+    here = {id(feature): feature.to(device) for feature in features if isinstance(feature, Tensor)}
+    return joined([here[id(feature)] for feature in features]) if here else features[0]
+
+
+def _of_candidate(features: list[Feature], index: int, count: int, home: torch.device) -> State:
+    """One candidate's features, in memory of their own, so that losers can be freed."""
+
+    def own(feature: Feature) -> Feature:
+        if not isinstance(feature, Tensor):
+            return feature
+        return feature.to(home) if count == 1 else feature[index : index + 1].to(home, copy=True)
+
+    return tuple(own(feature) for feature in features)

@@ -1,0 +1,78 @@
+"""From names to models. A new family is one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from streamt1.config.schema import RunConfig
+from streamt1.core.devices import resolve_device
+from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.core.protocols import ClipReward, FrameReward, Models
+from streamt1.families.family import Family
+from streamt1.families.pocket import POCKET
+from streamt1.families.wan import WAN
+
+FAMILIES = (POCKET, WAN)
+
+
+def family_of(config: RunConfig) -> Family:
+    """The family that builds a configuration's backbone. Raises ``UnknownNameError``."""
+    for family in FAMILIES:
+        if config.backbone in family.backbones:
+            return family
+    raise UnknownNameError("backbone", config.backbone, [name for family in FAMILIES for name in family.backbones])
+
+
+def check_prompt(config: RunConfig, prompt: str) -> None:
+    """Raises ``PromptError`` for a prompt that a configuration's backbone cannot read; needs no weights."""
+    if not prompt.strip():
+        raise PromptError("the prompt is empty: say what the video should show")
+    family_of(config).read_prompt(prompt)
+
+
+def build(config: RunConfig) -> Models:
+    """Loads everything that a run needs.
+
+    Raises:
+        UnknownNameError: a name that no family builds.
+        ConfigError: a device that this machine lacks, or ``compile`` where torch finds nothing to compile with.
+        CheckpointError: weights that are missing or damaged.
+    """
+    device = resolve_device(config.device)
+    if config.compile:
+        _check_compiler(device)
+    backbone = _built("backbone", "backbones", config.backbone, config, device)
+    if config.compile:
+        backbone.model.compile_blocks()
+    decoder = _built("decoder", "decoders", config.decoder, config, device)
+    rewards = build_rewards(config, device)
+    draft = _built("draft decoder", "decoders", config.draft, config, device) if config.draft else None
+    return Models(backbone, decoder, *rewards, draft)
+
+
+def build_rewards(config: RunConfig, device: torch.device) -> tuple[FrameReward, ClipReward]:
+    """The two rewards alone. Raises what ``build`` raises."""
+    return (
+        _built("frame reward", "frame_rewards", config.frame_reward, config, device),
+        _built("clip reward", "clip_rewards", config.clip_reward, config, device),
+    )
+
+
+def _built(kind: str, table: str, name: str, config: RunConfig, device: torch.device) -> Any:
+    builders = {known: builder for family in FAMILIES for known, builder in getattr(family, table).items()}
+    if name not in builders:
+        raise UnknownNameError(kind, name, builders)
+    return builders[name](config, device)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Raises ``ConfigError`` now, and not in the middle of the first chunk."""
+    try:
+        torch.compile(lambda x: x.exp() + 1)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"compile: true does not work here ({reason}); install a C++ compiler (for CUDA, Triton), or leave it out"
+        ) from error

@@ -1,0 +1,85 @@
+"""The Wan family: LongLive, Self-Forcing, Reward Forcing and Wan2.1, with HPSv3 and VideoReward."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import torch
+
+from streamt1.config.schema import RunConfig
+from streamt1.core.errors import PromptError
+from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
+from streamt1.families.family import Family
+from streamt1.families.wan_memory import parts, wan_sizes
+from streamt1.hub.origins import locate, needed
+
+
+def _file(config: RunConfig, name: str) -> Path:
+    return locate(name, needed(config.files, name), Path(config.models) if config.models else None)
+
+
+def _backbone(config: RunConfig, device: torch.device) -> Backbone:
+    from streamt1.backbones.sampling import Schedule
+    from streamt1.backbones.wan.backbone import WanBackbone
+    from streamt1.backbones.wan.checkpoint import load_wan
+    from streamt1.backbones.wan.text import WanText
+
+    wan, dtype, sizes = config.wan, getattr(torch, config.dtype), wan_sizes(config.wan)
+    lora = _file(config, "lora") if "lora" in config.files else None
+    model = load_wan(sizes, _file(config, "transformer"), lora, wan.lora_alpha, dtype, device)
+    stays = config.placement.text_encoder == "device"
+    text = WanText.load(_file(config, "text_encoder"), _file(config, "tokenizer"), device, dtype, sizes.text_len, stays)
+    size = (wan.height // 8, wan.width // 8)
+    kv_device = "cpu" if config.placement.kv == "host" else None
+    return WanBackbone(model, text, size, config.memory, Schedule(wan.steps, wan.shift), kv_device)
+
+
+def _decoder(config: RunConfig, device: torch.device) -> Decoder:
+    from streamt1.decoders.wan_vae import WanVAEDecoder
+
+    dtype = getattr(torch, config.dtype)
+    on_host = config.placement.decoder_states == "host"
+    return WanVAEDecoder.load(_file(config, "vae"), device, dtype, config.wan.fps, config.batches.decoder, on_host)
+
+
+def _taehv(config: RunConfig, device: torch.device) -> Decoder:
+    from streamt1.decoders.taehv import TAEHVDecoder
+
+    dtype = getattr(torch, config.dtype)
+    channels = wan_sizes(config.wan).in_channels
+    return TAEHVDecoder.load(_file(config, "draft"), channels, device, dtype, config.wan.fps, config.batches.decoder)
+
+
+def _hpsv3(config: RunConfig, device: torch.device) -> FrameReward:
+    from streamt1.rewards.hpsv3 import HPSv3Reward
+
+    weights, base, template = (_file(config, f"hpsv3{part}") for part in ("", "_base", "_template"))
+    dtype, place = getattr(torch, config.dtype), config.placement
+    settings = (config.batches.frame_reward, place.rewards == "device", place.reward_bits)
+    return HPSv3Reward.load(weights, base, template, device, dtype, *settings)
+
+
+def _videoreward(config: RunConfig, device: torch.device) -> ClipReward:
+    from streamt1.rewards.videoreward import VideoReward
+
+    folder, base, template = (_file(config, f"videoreward{part}") for part in ("", "_base", "_template"))
+    dtype, place = getattr(torch, config.dtype), config.placement
+    settings = (config.batches.clip_reward, place.rewards == "device", place.reward_bits)
+    return VideoReward.load(folder, base, template, device, dtype, *settings)
+
+
+def _read_prompt(prompt: str) -> None:
+    """Any text will do that has something in it once its HTML entities are resolved."""
+    if not html.unescape(html.unescape(prompt)).strip():
+        raise PromptError("the prompt is empty: say what the video should show")
+
+
+WAN = Family(
+    backbones={"wan": _backbone},
+    decoders={"wan": _decoder, "taehv": _taehv},
+    frame_rewards={"hpsv3": _hpsv3},
+    clip_rewards={"videoreward": _videoreward},
+    read_prompt=_read_prompt,
+    needs=parts,
+)

@@ -1,0 +1,182 @@
+"""Fetching what a preset needs, from its origins: sizes and disk room first, resumable, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamt1.core.errors import CheckpointError, ConfigError, OutputError, needs_extra
+from streamt1.core.files import whole_file
+from streamt1.hub.origins import FETCHED, Origin
+
+BLOCK = 1 << 20
+TIMEOUT = 60
+"""Seconds that a server may be silent."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to fetch.
+
+    Attributes:
+        origin: what it belongs to.
+        name: within its repository, or the last part of its address.
+        size: bytes; 0 where the server does not say.
+        sha256: where the server knows it, else "".
+        target: where it will lie; None means the hub's cache.
+        present: whether it is there already, in full.
+    """
+
+    origin: Origin
+    name: str
+    size: int
+    sha256: str
+    target: Path | None
+    present: bool
+
+
+def plan_download(files: Mapping[str, str | Origin], folder: Path | None = None) -> list[Item]:
+    """Everything that a preset's files need from elsewhere, with sizes; asks the hub, fetches nothing.
+
+    Raises ``CheckpointError`` when an origin does not answer or lacks a file, ``ConfigError`` for a preset that needs
+    nothing.
+    """
+    origins = [source for source in files.values() if isinstance(source, Origin)]
+    if not origins:
+        raise ConfigError("this preset needs no downloads: all it uses ships in the package or is yours already")
+    items = [item for origin in origins for item in (_of_hub if origin.repo else _of_url)(origin, folder)]
+    return list({(item.origin.repo or item.origin.url, item.name): item for item in items}.values())
+
+
+def check_room(items: Iterable[Item], folder: Path | None) -> int:
+    """Bytes that are still to be fetched. Raises ``OutputError`` when the disk has no room for them."""
+    missing = sum(item.size for item in items if not item.present)
+    place = _existing(folder or _hub_cache())
+    free = shutil.disk_usage(place).free
+    if missing > free:
+        raise OutputError(
+            f"{place} has {free / 1e9:.1f} GB free, {missing / 1e9:.1f} GB are needed; use --to another disk"
+        )
+    return missing
+
+
+def fetch(item: Item, tick: Callable[[int], None] = lambda size: None) -> None:
+    """Downloads one file where it is not there yet; goes on where an earlier attempt was cut off.
+
+    Args:
+        tick: told how many more bytes have arrived.
+
+    Raises:
+        CheckpointError: the server failed, or the bytes are not those that it promised; what is wrong is deleted.
+        OutputError: they cannot be written.
+    """
+    if item.present:
+        tick(item.size)
+        return
+    if item.origin.repo:
+        _fetch_from_hub(item)
+        tick(item.size)
+    else:
+        _fetch_url(item, tick)
+
+
+def _of_hub(origin: Origin, folder: Path | None) -> list[Item]:
+    with needs_extra("wan", "downloading"):
+        from huggingface_hub import HfApi, try_to_load_from_cache
+        from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+    try:
+        info = HfApi().model_info(origin.repo, files_metadata=True)
+    except (HTTPError, OSError) as error:
+        raise CheckpointError(f"the hub does not answer for {origin.repo}: {str(error).splitlines()[0]}") from error
+    items = []
+    for sibling in info.siblings or []:
+        name, size = sibling.rfilename, sibling.size or 0
+        if origin.wants(name):
+            target = folder / origin.repo / name if folder else None
+            found = target or try_to_load_from_cache(origin.repo, name)
+            present = isinstance(found, (str, Path)) and Path(found).is_file() and Path(found).stat().st_size == size
+            items.append(Item(origin, name, size, sibling.lfs.sha256 if sibling.lfs else "", target, present))
+    if not items:
+        raise CheckpointError(f"{origin.repo} has no {origin.path or 'files of the wanted names'}")
+    return items
+
+
+def _of_url(origin: Origin, folder: Path | None) -> list[Item]:
+    target = (folder or FETCHED) / origin.local_name
+    size = 0 if target.is_file() else _size_of(origin.url)
+    return [Item(origin, Path(origin.url).name, size, origin.sha256, target, target.is_file())]
+
+
+def _size_of(url: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT) as answer:
+            return int(answer.headers.get("Content-Length") or 0)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise CheckpointError(f"{url} does not answer: {error}") from error
+
+
+def _fetch_from_hub(item: Item) -> None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+    local = None if item.target is None else item.target.parents[len(Path(item.name).parts) - 1]
+    try:
+        path = Path(hf_hub_download(item.origin.repo, item.name, local_dir=local))
+    except HTTPError as error:
+        raise CheckpointError(f"{item.origin.repo}/{item.name} broke off: {error}; run the command again") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {item.name}: {error}") from error
+    if item.sha256 and _sha256(path) != item.sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise CheckpointError(f"{item.origin.repo}/{item.name} arrived damaged and was deleted; run the command again")
+
+
+def _fetch_url(item: Item, tick: Callable[[int], None]) -> None:
+    assert item.target is not None
+    with whole_file(item.target) as part:
+        archive = part.with_name(part.name + ".zip") if item.origin.path else part
+        try:
+            _copy(item.origin.url, archive, tick)
+            if item.sha256 and _sha256(archive) != item.sha256:
+                raise CheckpointError(f"{item.origin.url} is not the file that is expected (its SHA-256 differs)")
+            if item.origin.path:
+                with zipfile.ZipFile(archive) as opened:
+                    part.write_bytes(opened.read(item.origin.path))
+        except (urllib.error.URLError, zipfile.BadZipFile, KeyError) as error:
+            raise CheckpointError(f"{item.origin} cannot be fetched: {error}") from error
+        finally:
+            if item.origin.path:
+                archive.unlink(missing_ok=True)
+
+
+def _copy(url: str, target: Path, tick: Callable[[int], None]) -> None:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, target.open("wb") as file:
+        while block := answer.read(BLOCK):
+            file.write(block)
+            tick(len(block))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hub_cache() -> Path:
+    with needs_extra("wan", "downloading"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+    return Path(HF_HUB_CACHE)
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder that is there already."""
+    return path if path.exists() else _existing(path.parent)

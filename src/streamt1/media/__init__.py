@@ -1,0 +1,1 @@
+"""Pixels for people: sizes, sheets, thumbnails, video files and fragments."""

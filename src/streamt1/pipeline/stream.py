@@ -1,0 +1,66 @@
+"""A video that is read while it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from types import TracebackType
+
+from torch import Tensor
+
+from streamt1.core.errors import Cancelled
+from streamt1.pipeline.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class FinalChunk:
+    """A chunk that no later choice can change.
+
+    Attributes:
+        index: its place in the video, counted in chunks.
+        frames: ``[T, 3, H, W]`` in 0..1.
+    """
+
+    index: int
+    frames: Tensor
+
+
+class Stream:
+    """The final chunks of one video; iterate over it. The search goes on only while it is read.
+
+    As a context manager it ends the search, and gives its memory back, when the block ends before the video does.
+    """
+
+    def __init__(self, chunks: Generator[FinalChunk, None, Run]) -> None:
+        self._chunks = chunks
+        self._run: Run | None = None
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> FinalChunk:
+        try:
+            return next(self._chunks)
+        except StopIteration as end:
+            self._run = self._run or end.value
+            raise
+
+    def finish(self) -> Run:
+        """The run, once the rest of the video has been made. Raises ``Cancelled`` for a stream that was closed."""
+        for _ in self:
+            pass
+        if self._run is None:
+            raise Cancelled("the stream was closed before its video was whole")
+        return self._run
+
+    def close(self) -> None:
+        """Ends the search where it is."""
+        self._chunks.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,130 @@
+"""Named assemblies of the three units. A policy is a configuration, not a class: every one runs in the same loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.search.memory_sinking import ShortBaseline
+from streamt1.search.noise_propagation import SeedRule
+
+Pruning = Literal["reward", "random", "final"]
+Decode = Literal["streaming", "official"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How to search. The defaults are Stream-T1 with the paper's numbers and our corrections (SPEC section 4).
+
+    Attributes:
+        beam_size: candidates per beam and chunk; where fewer than ``top_k`` beams are left, they share the same total.
+        top_k: beams that survive a chunk.
+        propagation: whether a chunk's noise is fused with its parent's (section 3.2).
+        pruning: ``reward`` keeps the best of every chunk (section 3.3); ``random`` keeps any, the ablation; ``final``
+            keeps all and judges whole videos only.
+        sinking: whether rewards route what leaves the memory window (section 3.4); otherwise it is dropped.
+        noise_strength: ``b`` of noise propagation, -1..1.
+        window: chunks that the long reward sees.
+        fusion_cap: highest weight of the short reward, 0..1.
+        short_threshold, long_threshold: of the routing, in reward units.
+        short_baseline: see ``memory_sinking.decide_route``.
+        seeds: see ``noise_propagation.candidate_seed``.
+        decode: ``streaming`` decodes each candidate's own chunk once; ``official`` decodes the chunk alone for the
+            short reward and the window alone, again, for the long one.
+        lag: chunks after which a chunk must be decided, so that its frames can leave; beams that descend from another
+            one are dropped. 0 is greedy over the candidates of each chunk; None waits until all beams share a chunk.
+        taper: how strongly the width falls towards the end, for the same total; 0 keeps it constant. See
+            ``width.usual_widths``.
+        adaptive: how strongly the width of a chunk follows the spread of the scores before it; 0 keeps it constant. See
+            ``width.candidates_for``.
+        budget_passes, budget_seconds: for a whole run; widths are cut so that it is kept.
+        preview_step: denoising steps after which candidates are judged by a preview; None does not look. See
+            ``early_pruning``.
+        preview_keep: share of a chunk's candidates that are denoised to their end, above 0, at most 1.
+        candidate_batch: most candidates per model pass; None for all of a chunk. It does not change the result beyond
+            float noise.
+    """
+
+    beam_size: int = 2
+    top_k: int = 2
+    propagation: bool = True
+    pruning: Pruning = "reward"
+    sinking: bool = True
+    noise_strength: float = -0.1
+    window: int = 10
+    fusion_cap: float = 0.4
+    short_threshold: float = 0.0
+    long_threshold: float = 0.2
+    short_baseline: ShortBaseline = "window"
+    seeds: SeedRule = "fresh"
+    decode: Decode = "streaming"
+    candidate_batch: int | None = None
+    lag: int | None = None
+    taper: float = 0.0
+    adaptive: float = 0.0
+    preview_step: int | None = None
+    preview_keep: float = 0.5
+    budget_passes: int | None = None
+    budget_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("beam_size", "top_k", "window"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.candidate_batch is not None and self.candidate_batch < 1:
+            raise ConfigError(f"candidate_batch={self.candidate_batch} must be at least 1, or null for all")
+        if self.lag is not None and self.lag < 0:
+            raise ConfigError(f"lag={self.lag} must be at least 0 chunks, or null to wait for agreement")
+        if self.preview_step is not None and self.preview_step < 1:
+            raise ConfigError(f"preview_step={self.preview_step} must be at least 1 denoising step, or null")
+        if not 0 < self.preview_keep <= 1:
+            raise ConfigError(f"preview_keep={self.preview_keep} must lie above 0, at most 1")
+        for name in ("taper", "adaptive"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 0")
+        for name in ("budget_passes", "budget_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name}={value} must be above 0, or null for no limit")
+        if not -1 <= self.noise_strength <= 1:
+            raise ConfigError(f"noise_strength={self.noise_strength} must lie in -1..1")
+        if not 0 <= self.fusion_cap <= 1:
+            raise ConfigError(f"fusion_cap={self.fusion_cap} must lie in 0..1")
+
+    @property
+    def scores_chunks(self) -> bool:
+        """Whether rewards are asked at every chunk, or only at the end."""
+        return self.pruning == "reward" or self.sinking
+
+
+def _greedy(config: SearchConfig) -> SearchConfig:
+    return dataclasses.replace(config, beam_size=1, top_k=1, propagation=False, pruning="final", sinking=False)
+
+
+def _best_of_n(config: SearchConfig) -> SearchConfig:
+    width = config.beam_size * config.top_k
+    return dataclasses.replace(_greedy(config), top_k=width)
+
+
+def _beam(config: SearchConfig) -> SearchConfig:
+    return dataclasses.replace(config, propagation=False, sinking=False)
+
+
+POLICIES: dict[str, Callable[[SearchConfig], SearchConfig]] = {
+    "greedy": _greedy,
+    "best_of_n": _best_of_n,
+    "beam": _beam,
+    "stream_t1": lambda config: config,
+}
+"""greedy: one sample. best_of_n: ``beam_size * top_k`` whole videos, judged at the end. beam: search without
+propagation and sinking. stream_t1: the units that the configuration switches on, by default all."""
+
+
+def apply_policy(name: str, config: SearchConfig) -> SearchConfig:
+    """The configuration of a named policy at the width that ``config`` asks for. Raises ``UnknownNameError``."""
+    if name not in POLICIES:
+        raise UnknownNameError("policy", name, POLICIES)
+    return POLICIES[name](config)

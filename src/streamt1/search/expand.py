@@ -1,0 +1,70 @@
+"""Expand: every beam's candidates for the next chunk are drawn, denoised and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from streamt1.core.protocols import Models
+from streamt1.search.config import SearchConfig
+from streamt1.search.cost import CostMeter
+from streamt1.search.decode import batches, decode
+from streamt1.search.draw import draw
+from streamt1.search.early_pruning import early_prune
+from streamt1.search.state import Candidate, Draw, SearchState
+from streamt1.search.watcher import Watcher
+from streamt1.search.width import Spending, candidates_for, usual_widths
+from streamt1.trace.events import CandidateProposed, ChunkStarted
+
+
+def expand(
+    models: Models, config: SearchConfig, state: SearchState, watcher: Watcher, cost: CostMeter
+) -> list[Candidate]:
+    """The candidates of the next chunk, those of the best beam first."""
+    total = width(models, config, state)
+    watcher.happened(ChunkStarted(state.chunk, [beam.lineage[-1] for beam in state.beams if beam.lineage], total))
+    draws, latents = denoise(models, config, state, draw(models, config, state, total), cost)
+    candidates = decode(models, config, draws, latents, state.proposed, "decode", cost)
+    for candidate in candidates:
+        parent = candidate.parent.lineage[-1] if candidate.parent.lineage else None
+        made = candidate.chunk
+        watcher.happened(CandidateProposed(state.chunk, candidate.id, parent, candidate.rank, made.seed))
+        watcher.proposed(candidate.id, made.frames)
+    return candidates
+
+
+def width(models: Models, config: SearchConfig, state: SearchState) -> int:
+    """Candidates of the next chunk, over all beams."""
+    usual = usual_widths(state.chunks, config.beam_size * config.top_k, config.taper)
+    spending = Spending(state.cost.model_passes, state.cost.seconds["total"], state.proposed, state.spreads)
+    budgets = config.budget_passes, config.budget_seconds
+    return candidates_for(usual[state.chunk :], spending, models.backbone.steps, config.adaptive, *budgets)
+
+
+def denoise(
+    models: Models, config: SearchConfig, state: SearchState, draws: Sequence[Draw], cost: CostMeter
+) -> tuple[Sequence[Draw], Tensor]:
+    """The draws that are denoised to their end, and their clean latents ``[N, F, C, H, W]``."""
+    x, steps = torch.stack([draw.noise for draw in draws]), models.backbone.steps
+    look = min(config.preview_step or steps, steps)
+    x, previews = _stepped(models, config, draws, x, range(look), cost)
+    if look == steps:
+        return draws, x
+    kept = early_prune(models, config, state, draws, previews, cost)
+    draws = [draws[row] for row in kept]
+    return draws, _stepped(models, config, draws, x[kept], range(look, steps), cost)[0]
+
+
+def _stepped(
+    models: Models, config: SearchConfig, draws: Sequence[Draw], x: Tensor, steps: range, cost: CostMeter
+) -> tuple[Tensor, Tensor]:
+    """Some denoising steps of all candidates, batch by batch: see ``Backbone.denoise``."""
+    made = []
+    for rows in batches(len(draws), config.candidate_batch):
+        parents, fresh = [draw.parent.branch for draw in draws[rows]], [draw.fresh for draw in draws[rows]]
+        with cost.spend("model", model_passes=len(parents) * len(steps)):
+            made.append(models.backbone.denoise(parents, x[rows], torch.stack(fresh), steps))
+    noisy, clean = zip(*made)
+    return torch.cat(noisy), torch.cat(clean)

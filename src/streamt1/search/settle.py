@@ -1,0 +1,60 @@
+"""Settle: chunks that leave while the search goes on, since all beams share them, or since a fixed lag forces it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from streamt1.core.protocols import DecoderState, Models
+from streamt1.core.types import Chunk
+from streamt1.search.cost import CostMeter
+from streamt1.search.state import SearchState
+from streamt1.search.watcher import Watcher
+from streamt1.trace.events import ChunkSettled
+
+Lineage = tuple[int, ...]
+"""Candidate ids of a beam's chunks, first to last."""
+
+
+def settle(models: Models, state: SearchState, rank: int, count: int, watcher: Watcher, cost: CostMeter) -> SearchState:
+    """The first ``count`` chunks of the beam of that rank are final: whatever wins begins with them."""
+    beam, settled, display = state.beams[rank], list(state.settled), state.display
+    for chunk in beam.chunks[len(settled) : count]:
+        watcher.happened(ChunkSettled(chunk.index, beam.lineage[chunk.index]))
+        frames, display = _shown(models, chunk, display, cost)
+        settled.append(frames)
+        watcher.settled(chunk.index, frames)
+    return dataclasses.replace(state, settled=tuple(settled), display=display)
+
+
+def _shown(models: Models, chunk: Chunk, display: DecoderState, cost: CostMeter) -> tuple[Tensor, DecoderState]:
+    """A settled chunk's frames as people see them, ``[T, 3, H, W]``, and the decoder's state after it."""
+    if models.draft is None:
+        return chunk.frames, display
+    with cost.spend("decode", latents_decoded=len(chunk.latents)):
+        frames, (display,) = models.decoder.decode([display], chunk.latents[None])
+    return frames[0], display
+
+
+def shared_chunks(lineages: Sequence[Lineage]) -> int:
+    """How many first chunks all beams have in common: whatever wins, the video begins with them."""
+    shared = 0
+    for ids in zip(*lineages):
+        if len(set(ids)) > 1:
+            break
+        shared += 1
+    return shared
+
+
+def within_lag(lineages: Sequence[Lineage], lag: int) -> list[int]:
+    """Indices of the beams that may stay when the chunk ``lag`` chunks ago must be decided now.
+
+    The first beam is the best and decides; those that descend from another chunk go. Lag 0 keeps the best alone, which
+    makes the search greedy over its candidates.
+    """
+    place = len(lineages[0]) - 1 - lag
+    if place < 0:
+        return list(range(len(lineages)))
+    return [index for index, ids in enumerate(lineages) if ids[place] == lineages[0][place]]

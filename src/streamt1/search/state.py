@@ -1,0 +1,151 @@
+"""A search as a value: what is known at a chunk boundary, and what a chunk is made of before and after it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from streamt1.core.protocols import Branch, DecoderState, Models
+from streamt1.core.types import Chunk, Score
+from streamt1.search.cost import Cost
+from streamt1.search.width import with_spread
+
+
+@dataclass(frozen=True, eq=False)
+class Beam:
+    """A video so far, and the handles needed to continue it.
+
+    Attributes:
+        branch: the backbone's memory; None after the last chunk, which has no future.
+        decoder: the state of the decoder that shows candidates; None in a result.
+        lineage: candidate ids, first chunk first.
+    """
+
+    branch: Branch
+    decoder: DecoderState
+    chunks: tuple[Chunk, ...] = ()
+    lineage: tuple[int, ...] = ()
+
+    @property
+    def last(self) -> Chunk | None:
+        return self.chunks[-1] if self.chunks else None
+
+    @property
+    def scores(self) -> list[Score]:
+        """Scores of the chunks that have one, first to last."""
+        return [chunk.score for chunk in self.chunks if chunk.score is not None]
+
+    def window(self, chunks: int) -> tuple[Chunk, ...]:
+        """The last ``chunks`` chunks, as many as there are."""
+        return self.chunks[-chunks:] if chunks else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What a candidate will be made of: all of its randomness.
+
+    Attributes:
+        rank: the parent's rank among the beams, 0 the best.
+        index: the chunk's position in the video.
+        noise: initial noise ``[F, C, H, W]``.
+        fresh: noise between the denoising steps, ``[draws, F, C, H, W]``.
+    """
+
+    parent: Beam
+    rank: int
+    index: int
+    seed: int
+    noise: Tensor
+    fresh: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One possible next chunk of a beam.
+
+    Attributes:
+        id: counts candidates over the whole run; -1 for a preview, which is none yet.
+        rank: the parent's rank among the beams, 0 the best.
+        decoder: the decoder's state after this chunk.
+    """
+
+    id: int
+    parent: Beam
+    rank: int
+    chunk: Chunk
+    decoder: DecoderState
+
+    @classmethod
+    def of(cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, decoder: DecoderState) -> Candidate:
+        """What came of a draw: clean latents ``[F, C, H, W]``, frames ``[T, 3, H, W]``."""
+        return cls(id, draw.parent, draw.rank, Chunk(draw.index, draw.seed, draw.noise, latents, frames), decoder)
+
+    @property
+    def lineage(self) -> tuple[int, ...]:
+        """Candidate ids of its ancestors and itself, first chunk first."""
+        return (*self.parent.lineage, self.id)
+
+    def with_chunk(self, chunk: Chunk) -> Candidate:
+        return replace(self, chunk=chunk)
+
+    def window(self, chunks: int) -> tuple[Chunk, ...]:
+        """The last ``chunks`` chunks, this one included."""
+        return (*self.parent.window(chunks - 1), self.chunk)
+
+    def grown(self, branch: Branch) -> Beam:
+        """The beam that this candidate becomes when it survives."""
+        return Beam(branch, self.decoder, (*self.parent.chunks, self.chunk), self.lineage)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchState:
+    """All that a search knows at a chunk boundary; the loop maps one state to the next.
+
+    The handles in it belong to whoever holds the state: ``release`` gives their memory back, and a search that goes on
+    from a state has done so when it yields the next one.
+
+    Attributes:
+        chunks: length of the video.
+        seed: of the run; every candidate's randomness derives from it.
+        chunk: how many chunks have been decided, and so the index of the next one.
+        beams: best first.
+        proposed: candidates so far, which counts their ids.
+        spreads: standard deviation of the fused scores of each scored chunk, in order.
+        settled: frames ``[T, 3, H, W]`` of the chunks that every beam shares, as people see them, first to last.
+        display: state of ``Models.decoder`` after the settled chunks, where a draft decoder shows the candidates.
+        cost: spent so far.
+    """
+
+    prompt: str
+    chunks: int
+    seed: int
+    beams: tuple[Beam, ...]
+    chunk: int = 0
+    proposed: int = 0
+    spreads: tuple[float, ...] = ()
+    settled: tuple[Tensor, ...] = ()
+    display: DecoderState = None
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def lineages(self) -> list[tuple[int, ...]]:
+        """Candidate ids of each beam's chunks."""
+        return [beam.lineage for beam in self.beams]
+
+    def tried(self, candidates: Sequence[Candidate]) -> SearchState:
+        """The same state, once these candidates for the next chunk have been proposed and scored."""
+        fused = [candidate.chunk.score.fused for candidate in candidates if candidate.chunk.score]
+        return replace(self, proposed=self.proposed + len(candidates), spreads=with_spread(self.spreads, fused))
+
+    def release(self, models: Models) -> None:
+        """Gives the beams' memory back; the state cannot be gone on with."""
+        release(models, self.beams)
+
+
+def release(models: Models, beams: Sequence[Beam]) -> None:
+    """Gives back the memory of beams that have any."""
+    for beam in beams:
+        if beam.branch is not None:
+            models.backbone.release(beam.branch)

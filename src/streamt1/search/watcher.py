@@ -1,0 +1,50 @@
+"""Whoever watches a search. Looking changes nothing, but a watcher can end the search: it raises ``Cancelled``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from streamt1.trace.events import Event
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Watcher:
+    """Sees one run, in the order in which it happens; the default sees nothing. Derive from it what you want to see.
+
+    Progress, reports, servers and tests learn of a search through this class and through nothing else. Its methods are
+    called from the thread that searches, and may raise ``Cancelled``.
+    """
+
+    def happened(self, event: Event) -> None:
+        """Something was decided; see ``trace.events``."""
+
+    def proposed(self, candidate: int, frames: Tensor) -> None:
+        """A candidate was made: its id and its chunk's frames ``[T, 3, H, W]`` in 0..1.
+
+        The frames must not be kept: the search frees those of pruned candidates.
+        """
+
+    def settled(self, chunk: int, frames: Tensor) -> None:
+        """A chunk is final, whatever wins: its index and its frames ``[T, 3, H, W]`` in 0..1; chunks come in order."""
+
+
+class Watchers(Watcher):
+    """Several watchers as one; the first in the list sees everything first."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = tuple(watchers)
+
+    def happened(self, event: Event) -> None:
+        for watcher in self._watchers:
+            watcher.happened(event)
+
+    def proposed(self, candidate: int, frames: Tensor) -> None:
+        for watcher in self._watchers:
+            watcher.proposed(candidate, frames)
+
+    def settled(self, chunk: int, frames: Tensor) -> None:
+        for watcher in self._watchers:
+            watcher.settled(chunk, frames)

@@ -1,0 +1,196 @@
+"""Jobs in SQLite: what waits, what runs, what is done. The table is the queue."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+from streamt1.core.errors import OutputError, UnknownVideoError
+from streamt1.server.schemas import CheckedRequest, Job, VideoRequest, new_id
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    request TEXT NOT NULL, preset TEXT NOT NULL, chunks INTEGER NOT NULL, size TEXT NOT NULL, stream INTEGER NOT NULL,
+    status TEXT NOT NULL, progress INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, completed_at INTEGER, code TEXT, message TEXT)
+"""
+
+
+class Database:
+    """SQLite in a file.
+
+    Args:
+        path: the file; it is locked as long as it is open, and a process that dies lets go of it.
+
+    Raises:
+        OutputError: it cannot be opened, or another server uses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lock = path, threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
+            self.connection.row_factory = sqlite3.Row
+            self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self.connection.execute("BEGIN EXCLUSIVE")
+            self.connection.execute(SCHEMA)
+            self.connection.commit()
+        except (sqlite3.Error, OSError) as error:
+            busy = "locked" in str(error)
+            reason = "another server uses it; give this one a folder of its own" if busy else error
+            raise OutputError(f"cannot open the jobs in {path}: {reason}") from error
+
+    def close(self) -> None:
+        """Lets another server have it."""
+        with self.lock:
+            self.connection.close()
+
+
+D = TypeVar("D", bound=Database)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def transaction(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
+    """One thread at a time, all or nothing; what the database cannot do is an ``OutputError``."""
+
+    @wraps(method)
+    def wrapper(self: D, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with self.lock, self.connection:
+                return method(self, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise OutputError(f"cannot use the jobs in {self.path}: {error}") from error
+
+    return wrapper
+
+
+ATTEMPTS = 2
+"""A job that was running when the server went down is begun again once; after that it is to blame."""
+
+
+class JobStore(Database):
+    """The jobs of one server."""
+
+    @transaction
+    def add(self, request: CheckedRequest, stream: bool) -> Job:
+        """A new job, at the end of the queue."""
+        job = Job(new_id(), request, stream, int(time.time()))
+        values = job.id, request.fields.model_dump_json(), request.preset, request.chunks, request.size, stream
+        self._run(
+            "INSERT INTO jobs (id, request, preset, chunks, size, stream, status, progress, attempts, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, 'queued', 0, 0, ?)",
+            (*values, job.created_at),
+        )
+        return job
+
+    @transaction
+    def get(self, name: str) -> Job:
+        """Raises ``UnknownVideoError``."""
+        return _job(self._row(name))
+
+    @transaction
+    def page(self, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc") -> list[Job]:
+        """Jobs in the order of their creation, those after one of them. Raises ``UnknownVideoError``."""
+        where, values = "", list[Any]()
+        if after is not None:
+            where, values = f"WHERE seq {'>' if order == 'asc' else '<'} ?", [self._row(after)["seq"]]
+        query = f"SELECT * FROM jobs {where} ORDER BY seq {order} LIMIT ?"
+        return [_job(row) for row in self._run(query, (*values, limit))]
+
+    @transaction
+    def count(self, status: str) -> int:
+        """Jobs of one status."""
+        return self._run("SELECT COUNT(*) FROM jobs WHERE status = ?", (status,)).fetchone()[0]
+
+    @transaction
+    def ahead(self, name: str) -> int:
+        """Jobs that wait before this one, and those that run."""
+        query = "SELECT COUNT(*) FROM jobs WHERE status IN ('queued', 'in_progress') AND seq < ?"
+        return self._run(query, (self._row(name)["seq"],)).fetchone()[0]
+
+    @transaction
+    def claim(self) -> Job | None:
+        """The job that has waited longest, now in progress; None where none waits."""
+        row = self._run("SELECT id FROM jobs WHERE status = 'queued' ORDER BY seq LIMIT 1").fetchone()
+        if row is None:
+            return None
+        update = "UPDATE jobs SET status = 'in_progress', progress = 0, attempts = attempts + 1 WHERE id = ?"
+        self._run(update, (row["id"],))
+        return _job(self._row(row["id"]))
+
+    @transaction
+    def advance(self, name: str, progress: int) -> None:
+        """Notes how far a job is."""
+        self._run("UPDATE jobs SET progress = ? WHERE id = ?", (progress, name))
+
+    @transaction
+    def finish(self, name: str) -> bool:
+        """The video is there; False where the job was deleted meanwhile."""
+        update = "UPDATE jobs SET status = 'completed', progress = 100, completed_at = ? WHERE id = ?"
+        return self._run(update, (int(time.time()), name)).rowcount > 0
+
+    @transaction
+    def fail(self, name: str, code: str, message: str) -> None:
+        """There will be no video, and why."""
+        update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
+        self._run(update, (int(time.time()), code, message, name))
+
+    @transaction
+    def withdraw(self, name: str, code: str, message: str) -> None:
+        """Fails a job if it still waits."""
+        update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
+        self._run(update + " AND status = 'queued'", (int(time.time()), code, message, name))
+
+    @transaction
+    def give_back(self, name: str) -> None:
+        """A job that a closing server did not finish waits again; the attempt does not count."""
+        update = "UPDATE jobs SET status = 'queued', progress = 0, attempts = attempts - 1 WHERE id = ?"
+        self._run(update, (name,))
+
+    @transaction
+    def delete(self, name: str) -> None:
+        """Raises ``UnknownVideoError``."""
+        self._row(name)
+        self._run("DELETE FROM jobs WHERE id = ?", (name,))
+
+    @transaction
+    def recover(self) -> None:
+        """After a start: what ran when the server went down waits again, once; streams have lost their client."""
+        now = int(time.time())
+        lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
+        gone = (now, "client_gone", "the server was stopped before this stream was done, and its client is gone")
+        self._run(lost + "stream AND status IN ('queued', 'in_progress')", gone)
+        twice = (now, "interrupted", f"the server went down {ATTEMPTS} times while it made this video")
+        self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
+        self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
+
+    @transaction
+    def names(self) -> set[str]:
+        """Of all jobs."""
+        return {row["id"] for row in self._run("SELECT id FROM jobs")}
+
+    def _run(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        return self.connection.execute(query, values)
+
+    def _row(self, name: str) -> sqlite3.Row:
+        row = self._run("SELECT * FROM jobs WHERE id = ?", (name,)).fetchone()
+        if row is None:
+            raise UnknownVideoError(f"there is no video {name!r}")
+        return row
+
+
+def _job(row: sqlite3.Row) -> Job:
+    request = CheckedRequest(
+        VideoRequest.model_validate_json(row["request"]), row["preset"], row["chunks"], row["size"]
+    )
+    error = (row["code"], row["message"]) if row["code"] else None
+    state = row["status"], row["progress"], row["attempts"], row["completed_at"]
+    return Job(row["id"], request, bool(row["stream"]), row["created_at"], *state, error)

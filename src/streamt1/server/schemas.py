@@ -1,0 +1,197 @@
+"""What clients send and get: a request, read strictly and checked before it runs, and the job that it becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamt1.config.load import parse_budget
+from streamt1.config.schema import RunConfig
+from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.families.build import check_prompt
+from streamt1.search.config import apply_policy
+from streamt1.search.width import check_budget
+from streamt1.server.limits import Limits
+from streamt1.server.models import LoadedPresets
+
+
+class VideoRequest(BaseModel):
+    """The fields of OpenAI's Videos API, and after them those of the search.
+
+    Attributes:
+        model, preset: two names for the same: one of the presets that are served; the first of them by default.
+        seconds: length of the video; the number of chunks that comes nearest is made.
+        size: ``WIDTHxHEIGHT``; a model has one size, so this can only confirm it.
+        policy, beam_size, top_k, lag: see ``SearchConfig``; the preset's own by default.
+        seed: the same request with the same seed gives the same video.
+        budget: most model passes (200) or seconds (``60s``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    model: str | None = None
+    seconds: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    size: str | None = None
+    preset: str | None = None
+    policy: str | None = None
+    beam_size: int | None = Field(default=None, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    lag: int | None = Field(default=None, ge=0)
+    budget: str | None = Field(default=None, coerce_numbers_to_str=True, max_length=32)
+
+
+class FieldError(ConfigError):
+    """A field of a request has a value that does not fit; ``field`` is its name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A request that can be run.
+
+    Attributes:
+        fields: as the client gave them.
+        preset: the preset that is meant.
+        chunks: length.
+        size: ``WIDTHxHEIGHT`` of the video.
+    """
+
+    fields: VideoRequest
+    preset: str
+    chunks: int
+    size: str
+
+
+Status = Literal["queued", "in_progress", "completed", "failed"]
+_ID = re.compile(r"video_[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video that was asked for.
+
+    Attributes:
+        stream: whether a client listens on a socket; without it the job is pointless.
+        progress: percent.
+        attempts: how often it has been begun.
+        created_at, completed_at: seconds since 1970.
+        error: a code and a sentence, for failed jobs.
+    """
+
+    id: str
+    request: CheckedRequest
+    stream: bool
+    created_at: int
+    status: Status = "queued"
+    progress: int = 0
+    attempts: int = 0
+    completed_at: int | None = None
+    error: tuple[str, str] | None = None
+
+    def deleted(self) -> Job:
+        """The job as whoever listened to it hears of it last."""
+        return dataclasses.replace(self, status="failed", error=("deleted", "the video was deleted"))
+
+    def record(self) -> dict[str, Any]:
+        """The job in the shape of OpenAI's ``Video``, with the search's own fields after it."""
+        fields = self.request.fields
+        return {
+            "id": self.id,
+            "object": "video",
+            "model": self.request.preset,
+            "status": self.status,
+            "progress": self.progress,
+            "created_at": self.created_at,
+            "completed_at": self.completed_at,
+            "expires_at": None,
+            "error": {"code": self.error[0], "message": self.error[1]} if self.error else None,
+            "prompt": fields.prompt,
+            "seconds": f"{fields.seconds:g}",
+            "size": self.request.size,
+            "remixed_from_video_id": None,
+            "preset": self.request.preset,
+            "chunks": self.request.chunks,
+            "stream": self.stream,
+            **fields.model_dump(include={"policy", "beam_size", "top_k", "seed", "lag", "budget"}),
+        }
+
+
+def new_id() -> str:
+    """A name that cannot be guessed."""
+    return f"video_{secrets.token_hex(16)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be a job's name; what is not never meets the disk."""
+    return _ID.fullmatch(text) is not None
+
+
+def read_request(keys: Any) -> VideoRequest:
+    """Raises ``ConfigError``: an unknown field, or a value of the wrong type."""
+    if not isinstance(keys, Mapping):
+        raise ConfigError("a request is an object of fields, at least {'prompt': ...}")
+    if keys.get("input_reference") is not None:
+        raise FieldError("input_reference", "not supported yet: these models start from text alone")
+    for name in keys:
+        if name not in VideoRequest.model_fields and name != "input_reference":
+            raise UnknownNameError("field", str(name)[:60], VideoRequest.model_fields)
+    try:
+        return VideoRequest.model_validate({k: v for k, v in keys.items() if k != "input_reference"})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise FieldError(".".join(str(part) for part in first["loc"]), first["msg"]) from error
+
+
+def configured(base: RunConfig, request: VideoRequest) -> RunConfig:
+    """A preset with the search that a request asks for. Raises ``ConfigError``."""
+    named = {"beam_size": request.beam_size, "top_k": request.top_k, "lag": request.lag}
+    settings = {key: value for key, value in named.items() if value is not None}
+    settings |= parse_budget(request.budget) if request.budget is not None else {}
+    search, policy = dataclasses.replace(base.search, **settings), request.policy or base.policy
+    apply_policy(policy, search)
+    return base.model_copy(update={"search": search, "policy": policy})
+
+
+def check_request(keys: Any, presets: LoadedPresets, limits: Limits) -> CheckedRequest:
+    """Reads and checks a request.
+
+    Raises:
+        ConfigError, PromptError: with one sentence that names what to change.
+    """
+    request = read_request(keys)
+    limits.check_prompt(request.prompt)
+    limits.check_seconds(request.seconds)
+    preset = _preset(request, presets)
+    config = configured(presets.config(preset), request)
+    limits.check_width(config.search.beam_size, config.search.top_k)
+    try:
+        check_prompt(config, request.prompt)
+    except PromptError as error:
+        raise PromptError(f"prompt: {error}") from error
+    served = presets.served[preset]
+    if request.size not in (None, served.size):
+        raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
+    chunks = presets.pipeline(preset).chunks_for(request.seconds)
+    check_budget(config.search.budget_passes, chunks, presets.pipeline(preset).models.backbone.steps)
+    return CheckedRequest(request, preset, chunks, served.size)
+
+
+def _preset(request: VideoRequest, presets: LoadedPresets) -> str:
+    names = [name for name in (request.preset, request.model) if name is not None]
+    if len(set(names)) > 1:
+        raise FieldError("preset", f"model={request.model!r} and preset={request.preset!r} mean the same; give one")
+    name = names[0] if names else next(iter(presets.served))
+    if name not in presets.served:
+        raise UnknownNameError("preset" if request.preset else "model", name[:60], presets.served)
+    return name

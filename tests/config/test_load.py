@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from streamt1.config.schema import load_config, preset_names
+from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.families.wan import resolve_device
+
+
+def test_every_preset_loads() -> None:
+    for name in preset_names():
+        assert load_config(name).about
+
+
+def test_the_papers_and_the_official_settings() -> None:
+    paper, official = load_config("paper").search, load_config("official").search
+    assert (paper.beam_size, paper.top_k, paper.noise_strength, paper.window) == (2, 2, -0.1, 10)
+    assert (paper.fusion_cap, paper.short_threshold, paper.long_threshold) == (0.4, 0.0, 0.2)
+    assert (paper.seeds, paper.decode, paper.short_baseline) == ("fresh", "streaming", "window")
+    assert (official.seeds, official.decode, official.short_baseline) == ("official", "official", "all")
+    assert official.long_threshold == paper.long_threshold
+
+
+def test_overrides_are_dotted_and_typed() -> None:
+    config = load_config("pocket", {"search.top_k": "5", "memory.max_sink": 9, "policy": "beam"})
+    assert config.search.top_k == 5
+    assert config.memory.max_sink == 9
+    assert not config.effective_search.propagation
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("poket", {}, "did you mean 'pocket'"),
+        ("pocket", {"polcy": "beam"}, "did you mean 'policy'"),
+        ("pocket", {"search.topk": 2}, "did you mean 'top_k'"),
+        ("pocket", {"memory.windw": 2}, "did you mean 'window'"),
+        ("pocket", {"policy": "gredy"}, "did you mean 'greedy'"),
+        ("pocket", {"search.top_k": 0}, "top_k=0"),
+        ("pocket", {"search.top_k": "many"}, "search.top_k"),
+        ("pocket", {"search.seeds": "new"}, "search.seeds"),
+        ("pocket", {"dtype": "float8"}, "dtype"),
+        ("pocket", {"policy.name": "beam"}, "'policy' has no keys"),
+        ("pocket", {"memory.window": 10}, "window=10"),
+        ("pocket", {"search": 3}, "'search' must hold keys"),
+        ("nowhere.yaml", {}, "nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_named(preset: str, overrides: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(preset, overrides)
+
+
+def test_a_preset_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: paper\nsearch: {top_k: 3}\n")
+    config = load_config(str(path))
+    assert (config.search.top_k, config.search.seeds) == (3, "fresh")
+    path.write_text("- not\n- keys\n")
+    with pytest.raises(ConfigError, match="keys and values"):
+        load_config(str(path))
+    path.write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="valid YAML"):
+        load_config(str(path))
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type in ("cpu", "cuda")
+    for name in ("gpu", "mps", "cuda:99"):
+        with pytest.raises(ConfigError, match=name):
+            resolve_device(name)
+    assert issubclass(UnknownNameError, ConfigError)

@@ -1,0 +1,72 @@
+"""The streaming decode of Wan's VAE, on a tiny random one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamt1.core.errors import CheckpointError
+from streamt1.decoders.wan_vae import WanVAEDecoder
+
+diffusers = pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return diffusers.AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 0.7, 1.0, 2.0],
+    )  # fmt: skip
+
+
+def whole(vae, latents: Tensor) -> Tensor:
+    """Diffusers' own decode of whole videos, [N, T, 3, H, W] in 0..1."""
+    mean, std = (torch.tensor(vae.config[name]).view(1, 1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
+    with torch.no_grad():
+        video = vae.decode((latents * std + mean).transpose(1, 2)).sample
+    return (video.transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_stream_of_chunks_equals_the_whole_decode(vae, batch: int) -> None:
+    codec = WanVAEDecoder(vae, batch=batch)
+    latents = torch.randn(1, 9, 4, 4, 6)
+    state, frames = codec.start(), []
+    for chunk in latents.split(3, dim=1):
+        out, [state] = codec.decode([state], chunk)
+        frames.append(out)
+    assert [part.shape[1] for part in frames] == [9, 12, 12]
+    assert torch.equal(torch.cat(frames, dim=1), whole(vae, latents))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_forked_candidates_equal_their_own_whole_decodes(vae, batch: int) -> None:
+    codec = WanVAEDecoder(vae, batch=batch)
+    past, candidates = torch.randn(1, 3, 4, 4, 4), torch.randn(3, 3, 4, 4, 4)
+    last = torch.randn(1, 3, 4, 4, 4)
+    _, [parent] = codec.decode([codec.start()], past)
+    before = [part.clone() if isinstance(part, Tensor) else part for part in parent]
+    frames, states = codec.decode([parent] * len(candidates), candidates)
+    afters, _ = codec.decode(states, last.expand(3, -1, -1, -1, -1))
+    for index, state in enumerate(states):
+        after, _ = codec.decode([state], last)
+        assert torch.allclose(afters[index], after[0], atol=1e-5), "several parents in one batch"
+        expected = whole(vae, torch.cat([past, candidates[index : index + 1], last], dim=1))
+        assert torch.allclose(torch.cat([frames[index : index + 1], after], dim=1), expected[:, 9:], atol=1e-5)
+    for kept, now in zip(before, parent, strict=True):
+        assert torch.equal(kept, now) if isinstance(kept, Tensor) else kept == now
+
+
+def test_it_loads_from_a_folder_and_refuses_what_is_not_one(vae, tmp_path: Path) -> None:
+    vae.save_pretrained(tmp_path / "vae")
+    codec = WanVAEDecoder.load(tmp_path / "vae", torch.device("cpu"), torch.float32)
+    latents = torch.randn(2, 3, 4, 4, 4)
+    assert torch.allclose(codec.decode([()] * len(latents), latents)[0], whole(vae, latents), atol=1e-6)
+    with pytest.raises(CheckpointError, match="there is no VAE"):
+        WanVAEDecoder.load(tmp_path / "nowhere", torch.device("cpu"), torch.float32)
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        WanVAEDecoder.load(tmp_path / "vae", torch.device("cpu"), torch.float32)
