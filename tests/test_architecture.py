@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import streamt1
+from streamt1.search import engine
 from streamt1.search.engine import Engine
 
 SOURCE = Path(streamt1.__file__).parent
+ROOT = Path(__file__).parent.parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def test_public_names_are_listed_sorted_and_there() -> None:
     assert streamt1.__all__ == sorted(streamt1.__all__)
     assert all(hasattr(streamt1, name) for name in streamt1.__all__)
+    assert set(streamt1.__all__) <= set(dir(streamt1))
     assert set(streamt1.__all__) == {
-        "CheckpointError", "ConfigError", "Engine", "MemoryIntegrityError", "OutputError", "Pipeline", "PromptError",
-        "Result", "RewardError", "Run", "RunConfig", "SearchConfig", "StreamT1Error", "UnknownNameError", "generate",
-        "load_config",
+        "Cancelled", "CheckpointError", "ConfigError", "Cost", "Engine", "FinalChunk", "MemoryIntegrityError", "Models",
+        "OutputError", "Pipeline", "PromptError", "Result", "RewardError", "Run", "RunConfig", "SearchConfig",
+        "SearchState", "Stream", "StreamT1Error", "UnknownNameError", "Watcher", "generate", "load_config", "stream",
     }  # fmt: skip
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        streamt1.nonsense  # noqa: B018
 
 
 def test_the_loop_fits_on_a_screen() -> None:
-    assert len(inspect.getsource(Engine.run).splitlines()) <= 25
+    assert len(Path(inspect.getfile(Engine)).read_text().splitlines()) <= 80
+    assert len(inspect.getsource(engine.step).splitlines()) <= 10
+    verbs = inspect.getsource(engine.step).replace("(", " ").split()
+    places = [verbs.index(verb) for verb in ("expand", "score", "prune", "commit")]
+    assert places == sorted(places)
+
+
+def test_the_files_of_the_method_are_short() -> None:
+    for path in (SOURCE / "search").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 200, path
 
 
 def test_rooms_are_small() -> None:
@@ -64,8 +81,43 @@ def test_nothing_is_unpickled() -> None:
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), path
 
 
-def test_importing_the_package_stays_light() -> None:
-    heavy = ("transformers", "diffusers", "typer", "rich", "fastapi", "uvicorn")
-    code = f"import sys, streamt1; print([m for m in {heavy} if m in sys.modules])"
+def loaded(command: str) -> set[str]:
+    """Modules that are loaded after a line of Python, their first names."""
+    code = f"import sys\n{command}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "[]"
+    return set(out.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "numpy", "transformers", "diffusers", "fastapi", "uvicorn", "matplotlib", "av", "ray"}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert not loaded("import streamt1") & {*HEAVY, "typer", "rich", "pydantic"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["evaluate", "--help"], ["serve", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    run = f"from streamt1.cli.main import app\napp({arguments}, standalone_mode=False)"
+    assert not loaded(run) & HEAVY
+
+
+def test_what_only_some_models_need_is_not_loaded_with_the_others() -> None:
+    run = "import streamt1; streamt1.Pipeline(streamt1.load_config('pocket'))"
+    assert not loaded(run) & {"transformers", "diffusers", "fastapi", "uvicorn", "matplotlib", "ray", "typer", "rich"}
+
+
+def test_the_code_refers_to_sections_that_the_specification_has() -> None:
+    sections = set(re.findall(r"^#+ ([0-9]+(?:\.[0-9]+)?)", (ROOT / "docs/spec.md").read_text(), re.MULTILINE))
+    referred = {
+        number
+        for path in [*FILES, *(ROOT / "tests").rglob("*.py")]
+        for match in re.findall(r"SPEC sections? ([0-9., and]+)", path.read_text())
+        for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", match)
+    }
+    assert referred
+    assert referred <= sections
+
+
+def test_no_file_of_the_package_points_out_of_the_repository() -> None:
+    for path in FILES:
+        assert "shared/" not in path.read_text(), path

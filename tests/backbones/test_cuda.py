@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from streamt1.backbones.wan.attention import naive_prefix_attention, shared_prefix_attention
-from tests.backbones.test_wan import noises, rolled, tiny_backbone
+from tests.backbones.test_wan import denoised, rolled, tiny_backbone
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -23,6 +23,6 @@ def test_a_rollout() -> None:
     gpu.model.cuda()
     text = gpu.encode_text
     gpu.encode_text = lambda prompt: text(prompt).cuda()
-    ours = gpu.propose([rolled(gpu, 5)] * 2, *noises(gpu, [1, 2]))
+    ours = denoised(gpu, [rolled(gpu, 5)] * 2, [1, 2])
     assert ours.device.type == "cuda"
-    assert torch.allclose(ours.cpu(), cpu.propose([rolled(cpu, 5)] * 2, *noises(cpu, [1, 2])), atol=1e-3)
+    assert torch.allclose(ours.cpu(), denoised(cpu, [rolled(cpu, 5)] * 2, [1, 2]), atol=1e-3)

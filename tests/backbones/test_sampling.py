@@ -1,9 +1,11 @@
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step, shifted_sigmas, to_x0
 from streamt1.core.errors import ConfigError
-from streamt1.core.seeds import generator
 
 
 def test_schedule_of_the_official_models() -> None:
@@ -23,21 +25,42 @@ def test_to_x0_undoes_the_noising() -> None:
     assert torch.allclose(to_x0((1 - sigma) * x0 + sigma * noise, noise - x0, sigma), x0, atol=1e-6)
 
 
-def test_few_step_draws_from_each_candidates_own_generator_between_steps_only() -> None:
-    """A model that knows x0 lets the sampler land on it; three draws are taken for four steps."""
-    target = torch.randn(2, 3, 4, 2, 2)
-    sources = [generator(1), generator(2)]
-    noise = torch.stack([torch.randn(3, 4, 2, 2, generator=g) for g in sources])
-    inputs = []
+def known(target: Tensor, inputs: list[Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A model that knows x0, and notes what it is asked."""
 
-    def flow(x: torch.Tensor, t: torch.Tensor, rows: range) -> torch.Tensor:
+    def flow(x: Tensor, t: Tensor) -> Tensor:
         inputs.append(x)
         return (x - target) / (t / 1000)
 
-    assert torch.allclose(few_step(flow, noise, sources, Schedule()), target, atol=1e-5)
-    expected = generator(2)
-    draws = [torch.randn(3, 4, 2, 2, generator=expected) for _ in range(4)]
-    sigmas = Schedule().sigmas
+    return flow
+
+
+def test_few_step_lands_on_what_the_model_knows_over_the_noise_that_it_is_given() -> None:
+    target, inputs = torch.randn(2, 3, 4, 2, 2), list[Tensor]()
+    x, fresh, sigmas = torch.randn(2, 3, 4, 2, 2), torch.randn(2, 3, 3, 4, 2, 2), Schedule().sigmas
+    landed, clean = few_step(known(target, inputs), x, fresh, Schedule(), range(4))
+    assert torch.equal(landed, clean)
+    assert torch.allclose(clean, target, atol=1e-5)
+    assert torch.equal(inputs[0], x)
     for step in (1, 2, 3):
-        assert torch.allclose(inputs[step][1], (1 - sigmas[step]) * target[1] + sigmas[step] * draws[step], atol=1e-5)
-    assert torch.equal(torch.randn(3, generator=sources[1]), torch.randn(3, generator=expected))
+        noised = (1 - sigmas[step]) * target + sigmas[step] * fresh[:, step - 1]
+        assert torch.allclose(inputs[step], noised, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_chunk_may_be_denoised_in_two_calls(cut: int) -> None:
+    target, inputs = torch.randn(2, 3, 4, 2, 2), list[Tensor]()
+    x, fresh, flow = torch.randn(2, 3, 4, 2, 2), torch.randn(2, 3, 3, 4, 2, 2), known(target, inputs)
+    whole = few_step(flow, x, fresh, Schedule(), range(4))
+    half, preview = few_step(flow, x, fresh, Schedule(), range(cut))
+    assert torch.allclose(preview, target, atol=1e-5)
+    assert not torch.allclose(half, target, atol=1e-2), "noised again, for the next step"
+    assert all(torch.equal(a, b) for a, b in zip(few_step(flow, half, fresh, Schedule(), range(cut, 4)), whole))
+
+
+def test_one_step_needs_no_noise() -> None:
+    schedule, target = Schedule((1000,)), torch.randn(2, 3, 4, 2, 2)
+    assert (len(schedule.steps), schedule.draws) == (1, 0)
+    x, none = torch.randn(2, 3, 4, 2, 2), torch.empty(2, 0, 3, 4, 2, 2)
+    clean, _ = few_step(known(target, []), x, none, schedule, range(1))
+    assert torch.allclose(clean, target, atol=1e-5)

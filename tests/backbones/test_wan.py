@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,15 +29,23 @@ def tiny_backbone(dtype: torch.dtype = torch.float32, size: tuple[int, int] = (4
     return WanBackbone(WanModel(TINY).eval().to(dtype), lambda prompt: text, size, MemoryConfig())
 
 
-def noises(backbone: WanBackbone, seeds: list[int]) -> tuple[torch.Tensor, list[torch.Generator]]:
-    sources = [generator(seed) for seed in seeds]
-    return torch.stack([torch.randn(backbone.chunk_shape, generator=g) for g in sources]), sources
+def denoised(backbone: WanBackbone, parents: list[WanBranch], seeds: list[int]) -> torch.Tensor:
+    """Clean latents of one candidate a parent, from noise of its own seed."""
+    x, fresh = noises(backbone, seeds)
+    return backbone.denoise(parents, x, fresh, range(backbone.steps))[0]
+
+
+def noises(backbone: WanBackbone, seeds: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Initial noise, and noise between the steps, of candidates."""
+    shape = (1 + backbone.draws, *backbone.chunk_shape)
+    drawn = torch.stack([torch.randn(shape, generator=generator(seed)) for seed in seeds])
+    return drawn[:, 0], drawn[:, 1:]
 
 
 def rolled(backbone: WanBackbone, chunks: int) -> WanBranch:
     branch = backbone.start("")
     for chunk in range(chunks):
-        latents = backbone.propose([branch], *noises(backbone, [chunk]))[0]
+        latents = denoised(backbone, [branch], [chunk])[0]
         parent, branch = branch, backbone.commit(branch, latents, (None, Route.EMA, Route.APPEND)[chunk % 3])
         backbone.release(parent)
     return branch
@@ -84,15 +94,15 @@ def test_keys_of_batch_one_are_shared() -> None:
 def test_a_batch_of_candidates_equals_one_at_a_time() -> None:
     backbone = tiny_backbone()
     branch = rolled(backbone, 5)
-    together = backbone.propose([branch] * 3, *noises(backbone, [1, 2, 3]))
-    apart = torch.cat([backbone.propose([branch], *noises(backbone, [seed])) for seed in (1, 2, 3)])
+    together = denoised(backbone, [branch] * 3, [1, 2, 3])
+    apart = torch.cat([denoised(backbone, [branch], [seed]) for seed in (1, 2, 3)])
     assert torch.allclose(together, apart, atol=1e-5)
 
 
 def parents_apart(backbone: WanBackbone) -> list[WanBranch]:
     """Four candidates' parents: three branches of one length that remember different things."""
     root = rolled(backbone, 4)
-    latents = backbone.propose([root] * 3, *noises(backbone, [11, 12, 13]))
+    latents = denoised(backbone, [root] * 3, [11, 12, 13])
     first, second, third = (backbone.commit(root, one, Route.APPEND) for one in latents)
     return [first, second, second, third]
 
@@ -100,29 +110,103 @@ def parents_apart(backbone: WanBackbone) -> list[WanBranch]:
 def test_candidates_of_several_parents_are_denoised_together() -> None:
     backbone = tiny_backbone()
     parents = parents_apart(backbone)
-    together = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]))
+    together = denoised(backbone, parents, [1, 2, 3, 4])
     for index, parent in enumerate(parents):
-        alone = backbone.propose([parent], *noises(backbone, [index + 1]))[0]
+        alone = denoised(backbone, [parent], [index + 1])[0]
         assert torch.allclose(together[index], alone, atol=1e-5)
-    swapped = backbone.propose([parents[1]], *noises(backbone, [1]))[0]
+    swapped = denoised(backbone, [parents[1]], [1])[0]
     assert not torch.allclose(together[0], swapped, atol=1e-2), "parents matter"
 
 
 @pytest.mark.parametrize("limit", [None, 3])
-def test_those_that_go_on_keep_their_parents(limit: int | None) -> None:
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_denoising_in_two_calls_gives_the_same_bits_as_in_one(look: int, limit: int | None) -> None:
     """Also where the batch comes in parts, whose rows still are those of the whole."""
     backbone = tiny_backbone()
-    parents, backbone._batch.limit = parents_apart(backbone), limit
-    seen: list[int] = []
+    parents, backbone.batch.limit = parents_apart(backbone), limit
+    x, fresh = noises(backbone, [1, 2, 3, 4])
+    whole, clean = backbone.denoise(parents, x, fresh, range(4))
+    assert torch.equal(whole, clean), "after the last step the latents are the clean chunk"
+    noisy, preview = backbone.denoise(parents, x, fresh, range(look))
+    assert noisy.shape == preview.shape == x.shape
+    assert torch.equal(backbone.denoise(parents, noisy, fresh, range(look, 4))[0], whole)
 
-    def thin(done: int, rows: Sequence[int], previews: torch.Tensor) -> Sequence[int]:
-        seen.extend(rows if done == 1 else ())
-        return [row for row in rows if row % 2] if done == 2 else rows
 
-    kept = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]), thin)
-    assert seen == [0, 1, 2, 3]
-    whole = backbone.propose(parents, *noises(backbone, [1, 2, 3, 4]))
+def test_those_that_go_on_keep_their_parents() -> None:
+    backbone = tiny_backbone()
+    parents = parents_apart(backbone)
+    x, fresh = noises(backbone, [1, 2, 3, 4])
+    whole, _ = backbone.denoise(parents, x, fresh, range(4))
+    noisy, _ = backbone.denoise(parents, x, fresh, range(2))
+    kept, _ = backbone.denoise([parents[1], parents[3]], noisy[[1, 3]], fresh[[1, 3]], range(2, 4))
     assert torch.allclose(kept, whole[[1, 3]], atol=1e-5)
+
+
+def test_running_out_of_memory_changes_no_candidate() -> None:
+    backbone, model = tiny_backbone(), WanModel.forward
+    parents = parents_apart(backbone)
+    whole = denoised(backbone, parents, [1, 2, 3, 4])
+
+    def small(self: WanModel, latents: torch.Tensor, *rest: object) -> torch.Tensor:
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("too many")
+        return model(self, latents, *rest)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WanModel, "forward", small)
+        parts = denoised(backbone, parents, [1, 2, 3, 4])
+    assert torch.allclose(parts, whole, atol=1e-5)
+    assert backbone.batch.limit == 2
+
+
+def told(backbone: WanBackbone, chunks: int) -> WanBranch:
+    """A branch that was given its chunks, as another machine would be."""
+    branch = backbone.start("")
+    for chunk in range(chunks):
+        latents = torch.randn(backbone.chunk_shape, generator=generator(chunk))
+        branch = backbone.commit(branch, latents, (None, Route.EMA, Route.APPEND)[chunk % 3])
+    return branch
+
+
+def test_a_page_is_named_by_its_content_the_same_in_every_process() -> None:
+    first, second = (told(tiny_backbone(), 6).memory for _ in range(2))
+    assert [page.id for page in first.pages] == [page.id for page in second.pages]
+    assert len({page.id for page in first.pages}) == len(first.pages)
+    script = "from tests.backbones.test_wan import *; print(told(tiny_backbone(), 6).memory.id)"
+    root = Path(__file__).parents[2]
+    there = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert there.stdout.strip() == first.id
+
+
+def test_what_a_page_holds_decides_its_name() -> None:
+    backbone = tiny_backbone()
+    root = rolled(backbone, 2)
+    latents = torch.randn(backbone.chunk_shape)
+    names = [
+        backbone.commit(parent, given, route).memory.window[-1].id
+        for parent in (root, rolled(backbone, 3))
+        for given in (latents, latents + 1)
+        for route in (Route.EMA, None)
+    ]
+    names.append(backbone.commit(WanBranch(backbone.start("other").prompt, root.memory), latents, None).memory.id)
+    assert len(set(names)) == len(names)
+    assert backbone.commit(root, latents, Route.EMA).memory.window[-1].id == names[0]
+
+
+def test_prompts_are_told_apart_by_their_text() -> None:
+    backbone = tiny_backbone()
+    one, same, other = (backbone.start(prompt) for prompt in ("a", "a", "b"))
+    denoised(backbone, [one, same], [1, 2])
+    with pytest.raises(ValueError, match="one prompt"):
+        denoised(backbone, [one, other], [1, 2])
+
+
+def test_inspecting_tells_memory_in_chunks() -> None:
+    backbone = tiny_backbone()
+    held = backbone.inspect(rolled(backbone, 5))
+    assert (held.sinks, held.window) == ((0, 2), (3, 4))
+    assert (held.left, held.route, held.outcome, held.slot) == (2, Route.APPEND, Route.APPEND, 1)
+    assert backbone.inspect(backbone.start("")).sinks == ()
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
@@ -130,7 +214,7 @@ def test_compiled_blocks_give_the_same_numbers() -> None:
     plain, compiled = tiny_backbone(), tiny_backbone()
     compiled.model.compile_blocks()
     for width in (1, 3):
-        ours, theirs = (b.propose([rolled(b, 2)] * width, *noises(b, list(range(width)))) for b in (compiled, plain))
+        ours, theirs = (denoised(b, [rolled(b, 2)] * width, list(range(width))) for b in (compiled, plain))
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -138,7 +222,7 @@ def test_parents_of_two_lengths_are_not_denoised_together() -> None:
     backbone = tiny_backbone()
     parents = [rolled(backbone, 1), rolled(backbone, 2)]
     with pytest.raises(ValueError, match="one length"):
-        backbone.propose(parents, *noises(backbone, [1, 2]))
+        denoised(backbone, parents, [1, 2])
 
 
 def test_proposing_reads_memory_and_changes_nothing() -> None:
@@ -147,7 +231,7 @@ def test_proposing_reads_memory_and_changes_nothing() -> None:
     pages = branch.memory.pages
     before = [(page.keys.clone(), page.values.clone()) for page in pages]
     live, nbytes = backbone.memory.pool.live, backbone.memory.pool.nbytes
-    backbone.propose([branch] * 8, *noises(backbone, list(range(8))))
+    denoised(backbone, [branch] * 8, list(range(8)))
     assert (backbone.memory.pool.live, backbone.memory.pool.nbytes) == (live, nbytes)
     assert branch.memory.pages == pages
     assert all(torch.equal(p.keys, k) and torch.equal(p.values, v) for p, (k, v) in zip(pages, before))
@@ -161,7 +245,7 @@ def test_eight_survivors_of_one_parent_add_their_own_chunks_only(chunks: int, bl
     pool, one = backbone.memory.pool, parent.memory.window[-1].nbytes
     assert one == 2 * TINY.num_layers * (3 * 2 * 3) * TINY.dim * 4, "K and V, layers, tokens, channels, float32"
     live, nbytes = pool.live, pool.nbytes
-    latents = backbone.propose([parent] * 8, *noises(backbone, list(range(8))))
+    latents = denoised(backbone, [parent] * 8, list(range(8)))
     children = [backbone.commit(parent, one_latents, Route.DISCARD) for one_latents in latents]
     assert pool.live - live == 8 + blended
     assert pool.nbytes - nbytes == (8 + blended) * one
@@ -170,15 +254,15 @@ def test_eight_survivors_of_one_parent_add_their_own_chunks_only(chunks: int, bl
 
 def test_the_same_inputs_give_the_same_bytes() -> None:
     first, second = tiny_backbone(), tiny_backbone()
-    latents = [b.propose([rolled(b, 4)] * 2, *noises(b, [7, 8])) for b in (first, second)]
+    latents = [denoised(b, [rolled(b, 4)] * 2, [7, 8]) for b in (first, second)]
     assert torch.equal(*latents)
 
 
 def test_bfloat16_follows_float32_and_keeps_blended_sinks_wide() -> None:
     wide, narrow = tiny_backbone(), tiny_backbone(torch.bfloat16)
-    latents = wide.propose([rolled(wide, 5)], *noises(wide, [1]))
+    latents = denoised(wide, [rolled(wide, 5)], [1])
     branch = rolled(narrow, 5)
-    close = narrow.propose([branch], *noises(narrow, [1]))
+    close = denoised(narrow, [branch], [1])
     assert close.dtype is torch.float32
     assert (close - latents).abs().mean() < 0.05
     assert branch.memory.sinks[0].keys.dtype is torch.float32

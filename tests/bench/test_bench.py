@@ -9,13 +9,13 @@ def test_the_slow_twin_finds_the_same_survivors() -> None:
     ours, theirs = (naive_twin.run("pocket", 6, naive) for naive in (False, True))
     assert ours["survivors"] == theirs["survivors"]
     assert len(ours["survivors"]) == 12
-    assert pocket().world.backbone.passes_per_proposal == 4
+    assert pocket().models.backbone.steps == 4
 
 
 def test_overhead_times_the_calls_that_a_search_makes(monkeypatch) -> None:
     monkeypatch.setattr(overhead, "REPEATS", 1)
     found = overhead.measure("pocket", width=2, chunks=2)
-    assert set(found["parts"]) == {"text", "propose", "decode", "rewards", "commit"}
+    assert set(found["parts"]) == {"text", "denoise", "decode", "rewards", "commit"}
     assert found["ratio"] > 0.2
     assert overhead._call_seconds(pocket(), SearchConfig(), 1)["commit"] == 0
 

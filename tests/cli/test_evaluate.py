@@ -49,7 +49,7 @@ def test_an_evaluation_from_suite_to_report_and_scores(tmp_path: Path, monkeypat
 
     reported: list[dict] = []
     monkeypatch.setattr(
-        "streamt1.cli.evaluate.write_report", lambda summary, manifest, folder: reported.append(summary)
+        "streamt1.evaluation.report.write_report", lambda summary, manifest, folder: reported.append(summary)
     )
     again = streamt1("evaluate", suite, "--out", out, "--device", "cpu")
     assert again.exit_code == 0

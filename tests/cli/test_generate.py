@@ -150,14 +150,14 @@ def test_a_full_disk_ends_in_1_and_leaves_nothing_half_written(
 
 
 def test_a_run_that_is_stopped_keeps_what_was_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = ProgressView.watch
+    happened = ProgressView.happened
 
     def stopped(self: ProgressView, event: Event) -> None:
         if isinstance(event, ChunkStarted) and event.chunk == 3:
             raise KeyboardInterrupt
-        watch(self, event)
+        happened(self, event)
 
-    monkeypatch.setattr(ProgressView, "watch", stopped)
+    monkeypatch.setattr(ProgressView, "happened", stopped)
     result = streamt1(PROMPT, "--chunks", "5", "--policy", "greedy", "--out", str(tmp_path))
     assert result.exit_code != 0
     assert "the 33 frames that were final" in result.stderr

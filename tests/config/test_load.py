@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from streamt1.config.schema import load_config, preset_names
+from streamt1.config.load import load_config, preset_names
+from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError, UnknownNameError
-from streamt1.families.wan import resolve_device
 
 
 def test_every_preset_loads() -> None:

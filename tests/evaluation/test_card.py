@@ -1,4 +1,4 @@
-from streamt1.config.schema import load_config
+from streamt1.config.load import load_config
 from streamt1.evaluation.card import measure_card
 from streamt1.evaluation.pool import open_pool
 from streamt1.pocket.scenes import parse

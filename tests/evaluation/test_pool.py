@@ -1,6 +1,6 @@
 import pytest
 
-from streamt1.config.schema import load_config
+from streamt1.config.load import load_config
 from streamt1.evaluation.pool import open_pool
 from streamt1.pipeline.pipeline import Pipeline
 

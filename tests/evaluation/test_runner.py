@@ -122,7 +122,7 @@ def test_missing_videos_are_made_again_but_not_their_rows(tmp_path: Path) -> Non
 def test_a_clip_whose_rewards_fail_is_a_row_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = ToyPipeline()
     monkeypatch.setattr(
-        type(pipeline.world.clip_reward),
+        type(pipeline.models.clip_reward),
         "score",
         lambda self, clips, fps, text: RewardOutput(torch.full((len(clips),), float("nan" if text == "two" else 0))),
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamt1.config.schema import load_config
+from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.evaluation.score import find_clips, load_rewards, prompt_of, read_prompt_file, score_clips
 from streamt1.evaluation.videos import read_video

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from streamt1.config.schema import load_config
+from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.evaluation.suites import METHODS, load_suite, suite_names
 from streamt1.evaluation.tasks import ClipTask, plan

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.config.schema import RunConfig
+from streamt1.core.protocols import Models
 from streamt1.evaluation.pool import Pool
 from streamt1.evaluation.suites import Length, Suite
 from streamt1.pipeline.pipeline import Pipeline
-from streamt1.search.expand import World
 
 CONFIG = RunConfig(backbone="gaussian", device="cpu")
 SUITE = Suite(
@@ -27,7 +27,7 @@ SUITE = Suite(
 CLIPS = 4 * (1 + 3 * 2 + 1) + (1 + 3 * 2 + 1)
 
 
-class TileCodec(IdentityDecoder):
+class TileDecoder(IdentityDecoder):
     """Shows each latent pixel as 8x8 pixels."""
 
     def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
@@ -39,7 +39,8 @@ class ToyPipeline:
 
     def __init__(self) -> None:
         self.config = CONFIG
-        self.world = World(GaussianBackbone(3, spread=0.5), TileCodec(), TargetFrameReward(0.5), TargetClipReward(0.5))
+        rewards = TargetFrameReward(0.5), TargetClipReward(0.5)
+        self.models = Models(GaussianBackbone(3, spread=0.5), TileDecoder(), *rewards)
 
     def chunks_for(self, seconds: float) -> int:
         return round(seconds)

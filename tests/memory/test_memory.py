@@ -20,7 +20,7 @@ def make_memory(**sizes: int) -> BranchingMemory:
 
 def page(chunk: int, route: Route | None = None) -> Page:
     content = torch.full((2, 3, 1, 1), 3.0 * chunk)
-    return Page(3 * chunk, content, content.clone(), route)
+    return Page(3 * chunk, content, content.clone(), f"chunk {chunk}", route)
 
 
 def grown(memory: BranchingMemory, routes: list[Route | None]) -> Branch:
@@ -144,7 +144,7 @@ def test_sinks_are_kept_in_float32_where_a_small_ema_step_would_vanish() -> None
     branch = memory.start()
     for chunk in range(103):
         content = torch.full((1, 3, 1, 1), 0.0 if chunk == 0 else 1.0, dtype=torch.bfloat16)
-        branch = memory.commit(branch, Page(3 * chunk, content, content, E if chunk else None))
+        branch = memory.commit(branch, Page(3 * chunk, content, content, f"chunk {chunk}", E if chunk else None))
     assert branch.sinks[0].values.dtype is torch.float32
     assert branch.sinks[0].values.mean().item() == pytest.approx(1 - 0.999**100, rel=1e-3)
 
@@ -174,6 +174,6 @@ def test_reading_and_writing_pages() -> None:
     writer = PageWriter(start=6, layers=2)
     writer.write(0, torch.ones(3, 1, 1), torch.ones(3, 1, 1))
     with pytest.raises(ValueError, match="1 layers"):
-        writer.page(D)
+        writer.page("chunk 2", D)
     writer.write(1, torch.ones(3, 1, 1), torch.ones(3, 1, 1))
-    assert writer.page(D).keys.shape == (2, 3, 1, 1)
+    assert writer.page("chunk 2", D).keys.shape == (2, 3, 1, 1)

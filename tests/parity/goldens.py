@@ -1,4 +1,7 @@
-"""Finds the golden sets: every folder under ``tests/golden/stream_t1``, or under ``$STREAMT1_GOLDENS/stream_t1``."""
+"""Finds the golden sets: under ``$STREAMT1_GOLDENS``, or, where that is not set, in ``tests/golden`` and in a folder
+``shared/golden`` beside the checkout. A set is a folder ``<family>/<set>`` whose manifest tells its sizes; nothing is
+assumed of them.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,22 @@ from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
+from streamt1.core.protocols import Models
 from streamt1.memory import MemoryConfig
+from tests.parity.stubs import StubDecoder, StubReward
 
 HERE = Path(__file__).parent.parent / "golden"
+SHARED = HERE.parents[2] / "shared" / "golden"
 
 
-def golden_sets() -> list[Path]:
-    root = Path(os.environ.get("STREAMT1_GOLDENS", HERE)) / "stream_t1"
-    return sorted(path.parent for path in root.glob("*/manifest.json"))
+def golden_sets(family: str = "stream_t1") -> list[Path]:
+    """Folders of a family's sets, by their names; of two with one name, the first that is found."""
+    given = os.environ.get("STREAMT1_GOLDENS")
+    found: dict[str, Path] = {}
+    for root in [Path(given)] if given else [HERE, SHARED]:
+        for manifest in sorted((root / family).glob("*/manifest.json")):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return [found[name] for name in sorted(found)]
 
 
 def reward_sets(name: str) -> list[Any]:
@@ -33,10 +44,8 @@ def reward_sets(name: str) -> list[Any]:
 
     They are too large for this repository: ``$STREAMT1_GOLDENS/rewards``, or a folder ``shared`` beside the checkout.
     """
-    root = Path(os.environ.get("STREAMT1_GOLDENS", HERE.parents[2] / "shared" / "golden"))
-    found = sorted(path.parent for path in (root / "rewards" / name).glob("*/manifest.json"))
     missing = pytest.mark.skip(reason=f"no golden numbers of {name}: point STREAMT1_GOLDENS to them")
-    return list(found) or [pytest.param(root, marks=missing)]
+    return golden_sets(f"rewards/{name}") or [pytest.param(SHARED, marks=missing)]
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
@@ -94,6 +103,12 @@ class GoldenSet:
         return MemoryConfig(
             c["local_attn_size"], c["sink_size"], c["max_sink_size"], c["num_frame_per_block"], c["ema_alpha"]
         )
+
+    def models(self, text: Tensor) -> Models:
+        """The golden model under text rows ``[text_len, text_dim]``, and the stubs that stood around it."""
+        stubs = self.manifest["stubs"]
+        decoder = StubDecoder(self.sizes["in_dim"], stubs["decoder"]["matrix_scale"])
+        return Models(self.backbone(text), decoder, StubReward(stubs["short"]), StubReward(stubs["long"]))
 
     def model(self) -> WanModel:
         c = self.sizes

@@ -35,20 +35,17 @@ class Recorded:
     after: list[WanBranch] = field(default_factory=list)
 
 
-class SpiedBackbone:
-    """Counts on ``WanBackbone._flow`` being the one place where the model is called."""
+class ModelCalls:
+    """What goes into the transformer and what comes out, call by call: a forward hook's view of it."""
 
     def __init__(self, backbone: WanBackbone) -> None:
         self.inputs: list[Tensor] = []
         self.flows: list[Tensor] = []
-        original = backbone._flow
+        backbone.model.register_forward_hook(self._see)
 
-        def spy(branch, x, timestep, attend):
-            self.inputs.append(x[0])
-            self.flows.append(original(branch, x, timestep, attend)[0])
-            return self.flows[-1][None]
-
-        backbone._flow = spy
+    def _see(self, module: object, given: tuple[Tensor, ...], flow: Tensor) -> None:
+        self.inputs.append(given[0][0])
+        self.flows.append(flow[0])
 
     def taken(self) -> tuple[list[Tensor], list[Tensor]]:
         taken = self.inputs, self.flows
@@ -60,20 +57,21 @@ class SpiedBackbone:
 def rollout(golden: GoldenSet) -> tuple[dict[str, np.ndarray], Recorded]:
     stored = golden.arrays("dit_rollout.npz")
     backbone = golden.backbone(torch.from_numpy(stored["text_emb"]))
-    spied, ours = SpiedBackbone(backbone), Recorded()
+    calls, ours = ModelCalls(backbone), Recorded()
     branch = backbone.start("")
     for chunk, seed in enumerate(stored["noise_seed"].tolist()):
         source = generator(seed)
-        noise = torch.randn((1, *backbone.chunk_shape), generator=source)
+        drawn = torch.stack([torch.randn(backbone.chunk_shape, generator=source) for _ in range(1 + backbone.draws)])
+        noise, fresh = drawn[:1], drawn[None, 1:]
         ours.before.append(branch)
-        x0 = backbone.propose([branch], noise, [source])[0]
-        inputs, flows = spied.taken()
+        x0 = backbone.denoise([branch], noise, fresh, range(backbone.steps))[0][0]
+        inputs, flows = calls.taken()
         ours.noise.append(noise[0])
         ours.inputs.append(torch.stack(inputs))
         ours.flows.append(torch.stack(flows))
         ours.x0.append(x0)
         branch = backbone.commit(branch, x0, forced_route(stored, chunk))
-        ours.context_flows.append(spied.taken()[1][0])
+        ours.context_flows.append(calls.taken()[1][0])
         ours.after.append(branch)
     return stored, ours
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamt1.core.types import RewardOutput, Route
-from streamt1.memory import Branch
+from streamt1.core.types import Route
+from streamt1.memory import Branch, MemoryConfig
+from streamt1.search.choose import Result
 from streamt1.search.config import SearchConfig
-from streamt1.search.engine import Engine, Result
+from streamt1.search.engine import Engine
 from streamt1.trace.events import (
     CandidateProposed,
     CandidatePruned,
@@ -22,6 +22,7 @@ from streamt1.trace.events import (
     Event,
 )
 from tests.parity.goldens import GoldenSet, golden_sets
+from tests.search.toy import Seen
 
 TOLERANCE = 1e-4
 ROUTE_CODES = {Route.DISCARD: 0, Route.EMA: 1, Route.APPEND: 2}
@@ -32,39 +33,9 @@ class Made(NamedTuple):
     """What a trace does not hold of a candidate: the memory that it read, its initial noise and its latents."""
 
     memory: Branch
+    rules: MemoryConfig
     noise: Tensor
     latents: Tensor
-
-
-class StubCodec:
-    """The goldens' decoder: ``0.5 * clamp(M z, -1, 1) + 0.5``, one pixel frame per latent frame."""
-
-    fps = 16
-    time_stride = 1
-
-    def __init__(self, channels: int) -> None:
-        row, column = torch.meshgrid(torch.arange(3.0), torch.arange(float(channels)), indexing="ij")
-        self.matrix = 0.2 * torch.cos(1 + 16 * row + column)
-
-    def start(self) -> None:
-        return None
-
-    def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
-        return 0.5 * torch.einsum("rc,nfchw->nfrhw", self.matrix, latents).clamp(-1, 1) + 0.5, [None] * len(latents)
-
-
-class StubShort:
-    """Mean over the frames of ``sin(300 * mean(frame))``."""
-
-    def score(self, frames: Tensor, text: str) -> RewardOutput:
-        return RewardOutput(torch.sin(300 * frames.double().mean((2, 3, 4))).mean(1))
-
-
-class StubLong:
-    """``2 * cos(400 * mean(clip))``."""
-
-    def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        return RewardOutput(2 * torch.cos(400 * clips.double().mean((1, 2, 3, 4))))
 
 
 def search_config(run: dict[str, Any]) -> SearchConfig:
@@ -100,16 +71,19 @@ class RecordingEngine(Engine):
     def __init__(
         self, golden: GoldenSet, text: Tensor, config: SearchConfig, trace: list[Event], made: list[Made]
     ) -> None:
-        backbone = golden.backbone(text)
-        propose = backbone.propose
+        models = golden.models(text)
+        backbone: Any = models.backbone
+        denoise = backbone.denoise
 
-        def recorded(parents, noise, generators, thin=None):
-            latents = propose(parents, noise, generators)
-            made.extend(Made(parent.memory, *one) for parent, *one in zip(parents, noise, latents))
-            return latents
+        def recorded(parents, x, noise, steps):
+            latents, clean = denoise(parents, x, noise, steps)
+            made.extend(Made(parent.memory, golden.memory, *one) for parent, *one in zip(parents, x, latents))
+            return latents, clean
 
-        backbone.propose = recorded
-        super().__init__(backbone, StubCodec(golden.sizes["in_dim"]), StubShort(), StubLong(), config, trace.append)
+        backbone.denoise = recorded
+        seen = Seen()
+        seen.events = trace
+        super().__init__(models, config, seen)
 
 
 def events_of(trace: list[Event], kind: type) -> list[Any]:
@@ -128,7 +102,7 @@ def test_candidates_parents_and_seeds(search) -> None:
 
 def test_initial_noise_is_bit_identical_and_latents_agree(search) -> None:
     stored, _, _, made = search
-    for i, (_, noise, latents) in enumerate(made):
+    for i, (_, _, noise, latents) in enumerate(made):
         np.testing.assert_array_equal(noise.flatten()[:8].numpy(), stored["noise_first8"][i])
         np.testing.assert_allclose(statistics(noise), stored["noise_stats"][i], rtol=1e-9)
         np.testing.assert_allclose(latents.flatten()[:8].numpy(), stored["x0_first8"][i], rtol=0, atol=TOLERANCE)
@@ -157,14 +131,14 @@ def test_flags(search) -> None:
 
 def test_routes_as_they_were_applied(search) -> None:
     stored, _, _, made = search
-    for i, (memory, _, _) in enumerate(made):
+    for i, (memory, rules, _, latents) in enumerate(made):
         eviction = memory.eviction
         assert (eviction.start if eviction else -1) == stored["evicted_start"][i]
         full = eviction is not None and eviction.route is Route.APPEND and eviction.outcome is Route.EMA
         code = -1 if eviction is None else 3 if full else ROUTE_CODES[eviction.outcome]
         assert code == stored["route"][i]
-        own = made[i].latents.shape[0] if not memory.sinks else 0  # chunk 0 is the first sink once it is written
-        assert sum(len(made[i].latents) for _ in memory.sinks) + own == stored["sink_frames"][i]
+        own = memory.chunks * len(latents) < rules.sink  # the first chunks are sinks once they are written
+        assert (len(memory.sinks) + own) * len(latents) == stored["sink_frames"][i]
 
 
 def test_survivors_best_first(search) -> None:
@@ -181,4 +155,5 @@ def test_the_chosen_video(search) -> None:
     stored, result, _, _ = search
     np.testing.assert_allclose(result.final, stored["final_long"], rtol=0, atol=TOLERANCE)
     assert result.beams.index(result.beam) == stored["chosen_beam"]
-    np.testing.assert_allclose(result.beams[0].latents.numpy(), stored["best_output"], rtol=0, atol=TOLERANCE)
+    best = torch.cat([chunk.latents for chunk in result.beams[0].chunks])
+    np.testing.assert_allclose(best.numpy(), stored["best_output"], rtol=0, atol=TOLERANCE)

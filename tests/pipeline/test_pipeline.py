@@ -61,7 +61,7 @@ def test_a_run_holds_no_memory_when_it_ends(pipeline: Pipeline) -> None:
     pipeline.run(PROMPT, 6, seed=2)
     with pytest.raises(PromptError, match="'dragon'"):
         pipeline.run("a red dragon", 2)
-    backbone = pipeline.world.backbone
+    backbone = pipeline.models.backbone
     assert backbone.memory.pool.live == 0  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -101,7 +101,7 @@ def test_every_preset_runs(preset: str) -> None:
 def test_the_api_writes_what_the_command_line_writes(tmp_path: Path) -> None:
     run = streamt1.generate(PROMPT, chunks=1, policy="beam", top_k=1, beam_size=3, dtype="bfloat16")
     assert run.config.dtype == "bfloat16"
-    assert run.result.cost["model_passes"] == 3 * 4
+    assert run.result.cost.model_passes == 3 * 4
     run.save(tmp_path)
     names = ["run.json", "sheet.png", "thumbnails.jsonl", "trace.jsonl", "video.mp4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names

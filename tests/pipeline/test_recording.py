@@ -21,9 +21,9 @@ def chunks() -> list[Tensor]:
 
 
 def record(folder: Path, given: Iterable[Tensor], rescued: Callable[[int], None], stop: BaseException) -> None:
-    with recording(folder / "v.mp4", 16, folder / "partial.mp4", rescued) as settled:
+    with recording(folder / "v.mp4", 16, folder / "partial.mp4", rescued) as video:
         for index, frames in enumerate(given):
-            settled(index, frames)
+            video.settled(index, frames)
         raise stop
 
 
@@ -34,9 +34,9 @@ def nobody(frames: int) -> None:
 def test_it_equals_a_video_that_is_written_at_the_end(tmp_path: Path) -> None:
     partial = tmp_path / "partial.mp4"
     partial.write_bytes(b"of an older run")
-    with recording(tmp_path / "grown.mp4", 16, partial, nobody) as settled:
+    with recording(tmp_path / "grown.mp4", 16, partial, nobody) as video:
         for index, frames in enumerate(chunks()):
-            settled(index, frames)
+            video.settled(index, frames)
         assert not (tmp_path / "grown.mp4").exists()
     write_video(tmp_path / "whole.mp4", to_bytes(enlarge(torch.cat(chunks()), 256)), 16)
     assert (tmp_path / "grown.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()

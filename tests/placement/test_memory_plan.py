@@ -1,19 +1,11 @@
 import pytest
 
 from streamt1.backbones.wan.config import SIZES
-from streamt1.config.schema import Placement, load_config
+from streamt1.config.load import load_config
+from streamt1.config.schema import Placement
 from streamt1.core.errors import ConfigError
-from streamt1.placement.memory_plan import (
-    GB,
-    MemoryPlan,
-    kv_bytes_per_frame,
-    parameters,
-    parse_size,
-    plan_memory,
-    reward_model,
-    text_model,
-    wan_model,
-)
+from streamt1.families.wan_memory import kv_bytes_per_frame, parameters, reward_model, text_model, wan_model
+from streamt1.placement.memory_plan import GB, MemoryPlan, parse_size, plan_memory
 
 pytest.importorskip("transformers")
 LONGLIVE = load_config("longlive")

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from streamt1.assemble.watching import recall
 
 from streamt1.backbones.gaussian import (
     GaussianBackbone,
@@ -18,11 +17,13 @@ from streamt1.backbones.gaussian import (
     TargetClipReward,
     TargetFrameReward,
 )
+from streamt1.core.protocols import Models
+from streamt1.core.types import Remembered
 from streamt1.memory import Branch, BranchingMemory, MemoryConfig, Page
 from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine
-from streamt1.search.watcher import Observer
-from streamt1.trace.store import Recorder, write_thumbnails, write_trace
+from streamt1.trace.store import write_thumbnails, write_trace
+from tests.search.toy import EventRecorder
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,11 @@ class RememberingGaussian(GaussianBackbone):
 
     def commit(self, branch: Any, latents: torch.Tensor, route: Any) -> RememberingBranch:
         child = super().commit(branch, latents, route)
-        page = Page(branch.memory.chunks, torch.zeros(1), torch.zeros(1), route)
+        page = Page(branch.memory.chunks, torch.zeros(1), torch.zeros(1), f"chunk {branch.memory.chunks}", route)
         return RememberingBranch(child.mean, child.routes, self.memory_rules.commit(branch.memory, page))
+
+    def inspect(self, branch: Any) -> Remembered:
+        return branch.memory.remembered(1)
 
 
 def picture(shade: int) -> bytes:
@@ -56,10 +60,9 @@ def write_run(
     folder: Path, chunks: int, config: SearchConfig = SearchConfig(long_threshold=0.0), prompt: str = "a <b>test</b>"
 ) -> Path:
     """A folder with a trace and thumbnails, without a video."""
-    recorder = Recorder()
-    observer = Observer(recall=lambda branch: recall(branch, 1))
-    world = RememberingGaussian(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
-    Engine(*world, config, recorder, observer).run(prompt, chunks)
+    recorder = EventRecorder()
+    models = Models(RememberingGaussian(), IdentityDecoder(), TargetFrameReward(), TargetClipReward())
+    Engine(models, config, recorder).run(prompt, chunks)
     write_trace(folder / "trace.jsonl", recorder.stamped)
     write_thumbnails(folder / "thumbnails.jsonl", {one: picture(one) for one in range(chunks * 4)})
     return folder

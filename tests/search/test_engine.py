@@ -9,29 +9,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone, GaussianBranch, IdentityDecoder, TargetClipReward
 from streamt1.core.errors import ConfigError, RewardError
 from streamt1.core.types import Remembered, RewardOutput, Route
+from streamt1.search.choose import Result
 from streamt1.search.config import SearchConfig, apply_policy
-from streamt1.search.engine import Engine, Result
-from streamt1.search.watcher import Observer
+from streamt1.search.engine import Engine
+from streamt1.search.watcher import Watcher
 from streamt1.trace.events import (
     CandidateProposed,
     CandidatePruned,
     ChunkCommitted,
-    Event,
     MemoryChanged,
     RunFinished,
     Warned,
 )
+from tests.search.toy import Seen, toy
 
 
-def search(
-    config: SearchConfig, seed: int = 0, chunks: int = 6, emit: Callable[[Event], None] = lambda e: None
-) -> Result:
-    return Engine(GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward(), config, emit).run(
-        "", chunks, seed
-    )
+def search(config: SearchConfig, seed: int = 0, chunks: int = 6, watcher: Watcher = Watcher()) -> Result:
+    return Engine(toy(), config, watcher).run("", chunks, seed)
 
 
 def error(result: Result) -> float:
@@ -103,17 +100,17 @@ def test_noise_is_propagated_along_the_lineage() -> None:
 def test_cost_is_counted(policy: str, passes: int, rewards: int) -> None:
     """5 chunks, 4 candidates, 4 steps; a context pass for each survivor of all chunks but the last."""
     cost = search(apply_policy(policy, SearchConfig()), chunks=5).cost
-    assert cost["model_passes"] == passes
-    assert cost["reward_calls"] == rewards
-    assert cost["latents_decoded"] == (1 if policy == "greedy" else 4) * 5
-    assert set(cost["seconds"]) >= {"model", "decode", "reward", "total"}
+    assert cost.model_passes == passes
+    assert cost.reward_calls == rewards
+    assert cost.latents_decoded == (1 if policy == "greedy" else 4) * 5
+    assert set(cost.seconds) >= {"model", "decode", "reward", "total"}
 
 
 def test_the_official_way_of_decoding_costs_the_windows_again() -> None:
     official = search(SearchConfig(decode="official", window=3), chunks=5)
     streaming = search(SearchConfig(window=3), chunks=5)
     assert torch.equal(official.latents, streaming.latents)
-    assert official.cost["latents_decoded"] == 4 * (5 + 5 + (1 + 2 + 3 + 3 + 3))
+    assert official.cost.latents_decoded == 4 * (5 + 5 + (1 + 2 + 3 + 3 + 3))
 
 
 class Tinted(IdentityDecoder):
@@ -129,29 +126,26 @@ class Tinted(IdentityDecoder):
 
 
 def test_a_draft_codec_shows_candidates_and_the_codec_decodes_only_what_leaves() -> None:
-    codec, draft = Tinted(10.0), Tinted(0.0)
-    parts = GaussianBackbone(), codec, TargetFrameReward(), TargetClipReward()
-    settled: dict[int, Tensor] = {}
-    observer = Observer(settled=lambda chunk, frames: settled.update({chunk: frames}))
-    result = Engine(*parts, SearchConfig(), observer=observer, draft=draft).run("", 6, 0)
+    decoder, draft = Tinted(10.0), Tinted(0.0)
+    seen = Seen()
+    result = Engine(toy(decoder=decoder, draft=draft), SearchConfig(), seen).run("", 6, 0)
     plain = search(SearchConfig())
     assert torch.equal(result.latents, plain.latents), "the rewards saw what they see without a draft"
     offsets = torch.arange(6).view(-1, 1, 1, 1).float() * 10
     assert torch.allclose(result.frames, plain.frames + offsets), "one state, carried from chunk to chunk"
-    assert torch.equal(torch.cat([settled[chunk] for chunk in range(6)]), result.frames)
-    assert (codec.chunks, draft.chunks) == (6, 4 * 6)
-    assert (result.cost["latents_decoded"], result.cost["latents_drafted"]) == (6, 4 * 6)
+    assert torch.equal(torch.cat([frames for _, frames in seen.chunks]), result.frames)
+    assert (decoder.chunks, draft.chunks) == (6, 4 * 6)
+    assert (result.cost.latents_decoded, result.cost.latents_drafted) == (6, 4 * 6)
 
 
 def test_the_official_way_of_decoding_has_no_draft() -> None:
-    parts = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
     with pytest.raises(ConfigError, match="decode=official"):
-        Engine(*parts, SearchConfig(decode="official"), draft=IdentityDecoder()).run("", 2)
+        Engine(toy(draft=IdentityDecoder()), SearchConfig(decode="official")).run("", 2)
 
 
 def test_the_trace_tells_the_whole_story() -> None:
-    events: list[Event] = []
-    result = search(SearchConfig(), emit=events.append)
+    seen = Seen()
+    result, events = search(SearchConfig(), watcher=seen), seen.events
     proposed = [e for e in events if isinstance(e, CandidateProposed)]
     pruned = {e.candidate for e in events if isinstance(e, CandidatePruned)}
     committed = [e for e in events if isinstance(e, ChunkCommitted)]
@@ -165,16 +159,17 @@ def test_the_trace_tells_the_whole_story() -> None:
     assert last.lineage == list(lineage)
 
 
-def test_an_observer_sees_every_candidate_once_and_changes_nothing() -> None:
-    seen: list[tuple[int, tuple[int, ...]]] = []
-    events: list[Event] = []
-    observer = Observer(
-        lambda candidate, frames: seen.append((candidate, tuple(frames.shape))),
-        lambda branch: Remembered((0,), (), 1, Route.APPEND, Route.EMA, 0) if len(branch.routes) == 2 else None,
-    )
-    world = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
-    result = Engine(*world, SearchConfig(), events.append, observer).run("", 6)
-    assert seen == [(candidate, (1, 1, 1, 1)) for candidate in range(6 * 4)]
+class Telling(GaussianBackbone):
+    """Tells of its memory after two chunks."""
+
+    def inspect(self, branch: GaussianBranch) -> Remembered | None:
+        return Remembered((0,), (), 1, Route.APPEND, Route.EMA, 0) if len(branch.routes) == 2 else None
+
+
+def test_a_watcher_sees_every_candidate_once_and_changes_nothing() -> None:
+    seen = Seen()
+    result, events = Engine(toy(Telling()), SearchConfig(), seen).run("", 6), seen.events
+    assert seen.candidates == [(candidate, (1, 1, 1, 1)) for candidate in range(6 * 4)]
     assert torch.equal(result.latents, search(SearchConfig()).latents)
     places = [i for i, event in enumerate(events) if isinstance(event, MemoryChanged)]
     assert len(places) == 2
@@ -198,24 +193,24 @@ class Faulty:
         return RewardOutput(torch.tensor(scores))
 
 
-def faulty_engine(bad: Callable[[int], bool], events: list[Event]) -> tuple[Engine, GaussianBackbone]:
+def faulty_engine(bad: Callable[[int], bool], watcher: Watcher = Watcher()) -> tuple[Engine, GaussianBackbone]:
     backbone = GaussianBackbone()
-    return Engine(backbone, IdentityDecoder(), Faulty(bad), TargetClipReward(), emit=events.append), backbone
+    return Engine(toy(backbone, frame_reward=Faulty(bad)), watcher=watcher), backbone
 
 
 def test_a_candidate_whose_reward_is_nan_loses_and_a_warning_says_so() -> None:
-    events: list[Event] = []
-    engine, backbone = faulty_engine(lambda call: call == 6, events)
+    seen = Seen()
+    engine, backbone = faulty_engine(lambda call: call == 6, seen)
     engine.run("", 4)
-    warned = [e for e in events if isinstance(e, Warned)]
+    warned = [e for e in seen.events if isinstance(e, Warned)]
     assert len(warned) == 1
     assert "candidate 6" in warned[0].message
-    assert 6 in {e.candidate for e in events if isinstance(e, CandidatePruned)}
+    assert 6 in {e.candidate for e in seen.events if isinstance(e, CandidatePruned)}
     assert backbone.live == 0
 
 
 def test_all_nan_is_an_error_and_releases_everything() -> None:
-    engine, backbone = faulty_engine(lambda call: call >= 8, [])
+    engine, backbone = faulty_engine(lambda call: call >= 8)
     with pytest.raises(RewardError, match="all 4 candidates"):
         engine.run("", 4)
     assert backbone.live == 0
@@ -229,14 +224,10 @@ def test_a_whole_video_whose_reward_is_nan_loses() -> None:
             FirstVideoFails.calls += 1
             return RewardOutput(torch.full((len(clips),), math.nan if FirstVideoFails.calls == 1 else 1.0))
 
-    events: list[Event] = []
-    config = apply_policy("best_of_n", SearchConfig())
-    engine = Engine(
-        GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), FirstVideoFails(), config, events.append
-    )
-    result = engine.run("", 3)
+    seen, config = Seen(), apply_policy("best_of_n", SearchConfig())
+    result = Engine(toy(clip_reward=FirstVideoFails()), config, seen).run("", 3)
     assert result.beams.index(result.beam) == 1
-    assert [e.message for e in events if isinstance(e, Warned)] == [
+    assert [e.message for e in seen.events if isinstance(e, Warned)] == [
         "the video of beam 0 loses: its score is not a finite number"
     ]
 

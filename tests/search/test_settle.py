@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import ConfigError
+from streamt1.search.choose import Result
 from streamt1.search.config import SearchConfig
-from streamt1.search.engine import Engine, Result
+from streamt1.search.engine import Engine
 from streamt1.search.settle import shared_chunks, within_lag
-from streamt1.search.watcher import Observer
 from streamt1.trace.events import CandidateProposed, ChunkSettled, ChunkStarted, Event
+from tests.search.toy import Seen, toy
 
 
 def test_shared_chunks() -> None:
@@ -30,12 +30,9 @@ def test_within_lag() -> None:
 
 
 def search(lag: int | None, chunks: int = 10) -> tuple[Result, list[Event], list[tuple[int, Tensor]]]:
-    events: list[Event] = []
-    left: list[tuple[int, Tensor]] = []
-    world = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
-    observer = Observer(settled=lambda chunk, frames: left.append((chunk, frames)))
-    config = SearchConfig(beam_size=2, top_k=4, lag=lag)
-    return Engine(*world, config, events.append, observer).run("", chunks, seed=3), events, left
+    seen = Seen()
+    result = Engine(toy(), SearchConfig(beam_size=2, top_k=4, lag=lag), seen).run("", chunks, seed=3)
+    return result, seen.events, seen.chunks
 
 
 @pytest.mark.parametrize("lag", [None, 0, 1, 3])

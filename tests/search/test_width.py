@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
+from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.core.errors import ConfigError
+from streamt1.search.choose import Result
 from streamt1.search.config import SearchConfig
-from streamt1.search.engine import Engine, Result
-from streamt1.search.width import Spending, candidates_for, shares, usual_widths
+from streamt1.search.engine import Engine
+from streamt1.search.width import Spending, candidates_for, shares, usual_widths, with_spread
+from tests.search.toy import toy
 
 
 def test_a_constant_width_is_the_usual_one() -> None:
@@ -29,7 +31,7 @@ def test_a_tapered_search_has_as_many_candidates_in_all(chunks: int, width: int)
 
 def test_the_width_falls_with_the_chunks_that_inherit_it() -> None:
     assert usual_widths(7, 4, taper=1.0) == [7, 6, 5, 4, 3, 2, 1]
-    passes = search(7, taper=1.0).cost["model_passes"]
+    passes = search(7, taper=1.0).cost.model_passes
     assert passes == 28 * 4 + 6 * 2, "two survivors of every chunk but the last, which nothing follows"
 
 
@@ -40,6 +42,15 @@ def test_scores_that_agree_get_fewer_candidates_than_those_that_disagree() -> No
     assert calm < even == 4 < wild <= 8
 
 
+def test_spreads_are_noted_chunk_by_chunk() -> None:
+    nan = float("nan")
+    assert with_spread((), [1.0, 3.0]) == (1.0,)
+    assert with_spread((1.0,), [1.0, nan, 5.0]) == (1.0, 2.0), "what is no number has no spread"
+    assert with_spread((1.0, 3.0), [7.0]) == (1.0, 3.0, 2.0), "one candidate alone counts as an average chunk"
+    assert with_spread((), [7.0]) == ()
+    assert with_spread((1.0,), []) == (1.0,), "a chunk that was not scored"
+
+
 def test_shares_favour_the_better_beams() -> None:
     assert shares(4, 2) == [2, 2]
     assert shares(5, 2) == [3, 2]
@@ -47,22 +58,20 @@ def test_shares_favour_the_better_beams() -> None:
 
 
 def search(chunks: int, **settings) -> Result:
-    world = GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward()
-    return Engine(*world, SearchConfig(beam_size=2, top_k=2, **settings)).run("", chunks, seed=1)
+    return Engine(toy(), SearchConfig(beam_size=2, top_k=2, **settings)).run("", chunks, seed=1)
 
 
 @pytest.mark.parametrize("taper", [0.0, 1.0])
 @pytest.mark.parametrize("adaptive", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("budget", [10, 20, 33, 60, 1000])
 def test_a_budget_of_passes_is_kept(budget: int, adaptive: float, taper: float) -> None:
-    backbone = GaussianBackbone()
-    least = 8 * (backbone.passes_per_proposal + 1) - 1
+    least = 8 * (GaussianBackbone.steps + 1) - 1
     if budget < least:
         with pytest.raises(ConfigError, match=f"one sample takes {least}"):
             search(8, budget_passes=budget, adaptive=adaptive, taper=taper)
         return
     result = search(8, budget_passes=budget, adaptive=adaptive, taper=taper)
-    assert result.cost["model_passes"] <= budget
+    assert result.cost.model_passes <= budget
     assert len(result.beam.chunks) == 8
 
 
@@ -73,7 +82,7 @@ def test_a_large_budget_changes_nothing() -> None:
 def test_a_budget_of_seconds_ends_in_single_samples() -> None:
     result = search(12, budget_seconds=1e-6)
     assert len(result.beam.chunks) == 12
-    assert result.cost["model_passes"] < search(12).cost["model_passes"]
+    assert result.cost.model_passes < search(12).cost.model_passes
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+from streamt1.server.app import listen
 from streamt1.server.limits import Limits
-from streamt1.server.listen import listen
-from tests.server.toy import toy_studio
+from tests.server.toy import toy_presets
 
 
 def main(folder: Path, port: int) -> None:
@@ -16,7 +16,7 @@ def main(folder: Path, port: int) -> None:
         while (folder / "hold").exists():
             time.sleep(0.02)
 
-    listen([toy_studio(wait)], folder, Limits(), None, "127.0.0.1", port)
+    listen([toy_presets(wait)], folder, Limits(), None, "127.0.0.1", port)
 
 
 if __name__ == "__main__":

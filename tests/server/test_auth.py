@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from streamt1.cli.main import app as command_line
 from streamt1.core.errors import ConfigError
-from streamt1.server.app import LOOPBACK, make_app
-from streamt1.server.listen import check_address, is_loopback
+from streamt1.server.app import LOOPBACK, check_address, is_loopback, make_app
 from tests.server.toy import Gate, toy_service
 
 KEY = "a key of some length"

@@ -58,7 +58,7 @@ BAD: list[tuple[dict[str, Any], str, str | None]] = [
 
 def nothing_happened(client: TestClient, service: Service) -> None:
     assert client.get("/v1/videos").json()["data"] == []
-    assert list(service.desk.folder.iterdir()) == []
+    assert list(service.queue.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(("fields", "says", "param"), BAD, ids=[json.dumps(bad[0])[:40] for bad in BAD])
@@ -121,12 +121,12 @@ def test_a_body_without_a_length_is_bounded_too(client: TestClient, service: Ser
     ],
 )  # fmt: skip
 def test_a_name_that_is_none(client: TestClient, service: Service, tmp_path: Path, name: str) -> None:
-    (service.desk.folder / "mine.txt").write_text("stays")
+    (service.queue.folder / "mine.txt").write_text("stays")
     for method, end in (("GET", ""), ("GET", "/content"), ("GET", "/report"), ("DELETE", "")):
         answer = client.request(method, f"/v1/videos/{name}{end}")
         assert answer.status_code in (404, 405), (method, end, answer.text)
         assert answer.json()["error"]["message"]
-    assert (service.desk.folder / "mine.txt").is_file()
+    assert (service.queue.folder / "mine.txt").is_file()
     assert (tmp_path / "jobs.sqlite").is_file()
 
 

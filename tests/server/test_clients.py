@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import pytest
 
-from streamt1.config.schema import load_config
-from streamt1.server.models import Studio
+from streamt1.config.load import load_config
+from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
 from tests.server.live import listening
 
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    studio = Studio.load("cpu", {"pocket": load_config("pocket", {"device": "cpu"})})
-    with listening(Service.over([studio], tmp_path_factory.mktemp("data"), key=KEY)) as address:
+    presets = LoadedPresets.load("cpu", {"pocket": load_config("pocket", {"device": "cpu"})})
+    with listening(Service.over([presets], tmp_path_factory.mktemp("data"), key=KEY)) as address:
         yield address
 
 

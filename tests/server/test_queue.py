@@ -28,7 +28,7 @@ ORDER = {"prompt": "a red circle bouncing on a navy striped background", "second
 def test_fifty_at_once_against_a_bound_of_ten(client: TestClient, gate: Gate, service: Service) -> None:
     gate.shut()
     running = client.post("/v1/videos", json=ORDER).json()["id"]
-    until(lambda: service.desk.at_work() == [running])
+    until(lambda: service.queue.at_work() == [running])
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda seed: client.post("/v1/videos", json={**ORDER, "seed": seed}), range(50)))
     assert Counter(answer.status_code for answer in answers) == {200: 10, 429: 40}
@@ -39,7 +39,7 @@ def test_fifty_at_once_against_a_bound_of_ten(client: TestClient, gate: Gate, se
     taken = [answer.json()["id"] for answer in answers if answer.status_code == 200]
     assert "streamt1_jobs_refused 40.0" in client.get("/metrics").text
     gate.open()
-    until(lambda: not service.desk.waiting() and not service.desk.at_work())
+    until(lambda: not service.queue.waiting() and not service.queue.at_work())
     done = client.get("/v1/videos", params={"limit": 100}).json()["data"]
     assert {job["id"] for job in done} == {running, *taken}
     assert {job["status"] for job in done} == {"completed"}
@@ -51,10 +51,10 @@ def test_two_workers_share_the_queue(tmp_path: Path, gate: Gate) -> None:
     gate.shut()
     with TestClient(make_app(service)) as client:
         names = [client.post("/v1/videos", json=ORDER).json()["id"] for _ in range(4)]
-        until(lambda: len(service.desk.at_work()) == 2)
-        assert service.desk.waiting() == 2
+        until(lambda: len(service.queue.at_work()) == 2)
+        assert service.queue.waiting() == 2
         gate.open()
-        until(lambda: not service.desk.waiting() and not service.desk.at_work())
+        until(lambda: not service.queue.waiting() and not service.queue.at_work())
         assert {client.get(f"/v1/videos/{name}").json()["status"] for name in names} == {"completed"}
 
 
@@ -63,29 +63,29 @@ def test_a_server_that_is_closed_politely_goes_on_where_it_was(tmp_path: Path, g
     service = toy_service(tmp_path, gate)
     with TestClient(make_app(service)) as client:
         names = [client.post("/v1/videos", json=ORDER).json()["id"] for _ in range(3)]
-        until(lambda: service.desk.at_work())
-        service.desk.close()
+        until(lambda: service.queue.at_work())
+        service.queue.close()
         gate.open()
     again = toy_service(tmp_path, gate)
-    assert [again.desk.get(name).status for name in names] == ["queued"] * 3
-    assert again.desk.get(names[0]).attempts == 0
+    assert [again.queue.get(name).status for name in names] == ["queued"] * 3
+    assert again.queue.get(names[0]).attempts == 0
     with TestClient(make_app(again)) as client:
-        until(lambda: all(again.desk.get(name).status == "completed" for name in names))
+        until(lambda: all(again.queue.get(name).status == "completed" for name in names))
 
 
 def test_one_folder_serves_one_server(tmp_path: Path, gate: Gate) -> None:
     service = toy_service(tmp_path, gate)
     with pytest.raises(OutputError, match="another server uses it"):
         toy_service(tmp_path, gate)
-    service.desk.store.close()
-    toy_service(tmp_path, gate).desk.store.close()
+    service.queue.store.close()
+    toy_service(tmp_path, gate).queue.store.close()
 
 
 def test_folders_of_deleted_videos_are_swept_and_others_are_not(tmp_path: Path, gate: Gate) -> None:
     lost, mine = tmp_path / "videos" / ("video_" + "a" * 32), tmp_path / "videos" / "mine"
     lost.mkdir(parents=True)
     mine.mkdir()
-    toy_service(tmp_path, gate).desk.store.close()
+    toy_service(tmp_path, gate).queue.store.close()
     assert (lost.exists(), mine.exists()) == (False, True)
 
 

@@ -114,15 +114,15 @@ def test_deleting_what_waits_what_runs_and_what_is_done(client: TestClient, gate
         assert client.get(f"/v1/videos/{name}").status_code == 404
         assert client.delete(f"/v1/videos/{name}").status_code == 404
     gate.open()
-    until(lambda: not service.desk.at_work())
-    assert list(service.desk.folder.iterdir()) == []
-    backbone: Any = service.studio.pipeline("pocket").world.backbone
+    until(lambda: not service.queue.at_work())
+    assert list(service.queue.folder.iterdir()) == []
+    backbone: Any = service.presets.pipeline("pocket").models.backbone
     assert backbone.live == 0
     assert "streamt1_chunks_total 5.0" in client.get("/metrics").text  # four of the first, one of the one stopped
 
 
 def test_a_run_that_fails_says_why_and_the_next_one_runs(client: TestClient, gate: Gate, service: Service) -> None:
-    backbone: Any = service.studio.pipeline("pocket").world.backbone
+    backbone: Any = service.presets.pipeline("pocket").models.backbone
     proper, backbone.wait = backbone.wait, lambda: 1 / 0
     job = finished(client, create(client)["id"])
     assert job["status"] == "failed"
@@ -131,7 +131,7 @@ def test_a_run_that_fails_says_why_and_the_next_one_runs(client: TestClient, gat
     backbone.wait = proper
     assert client.get(f"/v1/videos/{job['id']}/content").status_code == 400
     assert finished(client, create(client)["id"])["status"] == "completed"
-    assert [path.name for path in service.desk.folder.iterdir()] != [job["id"]]
+    assert [path.name for path in service.queue.folder.iterdir()] != [job["id"]]
 
 
 def test_a_video_that_cannot_be_written_fails_and_leaves_nothing(
@@ -145,8 +145,8 @@ def test_a_video_that_cannot_be_written_fails_and_leaves_nothing(
     job = finished(client, create(client)["id"])
     assert job["error"]["code"] == "OutputError"
     assert "No space left" in job["error"]["message"]
-    until(lambda: not service.desk.at_work())
-    assert list(service.desk.folder.iterdir()) == []
+    until(lambda: not service.queue.at_work())
+    assert list(service.queue.folder.iterdir()) == []
 
 
 def test_a_full_disk_stops_nothing_for_good(

@@ -85,29 +85,29 @@ def test_closing_the_socket_ends_the_search(client: TestClient, gate: Gate, serv
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_json(ORDER)
         name = socket.receive_json()["video"]["id"]
-        until(lambda: service.desk.at_work() == [name])
+        until(lambda: service.queue.at_work() == [name])
         socket.close()
-        until(lambda: service.desk._running[name].stop == "left")
+        until(lambda: service.queue._running[name].stop == "left")
     gate.open()
-    until(lambda: not service.desk.at_work())
+    until(lambda: not service.queue.at_work())
     job = client.get(f"/v1/videos/{name}").json()
     assert (job["status"], job["error"]["code"]) == ("failed", "cancelled")
-    assert list(service.desk.folder.iterdir()) == []
-    backbone: Any = service.studio.pipeline("pocket").world.backbone
+    assert list(service.queue.folder.iterdir()) == []
+    backbone: Any = service.presets.pipeline("pocket").models.backbone
     assert backbone.live == 0
 
 
 def test_closing_the_socket_while_it_waits(client: TestClient, gate: Gate, service: Service) -> None:
     gate.shut()
     client.post("/v1/videos", json=ORDER)
-    until(lambda: service.desk.at_work())
+    until(lambda: service.queue.at_work())
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_json(ORDER)
         queued = socket.receive_json()
         assert queued["ahead"] == 1
         socket.close()
         until(lambda: client.get(f"/v1/videos/{queued['video']['id']}").json()["status"] == "failed")
-    assert service.desk.waiting() == 0
+    assert service.queue.waiting() == 0
 
 
 def test_deleting_a_stream_closes_it(client: TestClient, gate: Gate, service: Service) -> None:
@@ -115,7 +115,7 @@ def test_deleting_a_stream_closes_it(client: TestClient, gate: Gate, service: Se
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_json(ORDER)
         name = socket.receive_json()["video"]["id"]
-        until(lambda: service.desk.at_work() == [name])
+        until(lambda: service.queue.at_work() == [name])
         client.delete(f"/v1/videos/{name}")
         gate.open()
         messages = [socket.receive()]
@@ -129,7 +129,7 @@ def test_a_full_queue_refuses_streams_too(tmp_path: Path, gate: Gate) -> None:
     gate.shut()
     with TestClient(make_app(service)) as client:
         client.post("/v1/videos", json=ORDER)
-        until(lambda: service.desk.at_work())
+        until(lambda: service.queue.at_work())
         client.post("/v1/videos", json=ORDER)
         with client.websocket_connect("/v1/stream") as socket:
             socket.send_json(ORDER)
@@ -153,13 +153,13 @@ def test_a_stream_that_a_closing_server_cuts_is_not_begun_again(tmp_path: Path, 
     with TestClient(make_app(service)) as client, client.websocket_connect("/v1/stream") as socket:
         socket.send_json(ORDER)
         name = socket.receive_json()["video"]["id"]
-        until(lambda: service.desk.at_work() == [name])
-        closing = threading.Thread(target=service.desk.close)
+        until(lambda: service.queue.at_work() == [name])
+        closing = threading.Thread(target=service.queue.close)
         closing.start()
         closing.join()
         gate.open()
         while socket.receive()["type"] != "websocket.close":
             pass
-    assert toy_service(tmp_path, gate).desk.get(name).error == (
+    assert toy_service(tmp_path, gate).queue.get(name).error == (
         "client_gone", "the server was stopped before this stream was done",
     )  # fmt: skip

@@ -8,16 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from streamt1.backbones.gaussian import TargetClipReward, TargetFrameReward
-from streamt1.config.schema import load_config
-from streamt1.core.protocols import Thin
+from streamt1.config.load import load_config
+from streamt1.core.protocols import Models
 from streamt1.pipeline.pipeline import Pipeline
-from streamt1.search.expand import World
 from streamt1.server.limits import Limits
-from streamt1.server.models import Studio
+from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
 from tests.report.traces import RememberingGaussian
 
@@ -26,7 +24,7 @@ SECONDS = 0.25
 """Four chunks: the toy makes one frame a chunk, 16 a second."""
 
 
-class FlatCodec:
+class FlatDecoder:
     """A latent frame of three numbers is one frame of that colour."""
 
     fps = 16
@@ -41,21 +39,19 @@ class FlatCodec:
 
 
 class Gated(RememberingGaussian):
-    """Proposes when it is let; ``branches`` counts what has not been released.
+    """Denoises when it is let; ``live`` counts what has not been released.
 
     Args:
-        wait: called before every proposal.
+        wait: called before all denoising.
     """
 
     def __init__(self, wait: Callable[[], object]) -> None:
         super().__init__()
         self.wait = wait
 
-    def propose(
-        self, parents: Sequence[Any], noise: Tensor, generators: Sequence[torch.Generator], thin: Thin | None = None
-    ) -> Tensor:
+    def denoise(self, parents: Sequence[Any], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
         self.wait()
-        return super().propose(parents, noise, generators, thin)
+        return super().denoise(parents, x, noise, steps)
 
 
 class Gate:
@@ -77,16 +73,16 @@ class Gate:
         assert self._open.wait(60), "the gate was never opened"
 
 
-def toy_studio(wait: Callable[[], object], names: Sequence[str] = ("pocket",)) -> Studio:
+def toy_presets(wait: Callable[[], object], names: Sequence[str] = ("pocket",)) -> LoadedPresets:
     """The toy under the names of presets; prompts are checked as those presets do."""
-    world = World(Gated(wait), FlatCodec(), TargetFrameReward(), TargetClipReward())
-    return Studio("toy", {name: Pipeline(load_config(name), world) for name in names})
+    models = Models(Gated(wait), FlatDecoder(), TargetFrameReward(), TargetClipReward())
+    return LoadedPresets("toy", {name: Pipeline(load_config(name), models) for name in names})
 
 
 def toy_service(
     data: Path, wait: Callable[[], object], limits: Limits = Limits(), key: str | None = None, workers: int = 1
 ) -> Service:
-    return Service.over([toy_studio(wait, ("pocket", "paper")) for _ in range(workers)], data, limits, key)
+    return Service.over([toy_presets(wait, ("pocket", "paper")) for _ in range(workers)], data, limits, key)
 
 
 def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:

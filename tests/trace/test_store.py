@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.core.errors import TraceError
 from streamt1.search.engine import Engine
 from streamt1.trace.events import CandidateProposed, RunStarted
-from streamt1.trace.store import Recorder, read_thumbnails, read_trace, write_thumbnails, write_trace
+from streamt1.trace.store import read_thumbnails, read_trace, write_thumbnails, write_trace
+from tests.search.toy import EventRecorder, toy
 
 
 def test_a_stored_trace_reads_back_as_the_events_that_it_was(tmp_path: Path) -> None:
-    recorder = Recorder()
-    Engine(GaussianBackbone(), IdentityDecoder(), TargetFrameReward(), TargetClipReward(), emit=recorder).run("p", 3)
+    recorder = EventRecorder()
+    Engine(toy(), watcher=recorder).run("p", 3)
     write_trace(tmp_path / "trace.jsonl", recorder.stamped)
     assert read_trace(tmp_path / "trace.jsonl") == recorder.stamped
     seconds = [stamped.seconds for stamped in recorder.stamped]

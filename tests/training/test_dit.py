@@ -40,8 +40,7 @@ def test_teacher_forcing_equals_the_memory_of_a_rollout(pocket: Pocket, appended
     branch = backbone.start(PROMPT)
     for chunk in range(chunks):
         frames = slice(3 * chunk, 3 * chunk + 3)
-        memory = backbone._reader([branch.memory])
-        flow = backbone._flow(branch, noisy[:, frames], 1000 * levels[0, 3 * chunk], memory)
+        flow = backbone.flow([branch], noisy[:, frames], 1000 * levels[0, 3 * chunk])
         assert torch.allclose(flow, forced[:, frames], atol=1e-5)
         branch = backbone.commit(branch, clean[0, frames], Route.APPEND if chunk == appended else Route.DISCARD)
 
@@ -64,8 +63,8 @@ def test_batched_rollouts_equal_the_backbone(pocket: Pocket):
     backbone = WanBackbone(pocket.dit, pocket.text.encode, (8, 8), MemoryConfig())
     branch, generator = backbone.start(PROMPT), generators(0, 2)[1]
     for chunk in range(5):
-        noise = torch.randn(backbone.chunk_shape, generator=generator)[None]
-        made = backbone.propose([branch], noise, [generator])
+        drawn = torch.randn((1, 1 + backbone.draws, *backbone.chunk_shape), generator=generator)
+        made, _ = backbone.denoise([branch], drawn[:, 0], drawn[:, 1:], range(backbone.steps))
         assert torch.allclose(made[0], latents[1, 3 * chunk : 3 * chunk + 3], atol=1e-4)
         branch = backbone.commit(branch, made[0], None)
 

@@ -16,7 +16,6 @@ from streamt1.cli.progress import ProgressView
 from streamt1.cli.prompts import read_prompts
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.core.files import check_writable
-from streamt1.report import PAGE, write_report
 
 if TYPE_CHECKING:
     from streamt1.pipeline.pipeline import Pipeline
@@ -133,6 +132,8 @@ def _run_one(
         run = recorded(pipeline.config.policy, None, folder)
         run.save(folder, video=False)
     if page:
+        from streamt1.report import write_report
+
         write_report(folder)
     _sum_up(console, run, folder, compare, page)
 
@@ -145,7 +146,9 @@ def _sum_up(console: Console, run: Run, folder: Path, compare: bool, page: bool)
         highlight=False,
         soft_wrap=True,
     )
-    files = [PAGE] * page + ["video.mp4"] + ["compare.mp4"] * compare + ["sheet.png", "trace.jsonl", "run.json"]
+    files = (
+        ["report.html"] * page + ["video.mp4"] + ["compare.mp4"] * compare + ["sheet.png", "trace.jsonl", "run.json"]
+    )
     for name in files:
         console.print(f"  {folder / name}", highlight=False, soft_wrap=True)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from streamt1.cli.errors import reported
-from streamt1.report import write_report
 
 
 @reported
@@ -17,5 +16,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page's file; report.html in RUN by default.")] = None,
 ) -> None:
     """Write the page of a run: one HTML file with its videos, candidates, scores, memory and cost. Needs no network."""
+    from streamt1.report import write_report
+
     path = write_report(run, out)
     typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

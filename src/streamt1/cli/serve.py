@@ -10,7 +10,6 @@ import typer
 
 from streamt1.cli.doctor import free_memory
 from streamt1.cli.errors import reported
-from streamt1.config.schema import RunConfig
 from streamt1.core.errors import needs_extra
 
 if TYPE_CHECKING:

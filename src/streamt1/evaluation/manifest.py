@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from streamt1.config.load import config_of
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
@@ -36,10 +37,12 @@ def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
     path = folder / NAME
     if path.exists():
         held = read_manifest(folder)
+        keys = _differing(_today(held["config"]), config.model_dump(mode="json"))
         other = [part for part, digest in asked.items() if held["matters"].get(part) != digest]
+        if not keys and "configuration" in other:  # an older version wrote it under other keys, or without newer ones
+            other.remove("configuration")
         if other:
-            keys = _differing(held["config"], config.model_dump(mode="json")) if "configuration" in other else []
-            named = f" ({', '.join(keys)})" if keys else ""
+            named = f" ({', '.join(keys)})" if keys and "configuration" in other else ""
             raise ConfigError(f"{folder} holds an evaluation of another {', '.join(other)}{named}; use another --out")
         return held
     if (folder / "rows.jsonl").exists():
@@ -61,6 +64,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return {**held, "matters": dict(held["matters"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder} holds no evaluation that can be read: {error}") from error
+
+
+def _today(held: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration in the keys of this version, those it does not know yet at their defaults."""
+    try:
+        return config_of(held).model_dump(mode="json")
+    except ConfigError:
+        return held
 
 
 def _differing(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:

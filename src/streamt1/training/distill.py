@@ -142,6 +142,12 @@ def renoise(clean: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tenso
     return (1 - spread) * clean + spread * noise, noise, sigma
 
 
+def matching_loss(made: Tensor, gap: Tensor, weight: Tensor) -> Tensor:
+    """A loss whose gradient on what the student made, [B, F, C, h, w], is the gap, scaled by each clip's weight [B]."""
+    target = made.detach() - gap
+    return 0.5 * ((made - target).square().mean((1, 2, 3, 4)) * weight).mean()
+
+
 def run(options: TrainOptions) -> None:
     """Distils `pocket_dit_base` within the budget and exports `pocket_dit`."""
     torch.manual_seed(options.seed)
@@ -173,9 +179,9 @@ def run(options: TrainOptions) -> None:
         exit_step = int(torch.randint(0, 4, (), generator=draw))
         made = student_sample(student, given, exit_step, draw, device)
         clean = made.detach()
-        gap = _matching_gradient(clean, given, real, fake, draw, device)
+        gap = matching_gradient(clean, given, real, fake, draw, device)
         weight = rewards.weights(clean, given.tokens) if rewards else torch.ones(len(clean), device=device)
-        (0.5 * ((made - (clean - gap)).square().mean((1, 2, 3, 4)) * weight).mean()).backward()
+        matching_loss(made, gap, weight).backward()
         norm = optimisers["student"].step(min(1.0, (progress.step + 1) / 5))
         average.update(student, progress.step + 100)
         losses = [_train_fake(fake, optimisers["fake"], clean, given, draw, device) for _ in range(FAKE_STEPS)]
@@ -200,7 +206,7 @@ def _draw_scene(history: History, batch: int, draw: torch.Generator, device: str
 
 
 @torch.no_grad()
-def _matching_gradient(
+def matching_gradient(
     made: Tensor, given: Conditions, real: Pocket, fake: Pocket, draw: torch.Generator, device: str
 ) -> Tensor:
     """DMD's gradient on clean latents, normalised for each chunk by how far the real model would move it."""

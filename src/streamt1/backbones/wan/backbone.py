@@ -97,13 +97,19 @@ class WanBackbone:
         x, noise = (t.to(self._weight.device, torch.float32) for t in (x, noise))
 
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
-            attend = self._reader([parent.memory for parent in parents[begin:end]])
-            return few_step(
-                lambda x, t: self._flow(parents[0], x, t, attend), x[begin:end], noise[begin:end], self.schedule, steps
-            )
+            own = parents[begin:end]
+            return few_step(lambda x, t: self.flow(own, x, t), x[begin:end], noise[begin:end], self.schedule, steps)
 
         noisy, clean = zip(*self.batch.run(part, len(x)))
         return torch.cat(noisy), torch.cat(clean)
+
+    @torch.no_grad()
+    def flow(self, parents: Sequence[WanBranch], x: Tensor, timestep: Tensor) -> Tensor:
+        """What the transformer predicts for noisy chunks ``[N, F, C, H, W]`` at one timestep (0..1000), float32.
+
+        Each is the next chunk after its parent, whose memory it reads. The building block of ``denoise``.
+        """
+        return self._flow(parents[0], x, timestep, self._reader([parent.memory for parent in parents]))
 
     @torch.no_grad()
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
@@ -116,7 +122,7 @@ class WanBackbone:
             return look_back(layer, q, k, v)
 
         self._flow(branch, latents[None].to(self._weight.device), torch.zeros(()), attend)
-        id = content_id(branch.prompt.id, branch.memory.id, writer.start, latents, route)
+        id = content_id(branch.prompt.id, branch.memory.id, writer.start, latents, route and route.value)
         return WanBranch(branch.prompt, self.memory.commit(branch.memory, writer.page(id, route)))
 
     def inspect(self, branch: WanBranch) -> Remembered:
