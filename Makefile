@@ -3,7 +3,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 OUT ?= outputs/demo
-PROMPT ?= a red circle bouncing on a navy striped background
+PROMPT ?= an orange star sliding on a brown striped background
+SEED ?= 63
 
 .PHONY: demo test setup lint clean
 
@@ -17,7 +18,7 @@ setup: .venv/.done
 	@touch $@
 
 demo: setup
-	$(BIN)/streamt1 generate "$(PROMPT)" --seconds 5 --compare --out $(OUT)
+	$(BIN)/streamt1 generate "$(PROMPT)" --seed $(SEED) --seconds 5 --compare --out $(OUT)
 
 test: setup lint
 	$(BIN)/python -m pytest

@@ -31,6 +31,10 @@ def test_unknown_policy() -> None:
         {"noise_strength": 1.5},
         {"fusion_cap": -1},
         {"candidate_batch": 0},
+        {"pruning": "best"},
+        {"seeds": "lucky"},
+        {"decode": "twice"},
+        {"short_baseline": "none"},
     ],
 )
 def test_values_out_of_range_are_named(wrong: dict) -> None:

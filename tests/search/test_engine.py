@@ -83,6 +83,22 @@ def test_each_unit_can_be_switched_off_alone() -> None:
     assert sum(pruned) < 0.5 * sum(unpruned)
 
 
+def test_without_pruning_until_the_end_all_candidates_go_on_whatever_the_width_is_made_of() -> None:
+    whole = search(apply_policy("best_of_n", SearchConfig(beam_size=2, top_k=3)))
+    final = search(SearchConfig(beam_size=2, top_k=3, pruning="final", propagation=False, sinking=False))
+    assert len(final.beams) == 6
+    assert [beam.lineage for beam in final.beams] == [beam.lineage for beam in whole.beams]
+    assert torch.equal(final.latents, whole.latents)
+
+
+@pytest.mark.parametrize("policy", ["greedy", "best_of_n"])
+def test_policies_that_choose_whole_videos_have_no_use_for_switches_of_a_search_by_chunks(policy: str) -> None:
+    plain = search(apply_policy(policy, SearchConfig()))
+    switched = search(apply_policy(policy, SearchConfig(preview_step=1, taper=1.0, adaptive=2.0)))
+    assert torch.equal(plain.latents, switched.latents)
+    assert (plain.cost.reward_calls, len(plain.beams)) == (switched.cost.reward_calls, len(switched.beams))
+
+
 def test_noise_is_propagated_along_the_lineage() -> None:
     beam = search(SearchConfig(noise_strength=1.0)).beam
     assert all(torch.equal(chunk.noise, beam.chunks[0].noise) for chunk in beam.chunks)

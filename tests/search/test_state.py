@@ -74,6 +74,12 @@ def test_a_state_is_frozen_and_every_boundary_has_one() -> None:
         states[0].chunk = 5  # type: ignore[misc]
 
 
+def test_a_search_that_is_not_over_has_no_answer() -> None:
+    models, config = toy(), SearchConfig()
+    with pytest.raises(ValueError, match="only 0 of 6 chunks are made"):
+        choose(models, config, start(models, config, "", CHUNKS, 3))
+
+
 class Sometimes:
     """A clip reward that fails on one of its calls."""
 
@@ -120,7 +126,7 @@ def handles(value: Any, found: list[str], path: str = "result") -> list[str]:
             handles(one, found, f"{path}[{index}]")
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            if field.name in ("branch", "decoder") and getattr(value, field.name) is not None:
+            if field.name in ("branch", "decoder_state") and getattr(value, field.name) is not None:
                 found.append(f"{path}.{field.name}")
             handles(getattr(value, field.name), found, f"{path}.{field.name}")
     return found

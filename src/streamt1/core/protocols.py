@@ -1,7 +1,8 @@
 """The seams: what the search asks of the models. Anything that satisfies these can be searched over.
 
 Legend: ``N`` candidates, ``F`` latent frames of a chunk, ``T`` pixel frames, ``C H W`` channels, height, width.
-Models are pure functions of what they are given: handles are immutable, and randomness is an argument.
+Models are pure functions of what they are given: handles are immutable, randomness is an argument, tensors that come in
+are only read. They may come from any device and leave on any; a model that has weights runs without gradients.
 """
 
 from __future__ import annotations

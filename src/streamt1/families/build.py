@@ -26,10 +26,15 @@ def family_of(config: RunConfig) -> Family:
 
 
 def check_prompt(config: RunConfig, prompt: str) -> None:
-    """Raises ``PromptError`` for a prompt that a configuration's backbone cannot read; needs no weights."""
+    """Raises ``PromptError`` for a prompt that a configuration's backbone cannot read; needs no weights.
+
+    A backbone of no family, whose models are a user's own, reads any text.
+    """
     if not prompt.strip():
         raise PromptError("the prompt is empty: say what the video should show")
-    family_of(config).read_prompt(prompt)
+    for family in FAMILIES:
+        if config.backbone in family.backbones:
+            family.read_prompt(prompt)
 
 
 def build(config: RunConfig) -> Models:
@@ -45,6 +50,8 @@ def build(config: RunConfig) -> Models:
         _check_compiler(device)
     backbone = _built("backbone", "backbones", config.backbone, config, device)
     if config.compile:
+        if not hasattr(backbone, "model"):
+            raise ConfigError(f"compile: true is for transformers; backbone {config.backbone!r} has no blocks")
         backbone.model.compile_blocks()
     decoder = _built("decoder", "decoders", config.decoder, config, device)
     rewards = build_rewards(config, device)

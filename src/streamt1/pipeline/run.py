@@ -20,7 +20,7 @@ from streamt1.core.files import write_whole
 from streamt1.core.types import Chunk
 from streamt1.media.mp4 import write_video
 from streamt1.media.pixels import SHOWN_SIDE, beside, contact_sheet, enlarge, labelled, to_bytes
-from streamt1.search.engine import Result
+from streamt1.search.choose import Result
 from streamt1.search.score import finite
 from streamt1.trace.store import Stamped, write_thumbnails, write_trace
 

@@ -40,7 +40,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """All of it; ``baseline_seconds`` is None where there is no plain sample."""
 
     seconds: float
@@ -49,7 +49,7 @@ class Cost:
     counts: tuple[Count, ...]
 
 
-def sum_up(cost: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Cost:
+def sum_up(cost: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> RunCost:
     """The cost of a ``RunFinished``, and of the baseline's."""
     seconds: dict[str, float] = dict(cost.get("seconds") or {})
     total = seconds.pop("total", sum(seconds.values()))
@@ -61,4 +61,4 @@ def sum_up(cost: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Cost:
         if cost.get(name)
     ]
     plain = (baseline.get("seconds") or {}).get("total") if baseline else None
-    return Cost(total, plain, tuple(sorted(parts, key=lambda part: -part.seconds)), tuple(counts))
+    return RunCost(total, plain, tuple(sorted(parts, key=lambda part: -part.seconds)), tuple(counts))

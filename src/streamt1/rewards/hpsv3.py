@@ -11,7 +11,7 @@ from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import image_patches, to_bytes
+from streamt1.rewards.vision import image_patches, truncated
 
 MARKS = ("<|Reward|>",)
 PIXELS = 448 * 448
@@ -61,7 +61,7 @@ class HPSv3Reward(Qwen2VLReward):
     def score(self, frames: Tensor, text: str) -> RewardOutput:
         """Frames ``[N, T, 3, H, W]`` in 0..1 -> mean mu of each candidate's frames, ``[N]``; component ``min``."""
         count, length = frames.shape[:2]
-        pictures = to_bytes(frames.flatten(0, 1))
+        pictures = truncated(frames.flatten(0, 1))
         logits = self._in_parts(lambda begin, end: self.logits(pictures[begin:end], text), len(pictures))
         mu = logits[:, 0].view(count, length)
         return RewardOutput(mu.mean(1), {"min": mu.amin(1)})

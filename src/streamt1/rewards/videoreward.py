@@ -14,7 +14,7 @@ from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import sampled_frames, to_bytes, video_patches
+from streamt1.rewards.vision import sampled_frames, truncated, video_patches
 
 HEADS = ("VQ", "MQ", "TA")
 MARKS = tuple(f"<|{head}_reward|>" for head in HEADS)
@@ -116,7 +116,7 @@ class VideoReward(Qwen2VLReward):
 
         A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
         """
-        raw = self._in_parts(lambda begin, end: self.logits(to_bytes(clips[begin:end]), fps, text), len(clips))
+        raw = self._in_parts(lambda begin, end: self.logits(truncated(clips[begin:end]), fps, text), len(clips))
         mean, std = (torch.tensor(values, device=raw.device) for values in (self.settings.mean, self.settings.std))
         normal = (raw - mean) / std
         return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})

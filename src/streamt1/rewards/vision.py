@@ -48,7 +48,7 @@ def sampled_frames(total: int, fps: float, rate: float = 2.0) -> list[int]:
     return torch.linspace(0, total - 1, count).round().long().tolist()
 
 
-def to_bytes(frames: Tensor) -> Tensor:
+def truncated(frames: Tensor) -> Tensor:
     """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures."""
     return (frames.clamp(0, 1) * 255).to(torch.uint8)
 

@@ -49,7 +49,10 @@ def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Wa
 
     Raises:
         RewardError: no video's score is finite.
+        ValueError: the state is of an earlier chunk.
     """
+    if state.chunk < state.chunks:
+        raise ValueError(f"only {state.chunk} of {state.chunks} chunks are made: search on before you choose")
     cost = CostMeter(state.cost)
     finals = video_scores(models, state, cost)
     for rank, (beam, long) in enumerate(zip(state.beams, finals)):
@@ -59,7 +62,7 @@ def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Wa
     chosen = prune(finals, 1)[0]
     state = settle(models, state, chosen, state.chunks, watcher, cost)
     frames = torch.cat(state.settled)
-    beams = [dataclasses.replace(beam, branch=None, decoder=None) for beam in state.beams]
+    beams = [dataclasses.replace(beam, branch=None, decoder_state=None) for beam in state.beams]
     if models.draft is None:
         beams[chosen] = _within(beams[chosen], frames)
     latents, spent = torch.cat([chunk.latents for chunk in beams[chosen].chunks]), cost.total

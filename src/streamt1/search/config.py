@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.search.memory_sinking import ShortBaseline
@@ -13,6 +13,7 @@ from streamt1.search.noise_propagation import SeedRule
 
 Pruning = Literal["reward", "random", "final"]
 Decode = Literal["streaming", "official"]
+_CHOICES = {"pruning": Pruning, "short_baseline": ShortBaseline, "seeds": SeedRule, "decode": Decode}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class SearchConfig:
         top_k: beams that survive a chunk.
         propagation: whether a chunk's noise is fused with its parent's (section 3.2).
         pruning: ``reward`` keeps the best of every chunk (section 3.3); ``random`` keeps any, the ablation; ``final``
-            keeps all and judges whole videos only.
+            keeps all, ``beam_size * top_k`` of them, and judges whole videos only.
         sinking: whether rewards route what leaves the memory window (section 3.4); otherwise it is dropped.
         noise_strength: ``b`` of noise propagation, -1..1.
         window: chunks that the long reward sees.
@@ -71,6 +72,10 @@ class SearchConfig:
     budget_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ConfigError(f"{name}={getattr(self, name)!r} is none of {known}")
         for name in ("beam_size", "top_k", "window"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
@@ -101,7 +106,8 @@ class SearchConfig:
 
 
 def _greedy(config: SearchConfig) -> SearchConfig:
-    return dataclasses.replace(config, beam_size=1, top_k=1, propagation=False, pruning="final", sinking=False)
+    units: dict[str, Any] = {"propagation": False, "pruning": "final", "sinking": False}
+    return dataclasses.replace(config, beam_size=1, top_k=1, taper=0.0, adaptive=0.0, preview_step=None, **units)
 
 
 def _best_of_n(config: SearchConfig) -> SearchConfig:

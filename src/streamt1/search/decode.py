@@ -26,7 +26,7 @@ def decode(
     for rows in batches(len(draws), config.candidate_batch):
         batch, part = draws[rows], latents[rows]
         with cost.spend(kind, **{count: part.shape[0] * part.shape[1]}):
-            frames, states = models.scoring_decoder.decode([draw.parent.decoder for draw in batch], part)
+            frames, states = models.scoring_decoder.decode([draw.parent.decoder_state for draw in batch], part)
         for made in zip(batch, part, frames, states):
             draw, *parts = made
             candidates.append(Candidate.of(draw, first + len(candidates), *parts))

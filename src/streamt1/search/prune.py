@@ -34,7 +34,7 @@ def _kept(config: SearchConfig, state: SearchState, candidates: Sequence[Candida
     """Indices of the survivors, best first."""
     count, top_k = len(candidates), config.top_k
     if config.pruning == "final":
-        return list(range(count))[:top_k]
+        return list(range(count))
     if config.pruning == "random":
         kept = reward_pruning.random_pick(count, top_k, derive_seed(state.seed, state.chunk, 0, 0, "prune"))
     else:

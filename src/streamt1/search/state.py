@@ -19,12 +19,12 @@ class Beam:
 
     Attributes:
         branch: the backbone's memory; None after the last chunk, which has no future.
-        decoder: the state of the decoder that shows candidates; None in a result.
+        decoder_state: of the decoder that shows candidates; None in a result.
         lineage: candidate ids, first chunk first.
     """
 
     branch: Branch
-    decoder: DecoderState
+    decoder_state: DecoderState
     chunks: tuple[Chunk, ...] = ()
     lineage: tuple[int, ...] = ()
 
@@ -68,19 +68,19 @@ class Candidate:
     Attributes:
         id: counts candidates over the whole run; -1 for a preview, which is none yet.
         rank: the parent's rank among the beams, 0 the best.
-        decoder: the decoder's state after this chunk.
+        decoder_state: after this chunk.
     """
 
     id: int
     parent: Beam
     rank: int
     chunk: Chunk
-    decoder: DecoderState
+    decoder_state: DecoderState
 
     @classmethod
-    def of(cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, decoder: DecoderState) -> Candidate:
+    def of(cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, decoder_state: DecoderState) -> Candidate:
         """What came of a draw: clean latents ``[F, C, H, W]``, frames ``[T, 3, H, W]``."""
-        return cls(id, draw.parent, draw.rank, Chunk(draw.index, draw.seed, draw.noise, latents, frames), decoder)
+        return cls(id, draw.parent, draw.rank, Chunk(draw.index, draw.seed, draw.noise, latents, frames), decoder_state)
 
     @property
     def lineage(self) -> tuple[int, ...]:
@@ -96,7 +96,7 @@ class Candidate:
 
     def grown(self, branch: Branch) -> Beam:
         """The beam that this candidate becomes when it survives."""
-        return Beam(branch, self.decoder, (*self.parent.chunks, self.chunk), self.lineage)
+        return Beam(branch, self.decoder_state, (*self.parent.chunks, self.chunk), self.lineage)
 
 
 @dataclass(frozen=True, eq=False)

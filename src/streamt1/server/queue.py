@@ -107,7 +107,7 @@ class JobQueue:
         shutil.rmtree(self.folder_of(job), ignore_errors=True)
 
     def leave(self, name: str) -> None:
-        """JobWatcher listens to a stream any more: it ends, and its files with it. A job that is done stays."""
+        """Nobody listens to a stream any more: it ends, and its files with it. A job that is done stays."""
         with self._changed:
             self._watchers.pop(name, None)
             if name in self._running:
