@@ -68,11 +68,15 @@ def rewarded(
     found = []
     for begin in range(0, len(candidates), size):
         batch = candidates[begin : begin + size]
-        chunks, windows = (_pixels(models, config, batch, length, cost) for length in (1, config.window))
-        shorts = _asked("short", lambda frames: models.frame_reward.score(frames, state.prompt), chunks, cost)
-        longs = _asked("long", clip_reward(models, state), windows, cost)
+        shorts = _asked("short", frame_reward(models, state), _pixels(models, config, batch, 1, cost), cost)
+        longs = _asked("long", clip_reward(models, state), _pixels(models, config, batch, config.window, cost), cost)
         found += zip(batch, shorts, longs)
     return found
+
+
+def frame_reward(models: Models, state: SearchState) -> Callable[[Tensor], RewardOutput]:
+    """The frame reward under the state's prompt."""
+    return lambda frames: models.frame_reward.score(frames, state.prompt)
 
 
 def clip_reward(models: Models, state: SearchState) -> Callable[[Tensor], RewardOutput]:
