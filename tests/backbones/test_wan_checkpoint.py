@@ -1,5 +1,6 @@
 """Official layouts, written with tiny random weights."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from streamt1.backbones.wan.attention import attention
 from streamt1.backbones.wan.checkpoint import load_wan, read_config, read_wan
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.core.errors import CheckpointError
+from streamt1.core.errors import CheckpointError, StreamT1Warning
 
 TINY = WanConfig(dim=32, ffn_dim=48, num_layers=2, num_heads=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 
@@ -31,8 +32,12 @@ def equal(model: WanModel, weights: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("container", ["generator", "generator_ema", "model", None])
-@pytest.mark.parametrize("prefix", ["model.", "model._fsdp_wrapped_module.", ""])
+@pytest.mark.parametrize("container", ["generator", "generator_ema", "model", "state_dict", None])
+@pytest.mark.parametrize(
+    "prefix",
+    ["model.", "model._fsdp_wrapped_module.", "", "module.", "_orig_mod.", "module.model._orig_mod.",
+     "model._fsdp_wrapped_module._checkpoint_wrapped_module."],
+)  # fmt: skip
 def test_training_checkpoints(weights: dict[str, Tensor], container: str | None, prefix: str, tmp_path: Path) -> None:
     named = {prefix + key: value for key, value in weights.items()}
     path = save(tmp_path / "w.pt", {container: named, "step": 7} if container else named)
@@ -160,3 +165,47 @@ def test_bad_files_give_one_clear_error(weights: dict[str, Tensor], tmp_path: Pa
     with pytest.raises(CheckpointError, match="of another shape"):
         load_wan(WanConfig(**{**TINY.__dict__, "ffn_dim": 64}), good)
     assert read_wan(good).keys() == weights.keys()
+
+
+def test_weights_inside_containers_inside_containers(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    named = {f"model.{key}": value for key, value in weights.items()}
+    path = save(tmp_path / "w.pt", {"generator": {"state_dict": named, "epoch": 3}})
+    assert equal(load_wan(TINY, path, dtype=torch.float32), weights)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    broken = {key: value.clone() for key, value in weights.items()}
+    broken["blocks.1.ffn.0.bias"][3] = torch.nan
+    with pytest.raises(CheckpointError, match=r"NaN or infinite values in 1 weights: blocks\.1\.ffn\.0\.bias"):
+        load_wan(TINY, save(tmp_path / "w.pt", broken), dtype=torch.float32)
+
+
+def one_update(weights: dict[str, Tensor], folder: Path, rank: int) -> Path:
+    key = "blocks.0.ffn.0"
+    outer, inner = weights[f"{key}.weight"].shape
+    pair = {f"{key}.lora_A.weight": torch.ones(rank, inner), f"{key}.lora_B.weight": torch.ones(outer, rank)}
+    return save(folder / "lora.pt", pair)
+
+
+def test_a_scale_that_is_not_one_is_warned_of(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    file, lora = save(tmp_path / "w.pt", weights), one_update(weights, tmp_path, rank=4)
+    with pytest.warns(StreamT1Warning, match="updates of rank 4, and alpha=256 scales them 64-fold"):
+        load_wan(TINY, file, lora, lora_alpha=256, dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_wan(TINY, file, lora, lora_alpha=4, dtype=torch.float32)
+
+
+def test_the_adapters_own_file_tells_the_scale(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    file, lora = save(tmp_path / "w.pt", weights), one_update(weights, tmp_path, rank=4)
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 8, "r": 4}')
+    name = "blocks.0.ffn.0.weight"
+    with pytest.warns(StreamT1Warning, match="scales them 2-fold"):
+        told = load_wan(TINY, file, lora, dtype=torch.float32).state_dict()[name]
+    assert torch.allclose(told, weights[name] + 2 * 4)
+    with pytest.warns(StreamT1Warning, match=r"wan\.lora_alpha=4 is used, but .*adapter_config\.json says 8"):
+        given = load_wan(TINY, file, lora, lora_alpha=4, dtype=torch.float32).state_dict()[name]
+    assert torch.allclose(given, weights[name] + 4)
+    (tmp_path / "adapter_config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="tells no lora_alpha"):
+        load_wan(TINY, file, lora, dtype=torch.float32)

@@ -1,5 +1,6 @@
 """The streaming decode of Wan's VAE, on a tiny random one."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -68,5 +69,44 @@ def test_it_loads_from_a_folder_and_refuses_what_is_not_one(vae, tmp_path: Path)
         WanVAEDecoder.load(tmp_path / "nowhere", torch.device("cpu"), torch.float32)
     weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(CheckpointError, match="no whole safetensors file"):
         WanVAEDecoder.load(tmp_path / "vae", torch.device("cpu"), torch.float32)
+
+
+def spoilt(folder: Path, spoil: str) -> str:
+    """Spoils a saved VAE; returns what must be said of it."""
+    from safetensors.torch import load_file, save_file
+
+    file, config = folder / "diffusion_pytorch_model.safetensors", folder / "config.json"
+    weights, sizes = load_file(file), json.loads(config.read_text())
+    if spoil == "missing":
+        weights.pop("decoder.conv_in.weight")
+        told = r"1 missing: decoder\.conv_in\.weight"
+    elif spoil == "prefix":
+        weights = {f"vae.{key}": value for key, value in weights.items()}
+        told = r"missing: .*unexpected: vae\."
+    elif spoil == "layers":
+        sizes["num_res_blocks"] += 1
+        told = "missing: "
+    elif spoil == "shape":
+        weights["decoder.conv_in.bias"] = torch.zeros(3)
+        told = r"1 of another shape: decoder\.conv_in\.bias"
+    elif spoil == "nan":
+        weights["decoder.conv_in.bias"][0] = torch.nan
+        told = r"NaN or infinite values in 1 weights: decoder\.conv_in\.bias"
+    else:
+        sizes["_class_name"] = "AutoencoderKL"
+        told = "holds a AutoencoderKL, not"
+    save_file(weights, file)
+    config.write_text(json.dumps(sizes))
+    return told
+
+
+@pytest.mark.parametrize("spoil", ["missing", "prefix", "layers", "shape", "nan", "kind"])
+def test_no_weight_is_made_up(vae, tmp_path: Path, spoil: str) -> None:
+    """diffusers itself loads all of these, with random values in the gaps and a word on stderr at most."""
+    vae.save_pretrained(tmp_path)
+    told = spoilt(tmp_path, spoil)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        WanVAEDecoder.load(tmp_path, torch.device("cpu"), torch.float32)
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from streamt1.core.errors import PromptError
+from streamt1.core.errors import ConfigError, PromptError
 from streamt1.rewards.pocket import (
     HEADS,
     SNIPPET_FRAMES,
@@ -98,3 +98,11 @@ def test_preference_loss_pulls_scores_into_the_order_of_the_labels():
     assert push[0] > 0 > push[3]
     assert agreement_rate(labels, labels) == 1
     assert agreement_rate(-labels, labels) == 0
+
+
+@pytest.mark.parametrize("size", [(64, 48), (60, 60)])
+def test_pictures_of_another_form_are_refused_in_one_sentence(size: tuple[int, int]) -> None:
+    frames, text = torch.rand(1, 9, 3, *size), "a red circle resting on a navy plain background"
+    for reward, more in ((PocketFrameReward.bundled(), ()), (PocketClipReward.bundled(), (16,))):
+        with pytest.raises(ConfigError, match=f"not at {size[0]}x{size[1]}"):
+            reward.score(frames, *more, text)

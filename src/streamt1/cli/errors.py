@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
+from streamt1.core.errors import ConfigError, PromptError, StreamT1Error, StreamT1Warning
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,11 +22,23 @@ def exit_code(error: StreamT1Error) -> int:
     return USAGE if isinstance(error, (ConfigError, PromptError)) else FAILED
 
 
+_plainly = warnings.showwarning
+
+
+def _show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Our warnings are one line for the user; the others keep their form."""
+    if issubclass(category, StreamT1Warning):
+        typer.echo(f"warning: {message}", err=True)
+    else:
+        _plainly(message, category, *where)
+
+
 def reported(command: Callable[P, R]) -> Callable[P, R]:
     """A command that ends in one line and an exit code instead of a traceback, for the errors we raise on purpose."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        warnings.showwarning = _show
         try:
             return command(*args, **kwargs)
         except StreamT1Error as error:

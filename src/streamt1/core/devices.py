@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, OutOfMemoryError
 
 T = TypeVar("T")
 HOST = torch.device("cpu")
@@ -41,6 +41,25 @@ def at_work(device: torch.device, *modules: nn.Module) -> Iterator[None]:
     finally:
         for module, home in zip(modules, homes, strict=True):
             module.to(home)
+
+
+@contextmanager
+def enough_memory(work: str) -> Iterator[None]:
+    """Around work that may not fit: what torch says of it becomes an ``OutOfMemoryError`` of ours.
+
+    Args:
+        work: what is done, as the end of "memory ran out while ...".
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        where = "the host" if "DefaultCPUAllocator" in str(error) else "the device"
+        raise OutOfMemoryError(
+            f"{where} ran out of memory while {work}; use fewer candidates or survivors, a smaller picture, or see"
+            " `streamt1 plan` for what can stay elsewhere"
+        ) from error
 
 
 class Halving:

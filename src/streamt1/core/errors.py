@@ -8,6 +8,7 @@
     ├── PromptError            an empty prompt, or a word that the model does not know
     ├── CheckpointError        a missing, truncated or mismatched weights file
     ├── MissingExtraError      a feature whose optional packages are not installed (the message has the install line)
+    ├── OutOfMemoryError       a device or the host has too little memory (the message says what would need less)
     ├── RewardError            every candidate of a chunk got a score that is not a finite number
     ├── TraceError             a trace that is missing, damaged, or of a run that has not finished
     ├── OutputError            a folder that cannot be written, or a full disk
@@ -24,8 +25,18 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+
+class StreamT1Warning(UserWarning):
+    """Something is probably not as the user means it, but can be done."""
+
+
+def warn(message: str) -> None:
+    """Warns of something that is probably not meant; the command line shows it as one line."""
+    warnings.warn(message, StreamT1Warning, stacklevel=3)
 
 
 class StreamT1Error(Exception):
@@ -58,6 +69,10 @@ class PromptError(StreamT1Error):
 
 class CheckpointError(StreamT1Error):
     """A weights file that is missing, damaged, or does not fit the model."""
+
+
+class OutOfMemoryError(StreamT1Error):
+    """A device, or the host, has less memory than the work needs."""
 
 
 class MissingExtraError(StreamT1Error):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
+import re
+import struct
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError
+from streamt1.core.weight_files import check_weight_file, safetensors_header, weight_files
 
+_DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error)
+"""What the readers raise for files that are not what they seem."""
+_DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error)
+"""What the readers raise for files that are not what they seem."""
 SHOWN = 5
 """Names that an error message lists."""
 
@@ -28,28 +37,45 @@ def read_tensors(path: Path) -> dict[str, object]:
     Raises:
         CheckpointError: missing, truncated, or pickled with code in it.
     """
-    path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"the weights file {path} does not exist; download it, or give the right path")
+    files = weight_files(Path(path))
+    for file in files:
+        check_weight_file(file)
+    return {key: value for file in files for key, value in _read_file(file).items()}
+
+
+def _read_file(path: Path) -> dict[str, object]:
     try:
-        if path.is_dir():
-            return read_tensors(_inside(path))
-        if path.name.endswith(".index.json"):
-            return _read_shards(path)
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is not a plain weights file ({_first_line(error)}); it is refused, since unpickling can run code"
+            f"{path} is not a plain weights file ({one_line(error)}); it is refused, since unpickling can run code"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(
-            f"{path} is damaged or was not downloaded to its end ({_first_line(error)}); delete it and download again"
+            f"{path} is damaged or was not downloaded to its end ({one_line(error)}); delete it and download again"
         ) from error
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of weights")
     return loaded
+
+
+def read_layout(path: Path) -> dict[str, object]:
+    """Like :func:`read_tensors`, but for names and shapes: what a check needs before anything is loaded.
+
+    Tensors of safetensors are on the meta device, those of ``.pt`` files are mapped and not read.
+    """
+    files = weight_files(Path(path))
+    for file in files:
+        check_weight_file(file)
+    return {key: value for file in files for key, value in _layout_of(file).items()}
+
+
+def _layout_of(path: Path) -> dict[str, object]:
+    if path.suffix != ".safetensors":
+        return _read_file(path)
+    return {key: torch.empty(entry["shape"], device="meta") for key, entry in safetensors_header(path).items()}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -64,8 +90,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_strictly(module: nn.Module, weights: dict[str, Tensor], name: str) -> None:
     """Puts weights into a module (which may be on the meta device), every one of them.
 
-    Raises ``CheckpointError`` that lists names that are missing, unexpected, or of another shape.
+    Raises ``CheckpointError`` that lists names that are missing, unexpected, of another shape, or not finite.
     """
+    check_fit(module, weights, name)
+    broken = [key for key, value in weights.items() if not all_finite(value)]
+    if broken:
+        raise CheckpointError(f"{name} holds NaN or infinite values in {len(broken)} weights: {_listed(broken)}")
+    module.load_state_dict(weights, assign=True)
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether all are finite numbers; one pass, without a copy."""
+    if not values.numel() or not values.is_floating_point() or values.is_meta:
+        return True
+    low, high = torch.aminmax(values)
+    return math.isfinite(low.item()) and math.isfinite(high.item())
+
+
+def check_fit(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Names and shapes alone; see ``load_strictly``."""
     expected = module.state_dict()
     missing = [key for key in expected if key not in weights]
     unexpected = [key for key in weights if key not in expected]
@@ -75,13 +118,16 @@ def load_strictly(module: nn.Module, weights: dict[str, Tensor], name: str) -> N
         if key in weights and weights[key].shape != tensor.shape
     ]
     problems = [
-        f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''}"
+        f"{len(names)} {kind}: {_listed(names)}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if names
     ]
     if problems:
         raise CheckpointError(f"{name} does not fit the model; {'; '.join(problems)}")
-    module.load_state_dict(weights, assign=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
 
 
 def bundled_path(name: str) -> Path:
@@ -101,6 +147,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     if not path.is_file():
         raise CheckpointError(f"the weights file {path} is missing; install the package again, or train and export it")
+    check_weight_file(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             config = json.loads((file.metadata() or {})["config"])
@@ -110,32 +157,17 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return weights, config
 
 
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, without the colours that torch writes."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n")[0][:160]
+
+
 def _read_safetensors(path: Path) -> dict[str, object]:
     with safe_open(str(path), framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
-
-def _read_shards(index: Path) -> dict[str, object]:
-    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    return {key: value for name in names for key, value in read_tensors(index.with_name(name)).items()}
-
-
-def _inside(folder: Path) -> Path:
-    """The one weights file, or index of several, of a folder."""
-    for pattern in ("*.safetensors.index.json", "*.safetensors", "*.pt", "*.pth"):
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
-            raise CheckpointError(f"{folder} holds several weights files and no index of them; name one")
-        if found:
-            return found[0]
-    raise CheckpointError(f"{folder} holds no weights file; download it, or give the right path")
 
 
 def _is_zip(path: Path) -> bool:
     """Files of torch before 1.6 are not, and cannot be mapped."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:160]

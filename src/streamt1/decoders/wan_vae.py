@@ -6,16 +6,17 @@ the project pins diffusers to one minor version. SPEC section 7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError, needs_extra
-from streamt1.core.weights import read_tensors
+from streamt1.core.weights import load_strictly, one_line, read_weights
 from streamt1.decoders.batching import in_batches, joined
 
 if TYPE_CHECKING:
@@ -60,27 +61,15 @@ class WanVAEDecoder:
         batch: int = 1,
         states_on_host: bool = False,
     ) -> WanVAEDecoder:
-        """The VAE of a folder in diffusers' layout (``config.json``, safetensors), or an original ``Wan2.1_VAE.pth``.
+        """The VAE of a folder in diffusers' layout, or an original ``Wan2.1_VAE.pth``, loaded strictly.
 
-        Raises ``CheckpointError`` for files that are missing or damaged, ``MissingExtraError`` without diffusers.
+        Raises ``CheckpointError`` for files that are missing, damaged or do not fit, ``MissingExtraError``.
         """
-        with needs_extra("wan", "decoding with Wan's VAE"):
-            from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
-            from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
         if not path.exists():
             raise CheckpointError(f"there is no VAE at {path}; download the preset, or give the right path")
-        try:
-            if path.is_dir():
-                vae = AutoencoderKLWan.from_pretrained(
-                    str(path), torch_dtype=dtype, local_files_only=True, low_cpu_mem_usage=False
-                )
-            else:
-                vae = AutoencoderKLWan().to(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
-                vae.load_state_dict(convert_wan_vae_to_diffusers(read_tensors(path)))
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"the VAE at {path} cannot be loaded: {error}") from error
-        vae.to(device)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        return cls(vae, fps, batch, states_on_host)
+        vae: Any = empty_vae(path)
+        load_strictly(vae, vae_weights(path), str(path))
+        return cls(vae.to(device=device, dtype=dtype), fps, batch, states_on_host)
 
     def start(self) -> State:
         """The state before the first chunk."""
@@ -126,3 +115,37 @@ def _of_candidate(features: list[Feature], index: int, count: int, home: torch.d
         return feature.to(home) if count == 1 else feature[index : index + 1].to(home, copy=True)
 
     return tuple(own(feature) for feature in features)
+
+
+def empty_vae(path: Path) -> nn.Module:
+    """Wan's VAE in the sizes of a folder's ``config.json`` (a single file has Wan2.1's), on the meta device.
+
+    Raises ``CheckpointError``, ``MissingExtraError``.
+    """
+    with needs_extra("wan", "decoding with Wan's VAE"):
+        from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+    if not path.is_dir():
+        with torch.device("meta"):
+            return AutoencoderKLWan()
+    try:
+        sizes = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        kind = sizes.get("_class_name", "AutoencoderKLWan")
+        if kind != "AutoencoderKLWan":
+            raise CheckpointError(f"{path} holds a {kind}, not an AutoencoderKLWan")
+        with torch.device("meta"):
+            return AutoencoderKLWan.from_config(sizes)  # pyright: ignore[reportReturnType]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"there is no configuration of Wan's VAE in {path}: {one_line(error)}") from error
+
+
+def vae_weights(path: Path, read: Callable[[Path], Mapping[str, Any]] = read_weights) -> dict[str, Tensor]:
+    """The weights under diffusers' names, whichever layout the file has. Raises ``CheckpointError``."""
+    weights = dict(read(path))
+    if path.is_dir():
+        return weights
+    from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+
+    try:
+        return convert_wan_vae_to_diffusers(dict(weights))
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not Wan2.1's VAE: {one_line(error)} is missing or misplaced") from error

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from streamt1.config.schema import RunConfig
-from streamt1.core.devices import resolve_device
+from streamt1.core.devices import enough_memory, resolve_device
 from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
 from streamt1.core.protocols import ClipReward, FrameReward, Models
 from streamt1.families.family import Family
@@ -37,6 +37,17 @@ def check_prompt(config: RunConfig, prompt: str) -> None:
             family.read_prompt(prompt)
 
 
+def check_files(config: RunConfig) -> None:
+    """Every file that a configuration's models will read, before any is loaded.
+
+    Raises:
+        CheckpointError: the first that is missing, not whole, or does not fit; it says what the file is instead.
+    """
+    check = family_of(config).check_files
+    if check is not None:
+        check(config)
+
+
 def build(config: RunConfig) -> Models:
     """Loads everything that a run needs.
 
@@ -44,10 +55,17 @@ def build(config: RunConfig) -> Models:
         UnknownNameError: a name that no family builds.
         ConfigError: a device that this machine lacks, or ``compile`` where torch finds nothing to compile with.
         CheckpointError: weights that are missing or damaged.
+        OutOfMemoryError: they do not fit.
     """
     device = resolve_device(config.device)
     if config.compile:
         _check_compiler(device)
+    check_files(config)
+    with enough_memory("the models were loaded"):
+        return _loaded(config, device)
+
+
+def _loaded(config: RunConfig, device: torch.device) -> Models:
     backbone = _built("backbone", "backbones", config.backbone, config, device)
     if config.compile:
         if not hasattr(backbone, "model"):

@@ -45,6 +45,8 @@ class Family:
     Attributes:
         read_prompt: raises ``PromptError`` for a prompt that the backbones cannot read; needs no weights.
         needs: of memory; None for models that run in less than 1 GB.
+        check_files: raises ``CheckpointError`` for files that are missing, not whole or that do not fit, before any is
+            loaded; None for models that ship in the package.
     """
 
     backbones: Mapping[str, Builder]
@@ -53,3 +55,4 @@ class Family:
     clip_rewards: Mapping[str, Builder]
     read_prompt: Callable[[str], object]
     needs: Needs | None = None
+    check_files: Callable[[RunConfig], None] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
 
 import torch
 
@@ -11,12 +10,8 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import PromptError
 from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
+from streamt1.families.wan_files import check_files, file_of
 from streamt1.families.wan_memory import parts, wan_sizes
-from streamt1.hub.origins import locate, needed
-
-
-def _file(config: RunConfig, name: str) -> Path:
-    return locate(name, needed(config.files, name), Path(config.models) if config.models else None)
 
 
 def _backbone(config: RunConfig, device: torch.device) -> Backbone:
@@ -26,10 +21,12 @@ def _backbone(config: RunConfig, device: torch.device) -> Backbone:
     from streamt1.backbones.wan.text import WanText
 
     wan, dtype, sizes = config.wan, getattr(torch, config.dtype), wan_sizes(config.wan)
-    lora = _file(config, "lora") if "lora" in config.files else None
-    model = load_wan(sizes, _file(config, "transformer"), lora, wan.lora_alpha, dtype, device)
+    lora = file_of(config, "lora") if "lora" in config.files else None
+    model = load_wan(sizes, file_of(config, "transformer"), lora, wan.lora_alpha, dtype, device)
     stays = config.placement.text_encoder == "device"
-    text = WanText.load(_file(config, "text_encoder"), _file(config, "tokenizer"), device, dtype, sizes.text_len, stays)
+    text = WanText.load(
+        file_of(config, "text_encoder"), file_of(config, "tokenizer"), device, dtype, sizes.text_len, stays
+    )
     size = (wan.height // 8, wan.width // 8)
     kv_device = "cpu" if config.placement.kv == "host" else None
     return WanBackbone(model, text, size, config.memory, Schedule(wan.steps, wan.shift), kv_device)
@@ -40,7 +37,7 @@ def _decoder(config: RunConfig, device: torch.device) -> Decoder:
 
     dtype = getattr(torch, config.dtype)
     on_host = config.placement.decoder_states == "host"
-    return WanVAEDecoder.load(_file(config, "vae"), device, dtype, config.wan.fps, config.batches.decoder, on_host)
+    return WanVAEDecoder.load(file_of(config, "vae"), device, dtype, config.wan.fps, config.batches.decoder, on_host)
 
 
 def _taehv(config: RunConfig, device: torch.device) -> Decoder:
@@ -48,13 +45,13 @@ def _taehv(config: RunConfig, device: torch.device) -> Decoder:
 
     dtype = getattr(torch, config.dtype)
     channels = wan_sizes(config.wan).in_channels
-    return TAEHVDecoder.load(_file(config, "draft"), channels, device, dtype, config.wan.fps, config.batches.decoder)
+    return TAEHVDecoder.load(file_of(config, "draft"), channels, device, dtype, config.wan.fps, config.batches.decoder)
 
 
 def _hpsv3(config: RunConfig, device: torch.device) -> FrameReward:
     from streamt1.rewards.hpsv3 import HPSv3Reward
 
-    weights, base, template = (_file(config, f"hpsv3{part}") for part in ("", "_base", "_template"))
+    weights, base, template = (file_of(config, f"hpsv3{part}") for part in ("", "_base", "_template"))
     dtype, place = getattr(torch, config.dtype), config.placement
     settings = (config.batches.frame_reward, place.rewards == "device", place.reward_bits)
     return HPSv3Reward.load(weights, base, template, device, dtype, *settings)
@@ -63,7 +60,7 @@ def _hpsv3(config: RunConfig, device: torch.device) -> FrameReward:
 def _videoreward(config: RunConfig, device: torch.device) -> ClipReward:
     from streamt1.rewards.videoreward import VideoReward
 
-    folder, base, template = (_file(config, f"videoreward{part}") for part in ("", "_base", "_template"))
+    folder, base, template = (file_of(config, f"videoreward{part}") for part in ("", "_base", "_template"))
     dtype, place = getattr(torch, config.dtype), config.placement
     settings = (config.batches.clip_reward, place.rewards == "device", place.reward_bits)
     return VideoReward.load(folder, base, template, device, dtype, *settings)
@@ -82,4 +79,5 @@ WAN = Family(
     clip_rewards={"videoreward": _videoreward},
     read_prompt=_read_prompt,
     needs=parts,
+    check_files=check_files,
 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from streamt1.config.schema import RunConfig
+from streamt1.core.devices import enough_memory
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
 from streamt1.families.build import build, check_prompt
@@ -16,7 +17,7 @@ from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.stream import FinalChunk, Stream
 from streamt1.search.choose import choose
-from streamt1.search.engine import search
+from streamt1.search.engine import step
 from streamt1.search.start import start
 from streamt1.search.watcher import Watcher, Watchers
 
@@ -108,13 +109,16 @@ class Pipeline:
     ) -> Generator[FinalChunk, None, Run]:
         models, settings, recorder = self.models, config.effective_search, Recorder()
         watchers = Watchers((recorder, watcher))
-        state, final = start(models, settings, prompt, chunks, seed, watchers), 0
+        with enough_memory("the prompt was encoded"):
+            state, final = start(models, settings, prompt, chunks, seed, watchers), 0
         try:
-            for reached in search(models, settings, state, watchers):
-                state = reached
+            while state.chunk < chunks:
+                with enough_memory(f"chunk {state.chunk} was searched"):
+                    state = step(models, settings, state, watchers)
                 yield from _final(state.settled[final:], final)
                 final = len(state.settled)
-            result = choose(models, settings, state, watchers)
+            with enough_memory("the video was chosen"):
+                result = choose(models, settings, state, watchers)
         finally:
             state.release(models)
         lengths = [len(chunk.frames) for chunk in result.beam.chunks]

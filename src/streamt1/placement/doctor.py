@@ -15,6 +15,7 @@ import torch
 from streamt1.config.load import load_config, preset_names
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import StreamT1Error
+from streamt1.families.build import check_files
 from streamt1.hub.origins import locate
 from streamt1.placement.memory_plan import GB, needs_plan, plan_memory
 
@@ -79,6 +80,10 @@ def _preset(name: str, models: Path | None, available: float | None) -> Check:
     missing = [key for key, source in config.files.items() if not _is_here(key, source, config, models)]
     if missing:
         return Check(f"preset {name}", False, f"{len(missing)} downloads are missing", f"streamt1 download {name}")
+    try:
+        check_files(config.model_copy(update={"models": str(models) if models else None}))
+    except StreamT1Error as error:
+        return Check(f"preset {name}", False, str(error), f"streamt1 download {name}")
     return _room(name, config, available)
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamt1.core.errors import ConfigError
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_bundled, load_strictly
 from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, check_vocabulary, tokenize
@@ -215,6 +216,16 @@ def distinct(clips: Tensor, index: Sequence[int]) -> tuple[list[tuple[int, int]]
     return first, which
 
 
+def check_square(frames: Tensor) -> None:
+    """Raises ConfigError for frames [..., H, W] that these rewards were not made for."""
+    height, width = frames.shape[-2:]
+    if height != width or height % 8:
+        raise ConfigError(
+            f"pocket's rewards look at square pictures with sides in multiples of 8, not at {height}x{width};"
+            " choose the rewards of this model, or a square size"
+        )
+
+
 def _tokens(text: str, count: int, device: torch.device) -> Tensor:
     row = torch.tensor(tokenize(text), device=device)
     return F.pad(row, (0, TEXT_LENGTH - len(row))).expand(count, -1)
@@ -250,6 +261,7 @@ class PocketFrameReward:
 
         Components: `min`, the worst frame. Raises PromptError for words outside the vocabulary.
         """
+        check_square(frames)
         count, length = frames.shape[:2]
         flat = frames.flatten(0, 1).to(self.mean)
         tokens = _tokens(text, 1, self.mean.device)
@@ -276,6 +288,7 @@ class PocketClipReward:
         A frame that several clips share, as candidates of one parent do, is looked at once. Of clips of more than 84
         frames the score is the mean over windows of 84.
         """
+        check_square(clips)
         net, parts = self.net, windows(clips.shape[1], fps)
         index = torch.stack([part.start + snippet_frames(len(part), fps) for part in parts])
         told = net.eye.trunk.text(_tokens(text, 1, self.mean.device))

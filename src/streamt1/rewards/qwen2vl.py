@@ -114,9 +114,18 @@ class Qwen2VL(nn.Module):
             if key != "lm_head.weight"
         }
         load_strictly(self.qwen, renamed, source)
-        vision, text = self.qwen.visual, self.qwen.language_model  # rotary tables are no weights: made anew
-        vision.rotary_pos_emb = type(vision.rotary_pos_emb)(vision.config)
-        text.rotary_emb = type(text.rotary_emb)(text.config)  # pyright: ignore[reportArgumentType]
+        self.renew_rotary()
+
+    def renew_rotary(self) -> None:
+        """Makes the rotary tables anew, in float32, where the model is. Mutates.
+
+        They are no weights, so loading leaves them empty; and a cast of the model casts them with it: in bfloat16 an
+        angle at position 1000 is off by up to 1.15 rad.
+        """
+        vision, text = self.qwen.visual, self.qwen.language_model
+        device = text.embed_tokens.weight.device
+        vision.rotary_pos_emb = type(vision.rotary_pos_emb)(vision.config).to(device)
+        text.rotary_emb = type(text.rotary_emb)(text.config).to(device)  # pyright: ignore[reportArgumentType]
 
     def forward(self, ids: Tensor, mask: Tensor, patches: Tensor, grids: Tensor, vision_id: int) -> Tensor:
         """Last hidden states ``[B, L, hidden]``.
@@ -187,6 +196,7 @@ class Qwen2VLReward:
         if bits == 4 and self.device.type != "cuda":
             raise ConfigError(f"rewards in 4 bits work on CUDA only, not on {self.device.type}; use reward_bits=8")
         self.model.to(dtype).eval().requires_grad_(False)
+        self.model.renew_rotary()
         if bits < 16:
             with needs_extra("quant", f"rewards in {bits} bits"):
                 from torchao.quantization import (  # pyright: ignore[reportMissingImports]

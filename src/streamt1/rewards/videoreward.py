@@ -101,7 +101,7 @@ class VideoReward(Qwen2VLReward):
         settings = Settings.read(folder / "model_config.json")
         words = Words(base, MARKS, "video")
         model = Qwen2VL(base, words.size)
-        file = _weights_file(folder)
+        file = weights_file(folder)
         state = _renamed(read_weights(file))
         _with_updates(model, state, settings.lora_scale)
         head = nn.Linear(model.hidden, settings.outputs, bias=False)
@@ -130,7 +130,7 @@ class VideoReward(Qwen2VLReward):
         return values[..., 0] if self.settings.outputs == 1 else values.diagonal(dim1=1, dim2=2)
 
 
-def _weights_file(folder: Path) -> Path:
+def weights_file(folder: Path) -> Path:
     """``checkpoint-N/model.pth``, of the highest N."""
     found = sorted(folder.glob("checkpoint-*/model.pth"), key=lambda path: int(path.parent.name.split("-")[-1]))
     if not found:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from torch import Tensor
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.core.errors import CheckpointError
-from streamt1.core.weights import load_strictly, read_tensors
+from streamt1.core.errors import CheckpointError, warn
+from streamt1.core.weights import check_fit, load_strictly, read_layout, read_tensors
 
-CONTAINERS = ("generator_ema", "generator", "model")
+CONTAINERS = ("generator_ema", "generator", "model", "state_dict")
 """Keys under which training checkpoints keep the transformer, best first."""
-LORA_CONTAINERS = ("generator_lora",)
+LORA_CONTAINERS = ("generator_lora", "state_dict")
+ADAPTER = "adapter_config.json"
+"""PEFT's own file beside a LoRA; it tells the scale."""
+_WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
 _LORA = re.compile(r"(?:base_model\.model\.)?(?P<name>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 
 _DIFFUSERS = {
@@ -54,23 +58,34 @@ def load_wan(
         config: its sizes; see :func:`read_config` for what a file says itself.
         weights: a file or folder in any of the official layouts.
         lora: low-rank updates in PEFT's names; merged in float32, so that they cost nothing later.
-        lora_alpha: scale of the updates times their rank; None means equal to the rank.
+        lora_alpha: scale of the updates times their rank; None means what ``adapter_config.json`` beside the file says,
+            or equal to the rank. Warned of where it is not the rank.
 
     Raises:
         CheckpointError: a file that is missing, damaged, pickled with code, or does not fit; it names what.
     """
     state = read_wan(weights)
     if lora is not None:
-        state = merge_lora(state, read_tensors(lora), lora_alpha, str(lora))
+        state = merge_lora(state, read_tensors(lora), told_alpha(lora, lora_alpha), str(lora))
     with torch.device("meta"):
         model = WanModel(config)
     load_strictly(model, state, str(weights))
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
-def read_wan(path: Path) -> dict[str, Tensor]:
+def check_wan(config: WanConfig, weights: Path, lora: Path | None = None) -> None:
+    """Whether files fit a transformer, by names and shapes alone. Raises ``CheckpointError``."""
+    state = read_wan(weights, read_layout)
+    with torch.device("meta"):
+        model = WanModel(config)
+    check_fit(model, state, str(weights))
+    for name, (down, up) in _lora_pairs(read_layout(lora), str(lora)) if lora else ():
+        _check_update(f"{name}.weight", down, up, state, str(lora))
+
+
+def read_wan(path: Path, read: Callable[[Path], dict[str, object]] = read_tensors) -> dict[str, Tensor]:
     """The transformer's weights under the names of :class:`WanModel`, whatever layout the file has."""
-    state = _contents(read_tensors(path), CONTAINERS, str(path))
+    state = _contents(read(path), CONTAINERS, str(path))
     named = {_plain(key): value for key, value in state.items()}
     if any(key.startswith("condition_embedder.") for key in named):
         named = {_from_diffusers(key): value for key, value in named.items()}
@@ -97,6 +112,23 @@ def read_config(state: Mapping[str, Tensor], head_dim: int = 128) -> WanConfig:
         raise CheckpointError(f"these are not the weights of a Wan transformer: {error} is missing") from error
 
 
+def told_alpha(lora: Path, alpha: float | None) -> float | None:
+    """The alpha to use: the one that is given, else the one of ``adapter_config.json`` beside the updates.
+
+    Raises ``CheckpointError`` for an adapter_config.json that cannot be read; warns where the two differ.
+    """
+    file = (lora if lora.is_dir() else lora.parent) / ADAPTER
+    if not file.is_file():
+        return alpha
+    try:
+        told = float(json.loads(file.read_text(encoding="utf-8"))["lora_alpha"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} tells no lora_alpha; mend it, or take it away and set wan.lora_alpha") from error
+    if alpha is not None and alpha != told:
+        warn(f"wan.lora_alpha={alpha:g} is used, but {file} says {told:g}")
+    return told if alpha is None else alpha
+
+
 def merge_lora(
     state: Mapping[str, Tensor], lora: Mapping[str, object], alpha: float | None, source: str
 ) -> dict[str, Tensor]:
@@ -104,20 +136,28 @@ def merge_lora(
 
     Raises ``CheckpointError`` for an update that is incomplete, misshapen, or of a weight that is not there.
     """
-    merged = dict(state)
+    merged, ranks = dict(state), set[int]()
     for name, (down, up) in _lora_pairs(lora, source):
         key = f"{name}.weight"
-        if key not in merged:
-            raise CheckpointError(f"{source} updates {key}, which the model does not have")
+        _check_update(key, down, up, merged, source)
         weight, rank = merged[key], down.shape[0]
-        if up.shape[1] != rank or weight.shape != (up.shape[0], down.shape[1]):
-            raise CheckpointError(
-                f"{source}: the update of {key} is {list(up.shape)} x {list(down.shape)},"
-                f" the weight {list(weight.shape)}"
-            )
+        ranks.add(rank)
         scale = 1.0 if alpha is None else alpha / rank
         merged[key] = (weight.float() + scale * (up.float() @ down.float())).to(weight.dtype)
+    if alpha is not None and ranks != {int(alpha)}:
+        found = ", ".join(map(str, sorted(ranks)))
+        warn(f"{source} has updates of rank {found}, and alpha={alpha:g} scales them {alpha / max(ranks):g}-fold")
     return merged
+
+
+def _check_update(key: str, down: Tensor, up: Tensor, state: Mapping[str, Tensor], source: str) -> None:
+    if key not in state:
+        raise CheckpointError(f"{source} updates {key}, which the model does not have")
+    shape = state[key].shape
+    if up.shape[1] != down.shape[0] or shape != (up.shape[0], down.shape[1]):
+        raise CheckpointError(
+            f"{source}: the update of {key} is {list(up.shape)} x {list(down.shape)}, the weight {list(shape)}"
+        )
 
 
 def _lora_pairs(lora: Mapping[str, object], source: str) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
@@ -137,10 +177,8 @@ def _lora_pairs(lora: Mapping[str, object], source: str) -> Iterator[tuple[str, 
 
 def _contents(loaded: Mapping[str, Any], containers: tuple[str, ...], source: str) -> Mapping[str, Tensor]:
     """The weights themselves, taken out of the dictionary that a training run saved."""
-    for key in containers:
-        if isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
+    while inner := next((key for key in containers if isinstance(loaded.get(key), Mapping)), None):
+        loaded = loaded[inner]
     strange = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
     if strange or not loaded:
         found = ", ".join(sorted(map(str, loaded))[:8]) or "nothing"
@@ -149,8 +187,10 @@ def _contents(loaded: Mapping[str, Any], containers: tuple[str, ...], source: st
 
 
 def _plain(name: str) -> str:
-    """Without what wrappers of training put before and into names."""
-    return name.replace("_fsdp_wrapped_module.", "").removeprefix("model.")
+    """Without what wrappers of training and compilers put before and into names."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return re.sub(r"^(?:(?:module|model)\.)+", "", name)
 
 
 def _from_diffusers(name: str) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamt1.core.devices import HOST, at_work
 from streamt1.core.errors import CheckpointError, PromptError, needs_extra
+from streamt1.core.weights import load_strictly, one_line, read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+"""What transformers raises for files of the wrong kind."""
 
 
 class WanText:
@@ -48,21 +54,21 @@ class WanText:
         length: int = 512,
         stays: bool = True,
     ) -> WanText:
-        """From two folders in the layout of Wan's repositories for diffusers; ``stays`` on the device or visits it.
+        """From two folders of Wan's repositories for diffusers, strictly; ``stays`` on the device or visits it.
 
-        Raises ``CheckpointError`` for files that are missing or damaged, ``MissingExtraError`` without transformers.
+        Raises ``CheckpointError`` for files that are missing, damaged or do not fit, ``MissingExtraError``.
         """
         with needs_extra("wan", "encoding prompts for Wan"):
             import ftfy  # noqa: F401  # needed later, missed now
-            from transformers import AutoTokenizer, UMT5EncoderModel
-            from transformers.utils import logging
-        logging.disable_progress_bar()
+            from transformers import AutoTokenizer
         try:
             words = AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)
-            model = UMT5EncoderModel.from_pretrained(str(encoder), dtype=dtype, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the text encoder at {encoder} cannot be loaded: {error}") from error
-        placed: Any = model.to(device if stays else HOST)  # pyright: ignore[reportArgumentType]
+        except _UNREADABLE as error:
+            raise CheckpointError(f"there is no tokenizer in {tokenizer}: {one_line(error)}") from error
+        model: Any = empty_encoder(encoder)
+        load_strictly(model, encoder_weights(encoder), str(encoder))
+        model.set_input_embeddings(model.shared)  # one table under two names, whatever the file and the library say
+        placed = model.to(device=device if stays else HOST, dtype=dtype)
         return cls(placed.eval().requires_grad_(False), words, length, device)
 
     @torch.no_grad()
@@ -86,6 +92,25 @@ class WanText:
         with at_work(self.device, self.encoder):
             rows = self.encoder(ids, mask).last_hidden_state
         return rows * mask[..., None].to(rows.dtype)
+
+
+def empty_encoder(folder: Path) -> nn.Module:
+    """UMT5's encoder in the sizes of a folder's ``config.json``, on the meta device. Raises ``CheckpointError``."""
+    with needs_extra("wan", "encoding prompts for Wan"):
+        from transformers import UMT5Config, UMT5EncoderModel
+    try:
+        config = UMT5Config.from_pretrained(str(folder), local_files_only=True)
+        with torch.device("meta"):
+            return UMT5EncoderModel(config)
+    except _UNREADABLE as error:
+        raise CheckpointError(f"there is no configuration of UMT5 in {folder}: {one_line(error)}") from error
+
+
+def encoder_weights(folder: Path, read: Callable[[Path], Mapping[str, Any]] = read_weights) -> dict[str, Tensor]:
+    """The weights of a folder; the word table, which has two names and is one, under both."""
+    weights = dict(read(folder))
+    table = weights.get("shared.weight", weights.get("encoder.embed_tokens.weight"))
+    return weights if table is None else {**weights, "shared.weight": table, "encoder.embed_tokens.weight": table}
 
 
 def clean(text: str) -> str:

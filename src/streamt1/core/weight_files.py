@@ -1,0 +1,116 @@
+"""What a file of weights is, told by its first bytes and its size: before anything is loaded, and without torch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from streamt1.core.errors import CheckpointError
+
+NAMES = ("*.safetensors.index.json", "*.safetensors", "*.pt", "*.pth", "*.bin")
+"""What a folder of weights may hold, best first."""
+LARGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header, as the format's own library bounds it."""
+_STRANGERS = (
+    (b"version https://git-lfs", "a pointer of git-lfs, not the file itself: run `git lfs pull`, or download it"),
+    (b"GGUF", "a GGUF file, which holds weights in blocks of few bits: get the safetensors or .pt file"),
+    (b"<!doctype", "an HTML page, not weights: the download was answered by a web page; download again"),
+    (b"<html", "an HTML page, not weights: the download was answered by a web page; download again"),
+    (b'{"error', "an answer of a server, not weights: download again"),
+)
+_AGAIN = "delete it and download again"
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files behind a path: itself, those that an index names, or those of a folder.
+
+    Raises:
+        CheckpointError: the path or one of the files is not there, or a folder holds several and no index of them.
+    """
+    if not path.exists():
+        raise CheckpointError(f"the weights file {path} does not exist; download it, or give the right path")
+    if path.is_dir():
+        return weight_files(_inside(path))
+    if not path.name.endswith(".index.json"):
+        return [path]
+    missing = [name for name in _shards(path) if not path.with_name(name).is_file()]
+    if missing:
+        raise CheckpointError(f"{path.parent} lacks {len(missing)} of the files in its index: {', '.join(missing[:5])}")
+    return [path.with_name(name) for name in _shards(path)]
+
+
+def check_weight_file(path: Path) -> None:
+    """Raises ``CheckpointError`` that says what a file is, where it is no weights file, or not the whole of one."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if not size:
+        raise CheckpointError(f"{path} is empty; {_AGAIN}")
+    if path.name.endswith((".incomplete", ".part", ".crdownload", ".aria2")):
+        raise CheckpointError(f"{path} is a download that was not finished; download again")
+    told = start.lstrip()[:64]
+    for mark, what in _STRANGERS:
+        if told[: len(mark)].lower() == mark.lower():
+            raise CheckpointError(f"{path} is {what}")
+    if path.suffix == ".safetensors":
+        _check_safetensors(path, size)
+    elif start[:4] == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} was not downloaded to its end: it has {size} bytes and no directory; {_AGAIN}")
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Names -> type, shape and place of the tensors of a file, without reading them. Raises ``CheckpointError``."""
+    damaged = f"{path} is no whole safetensors file"
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LARGEST_HEADER:
+                raise CheckpointError(f"{damaged}: its header claims {length} bytes; {_AGAIN}")
+            header = json.loads(file.read(length))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
+        shapes = [[int(side) for side in entry["shape"]] for entry in entries.values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise CheckpointError(f"{damaged}: its header cannot be read; {_AGAIN}") from error
+    expected, size = 8 + length + max(ends, default=0), path.stat().st_size
+    if size < expected:
+        raise CheckpointError(f"{path} was not downloaded to its end: it has {size} of {expected} bytes; {_AGAIN}")
+    if size > expected:
+        raise CheckpointError(f"{damaged}: it has {size} bytes, its header tells of {expected}; {_AGAIN}")
+    return {name: {**entry, "shape": shape} for (name, entry), shape in zip(entries.items(), shapes)}
+
+
+def _check_safetensors(path: Path, size: int) -> None:
+    if size < 9:
+        raise CheckpointError(f"{path} is no whole safetensors file: it has {size} bytes; {_AGAIN}")
+    safetensors_header(path)
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        shards = sorted({str(name) for name in names})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{index} is no index of weights files: it has no readable weight_map") from error
+    if not shards or any(Path(name).name != name for name in shards):
+        raise CheckpointError(f"{index} is no index of weights files: it must name files beside it")
+    return shards
+
+
+def _inside(folder: Path) -> Path:
+    """The one weights file, or index of several, of a folder."""
+    for pattern in NAMES:
+        found = sorted(folder.glob(pattern))
+        if len(found) > 1:
+            raise CheckpointError(f"{folder} holds several weights files and no index of them; name one")
+        if found:
+            return found[0]
+    unfinished = sorted(folder.glob("*.incomplete"))
+    if unfinished:
+        raise CheckpointError(f"{folder} holds a download that was not finished ({unfinished[0].name}); download again")
+    raise CheckpointError(f"{folder} holds no weights file; download it, or give the right path")
