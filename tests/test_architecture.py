@@ -26,8 +26,9 @@ def test_public_names_are_listed_sorted_and_there() -> None:
     assert set(streamt1.__all__) <= set(dir(streamt1))
     assert set(streamt1.__all__) == {
         "Cancelled", "CheckpointError", "ConfigError", "Cost", "Engine", "FinalChunk", "MemoryIntegrityError", "Models",
-        "OutputError", "Pipeline", "PromptError", "Result", "RewardError", "Run", "RunConfig", "SearchConfig",
-        "SearchState", "Stream", "StreamT1Error", "UnknownNameError", "Watcher", "generate", "load_config", "stream",
+        "OutputError", "Pipeline", "PromptError", "Result", "RewardError", "RewardOutput", "Route", "Run", "RunConfig",
+        "SearchConfig", "SearchState", "Stream", "StreamT1Error", "UnknownNameError", "Watcher", "generate",
+        "load_config", "stream",
     }  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         streamt1.nonsense  # noqa: B018

@@ -13,6 +13,7 @@ Names are imported when they are first used, so that ``import streamt1`` takes n
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from streamt1.core.protocols import Models
+    from streamt1.core.types import RewardOutput, Route
     from streamt1.pipeline.pipeline import Pipeline
     from streamt1.pipeline.run import Run
     from streamt1.pipeline.stream import FinalChunk, Stream
@@ -56,6 +58,8 @@ _HOMES = {
     "PromptError": _ERRORS,
     "Result": "streamt1.search.choose",
     "RewardError": _ERRORS,
+    "RewardOutput": "streamt1.core.types",
+    "Route": "streamt1.core.types",
     "Run": "streamt1.pipeline.run",
     "RunConfig": "streamt1.config.schema",
     "SearchConfig": "streamt1.search.config",
@@ -83,6 +87,8 @@ __all__ = [
     "PromptError",
     "Result",
     "RewardError",
+    "RewardOutput",
+    "Route",
     "Run",
     "RunConfig",
     "SearchConfig",
@@ -98,6 +104,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("streamt1")
     if name not in _HOMES:
         raise AttributeError(f"module 'streamt1' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -106,4 +114,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "__version__"})

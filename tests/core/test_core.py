@@ -1,9 +1,11 @@
+import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from streamt1.core import errors
 from streamt1.core.errors import OutputError, UnknownNameError
 from streamt1.core.files import check_writable, write_whole
 from streamt1.core.seeds import derive_seed, generator
@@ -61,3 +63,14 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "below")
     check_writable(tmp_path / "fine")
     assert list((tmp_path / "fine").iterdir()) == []
+
+
+def test_errors_travel_between_processes() -> None:
+    for error in (
+        UnknownNameError("preset", "pockett", ["pocket", "paper"]),
+        errors.BusyError("come back later", 7),
+        errors.ConfigError("too large"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+    assert pickle.loads(pickle.dumps(errors.BusyError("later", 7))).retry_after == 7

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import streamt1
-from streamt1 import Cancelled, ConfigError, Pipeline, PromptError, load_config
+from streamt1 import Cancelled, ConfigError, Pipeline, PromptError, UnknownNameError, load_config
 from streamt1.trace.events import ChunkStarted, Event
 from tests.search.toy import Seen
 
@@ -59,7 +59,7 @@ def test_a_stream_that_is_left_gives_its_memory_back(pipeline: Pipeline) -> None
         assert held(pipeline) > 0
     assert held(pipeline) == 0
     assert list(stream) == []
-    with pytest.raises(Cancelled, match="closed before its video was whole"):
+    with pytest.raises(Cancelled, match="ended before its video was whole"):
         stream.finish()
 
 
@@ -80,6 +80,31 @@ def test_what_is_wrong_is_said_at_once(pipeline: Pipeline) -> None:
         pipeline.stream(PROMPT, 2, seconds=1)
     with pytest.raises(ConfigError, match="below one chunk"):
         pipeline.stream(PROMPT, seconds=0.1)
+
+
+def test_settings_that_cannot_be_are_said_at_once(pipeline: Pipeline) -> None:
+    with pytest.raises(UnknownNameError, match="policy 'nonsense'"):
+        pipeline.stream(PROMPT, 2, policy="nonsense")
+    with pytest.raises(ConfigError, match="buys no 4 chunks"):
+        streamt1.stream(PROMPT, chunks=4, budget_passes=3)
+
+
+def test_a_readers_frames_are_its_own(pipeline: Pipeline) -> None:
+    whole = pipeline.run(PROMPT, 4, seed=3)
+    stream = pipeline.stream(PROMPT, 4, seed=3)
+    for chunk in stream:
+        chunk.frames.zero_()
+    assert torch.equal(stream.finish().frames, whole.frames)
+    assert stream.finish().result.final == whole.result.final
+
+
+def test_a_stream_that_was_read_to_its_last_chunk_has_a_run_although_it_is_closed(pipeline: Pipeline) -> None:
+    stream = pipeline.stream(PROMPT, 3)
+    for chunk in stream:
+        if chunk.index == 2:
+            break
+    stream.close()
+    assert len(stream.finish().frames) == 33
 
 
 def test_a_watcher_ends_a_stream(pipeline: Pipeline) -> None:

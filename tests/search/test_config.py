@@ -31,6 +31,7 @@ def test_unknown_policy() -> None:
         {"noise_strength": 1.5},
         {"fusion_cap": -1},
         {"candidate_batch": 0},
+        {"frames_scored": 0},
         {"pruning": "best"},
         {"seeds": "lucky"},
         {"decode": "twice"},

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from streamt1.backbones.gaussian import GaussianBackbone, GaussianBranch, IdentityDecoder, TargetClipReward
+from streamt1.backbones.gaussian import (
+    GaussianBackbone,
+    GaussianBranch,
+    IdentityDecoder,
+    TargetClipReward,
+    TargetFrameReward,
+)
 from streamt1.core.errors import ConfigError, RewardError
 from streamt1.core.types import Remembered, RewardOutput, Route
 from streamt1.search.choose import Result
@@ -173,6 +180,27 @@ def test_the_trace_tells_the_whole_story() -> None:
     last = events[-1]
     assert isinstance(last, RunFinished)
     assert last.lineage == list(lineage)
+
+
+class Counting(TargetFrameReward):
+    """Keeps the shapes that it is shown."""
+
+    shown: ClassVar[list[int]] = []
+
+    def score(self, frames: Tensor, text: str) -> RewardOutput:
+        Counting.shown.append(frames.shape[1])
+        return super().score(frames, text)
+
+
+@pytest.mark.parametrize(("wanted", "seen"), [(None, 12), (1, 1), (3, 3), (12, 12), (99, 12)])
+def test_the_frame_reward_looks_at_as_many_frames_as_it_is_told(wanted: int | None, seen: int) -> None:
+    class Twelve(IdentityDecoder):
+        def decode(self, states: Sequence[None], latents: Tensor) -> tuple[Tensor, list[None]]:
+            return latents.repeat(1, 12, 1, 1, 1), [None] * len(latents)
+
+    Counting.shown.clear()
+    Engine(toy(decoder=Twelve(), frame_reward=Counting()), SearchConfig(frames_scored=wanted)).run("", 3)
+    assert set(Counting.shown) == {seen}
 
 
 class Telling(GaussianBackbone):

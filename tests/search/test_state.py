@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from streamt1.backbones.gaussian import GaussianBackbone
-from streamt1.core.errors import Cancelled, RewardError
+from streamt1.core.errors import Cancelled, ConfigError, MemoryIntegrityError, RewardError
 from streamt1.core.protocols import Models
 from streamt1.core.types import RewardOutput
 from streamt1.search.choose import Result, choose
@@ -76,8 +76,55 @@ def test_a_state_is_frozen_and_every_boundary_has_one() -> None:
 
 def test_a_search_that_is_not_over_has_no_answer() -> None:
     models, config = toy(), SearchConfig()
-    with pytest.raises(ValueError, match="only 0 of 6 chunks are made"):
+    with pytest.raises(ConfigError, match="only 0 of 6 chunks are made"):
         choose(models, config, start(models, config, "", CHUNKS, 3))
+
+
+def test_a_state_is_gone_on_from_once_and_says_so_the_second_time() -> None:
+    backbone = GaussianBackbone()
+    models, config = toy(backbone), SearchConfig()
+    first = start(models, config, "", CHUNKS, 3)
+    later = next(search(models, config, first))  # type: ignore[call-overload]
+    with pytest.raises(MemoryIntegrityError, match="the state before chunk 0 was gone on from or released"):
+        next(search(models, config, first))  # type: ignore[call-overload]
+    first.release(models)
+    assert backbone.live == 2, "releasing what was given away releases nothing"
+    later.release(models)
+    later.release(models)
+    assert backbone.live == 0
+    with pytest.raises(MemoryIntegrityError, match="before chunk 1"):
+        next(search(models, config, later))  # type: ignore[call-overload]
+
+
+class Shortened:
+    """Answers for one candidate, whoever asks."""
+
+    fps, time_stride = 16, 1
+
+    def score(self, frames: torch.Tensor, *rest: object) -> RewardOutput:
+        return RewardOutput(torch.zeros(1))
+
+    def start(self) -> None:
+        return None
+
+    def decode(self, states: Any, latents: torch.Tensor) -> tuple[torch.Tensor, list[None]]:
+        return latents, [None]
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [("frame_reward", "the short reward"), ("clip_reward", "the long reward"), ("decoder", "the decoder's states")],
+)
+def test_a_model_that_does_not_answer_for_every_candidate_is_named(part: str, told: str) -> None:
+    backbone = GaussianBackbone()
+    with pytest.raises(ValueError, match=f"{told} gave 1 for 4 candidates; it must give one each"):
+        Engine(toy(backbone, **{part: Shortened()}), SearchConfig()).run("", 3)
+    assert backbone.live == 0
+
+
+def test_a_preview_after_the_last_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"preview_step=4 leaves nothing to save: this model denoises in 4 steps"):
+        start(toy(), SearchConfig(preview_step=4), "", 2)
 
 
 class Sometimes:

@@ -41,7 +41,7 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> RunC
     """
     merged = _read(preset)
     for key, value in (overrides or {}).items():
-        key = RENAMED.get(key, key)
+        key = _present(key)
         *parents, leaf = key.split(".")
         target = merged
         for parent in parents:
@@ -64,6 +64,14 @@ def config_of(keys: Mapping[str, Any]) -> RunConfig:
     config = validated(RunConfig, keys, "config key")
     apply_policy(config.policy, config.search)
     return config
+
+
+def _present(key: str) -> str:
+    """A dotted key whose beginning may be of an older version."""
+    for old, new in RENAMED.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return key
 
 
 def renamed(keys: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from streamt1.search.choose import choose
 from streamt1.search.engine import step
 from streamt1.search.start import start
 from streamt1.search.watcher import Watcher, Watchers
+from streamt1.search.width import check_budget
 
 SECONDS = 5.0
 """Length of a video, where none is asked for."""
@@ -88,8 +89,10 @@ class Pipeline:
             PromptError, ConfigError: at once; what is raised later, while the stream is read: see ``Engine.run``.
         """
         self.check_prompt(prompt)
-        config = self.config.with_policy(policy) if policy else self.config
-        return Stream(self._stream(prompt, self.length(chunks, seconds), seed, config, watcher))
+        config = self.config.with_policy(policy) if policy is not None else self.config
+        length = self.length(chunks, seconds)
+        check_budget(config.effective_search.budget_passes, length, self.models.backbone.steps)
+        return Stream(self._stream(prompt, length, seed, config, watcher))
 
     def run(
         self,
@@ -106,7 +109,7 @@ class Pipeline:
 
     def _stream(
         self, prompt: str, chunks: int, seed: int, config: RunConfig, watcher: Watcher
-    ) -> Generator[FinalChunk, None, Run]:
+    ) -> Iterator[FinalChunk | Run]:
         models, settings, recorder = self.models, config.effective_search, Recorder()
         watchers = Watchers((recorder, watcher))
         with enough_memory("the prompt was encoded"):
@@ -115,16 +118,17 @@ class Pipeline:
             while state.chunk < chunks:
                 with enough_memory(f"chunk {state.chunk} was searched"):
                     state = step(models, settings, state, watchers)
-                yield from _final(state.settled[final:], final)
-                final = len(state.settled)
+                if state.chunk < chunks:  # the last ones come with the run
+                    yield from _final(state.settled[final:], final)
+                    final = len(state.settled)
             with enough_memory("the video was chosen"):
                 result = choose(models, settings, state, watchers)
         finally:
             state.release(models)
+        yield Run(prompt, seed, config, result, tuple(recorder.stamped), recorder.thumbnails)
         lengths = [len(chunk.frames) for chunk in result.beam.chunks]
         yield from _final(result.frames.split(lengths)[final:], final)
-        return Run(prompt, seed, config, result, tuple(recorder.stamped), recorder.thumbnails)
 
 
 def _final(frames: Sequence[Tensor], begin: int) -> Iterator[FinalChunk]:
-    return (FinalChunk(begin + place, one) for place, one in enumerate(frames))
+    return (FinalChunk(begin + place, one.clone()) for place, one in enumerate(frames))

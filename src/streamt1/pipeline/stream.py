@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -18,7 +18,7 @@ class FinalChunk:
 
     Attributes:
         index: its place in the video, counted in chunks.
-        frames: ``[T, 3, H, W]`` in 0..1.
+        frames: ``[T, 3, H, W]`` in 0..1; the reader's own, to change as it likes.
     """
 
     index: int
@@ -31,31 +31,32 @@ class Stream:
     As a context manager it ends the search, and gives its memory back, when the block ends before the video does.
     """
 
-    def __init__(self, chunks: Generator[FinalChunk, None, Run]) -> None:
-        self._chunks = chunks
+    def __init__(self, parts: Iterator[FinalChunk | Run]) -> None:
+        self._parts = parts
         self._run: Run | None = None
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> FinalChunk:
-        try:
-            return next(self._chunks)
-        except StopIteration as end:
-            self._run = self._run or end.value
-            raise
+        part = next(self._parts)
+        while isinstance(part, Run):
+            self._run = part
+            part = next(self._parts)
+        return part
 
     def finish(self) -> Run:
-        """The run, once the rest of the video has been made. Raises ``Cancelled`` for a stream that was closed."""
+        """The run, once the rest of the video has been made. Raises ``Cancelled`` for one that ended early."""
         for _ in self:
             pass
         if self._run is None:
-            raise Cancelled("the stream was closed before its video was whole")
+            raise Cancelled("the stream ended before its video was whole")
         return self._run
 
     def close(self) -> None:
         """Ends the search where it is."""
-        self._chunks.close()
+        if isinstance(self._parts, Generator):
+            self._parts.close()
 
     def __enter__(self) -> Stream:
         return self

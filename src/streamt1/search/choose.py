@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
+from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
@@ -49,10 +50,10 @@ def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Wa
 
     Raises:
         RewardError: no video's score is finite.
-        ValueError: the state is of an earlier chunk.
+        ConfigError: the state is of an earlier chunk.
     """
     if state.chunk < state.chunks:
-        raise ValueError(f"only {state.chunk} of {state.chunks} chunks are made: search on before you choose")
+        raise ConfigError(f"only {state.chunk} of {state.chunks} chunks are made: search on before you choose")
     cost = CostMeter(state.cost)
     finals = video_scores(models, state, cost)
     for rank, (beam, long) in enumerate(zip(state.beams, finals)):

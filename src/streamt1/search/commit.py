@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from streamt1.core.protocols import Branch, Models
 from streamt1.search.cost import CostMeter
 from streamt1.search.settle import settle, shared_chunks
-from streamt1.search.state import Beam, Candidate, SearchState, release
+from streamt1.search.state import Beam, Candidate, Lease, SearchState, release
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkCommitted, MemoryChanged
 
@@ -26,7 +26,7 @@ def commit(
         for rank, candidate in enumerate(survivors):
             beams.append(candidate.grown(_written(models, state, candidate, cost)))
             _tell(models, watcher, candidate, rank, beams[-1].branch)
-        grown = dataclasses.replace(state, beams=tuple(beams), chunk=state.chunk + 1)
+        grown = dataclasses.replace(state, beams=tuple(beams), chunk=state.chunk + 1, lease=Lease())
         grown = settle(models, grown, 0, shared_chunks(grown.lineages), watcher, cost)
     except BaseException:
         release(models, beams)

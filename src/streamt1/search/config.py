@@ -29,6 +29,7 @@ class SearchConfig:
         sinking: whether rewards route what leaves the memory window (section 3.4); otherwise it is dropped.
         noise_strength: ``b`` of noise propagation, -1..1.
         window: chunks that the long reward sees.
+        frames_scored: frames of a chunk that the frame reward looks at, evenly spaced; None for all.
         fusion_cap: highest weight of the short reward, 0..1.
         short_threshold, long_threshold: of the routing, in reward units.
         short_baseline: see ``memory_sinking.decide_route``.
@@ -56,6 +57,7 @@ class SearchConfig:
     sinking: bool = True
     noise_strength: float = -0.1
     window: int = 10
+    frames_scored: int | None = None
     fusion_cap: float = 0.4
     short_threshold: float = 0.0
     long_threshold: float = 0.2
@@ -81,6 +83,8 @@ class SearchConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         if self.candidate_batch is not None and self.candidate_batch < 1:
             raise ConfigError(f"candidate_batch={self.candidate_batch} must be at least 1, or null for all")
+        if self.frames_scored is not None and self.frames_scored < 1:
+            raise ConfigError(f"frames_scored={self.frames_scored} must be at least 1, or null for all")
         if self.lag is not None and self.lag < 0:
             raise ConfigError(f"lag={self.lag} must be at least 0 chunks, or null to wait for agreement")
         if self.preview_step is not None and self.preview_step < 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 from streamt1.core.protocols import Models
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.state import Candidate, Draw
+from streamt1.search.state import Candidate, Draw, check_count
 
 
 def decode(
@@ -27,6 +27,8 @@ def decode(
         batch, part = draws[rows], latents[rows]
         with cost.spend(kind, **{count: part.shape[0] * part.shape[1]}):
             frames, states = models.scoring_decoder.decode([draw.parent.decoder_state for draw in batch], part)
+        check_count("the decoder's frames", len(frames), len(batch))
+        check_count("the decoder's states", len(states), len(batch))
         for made in zip(batch, part, frames, states):
             draw, *parts = made
             candidates.append(Candidate.of(draw, first + len(candidates), *parts))

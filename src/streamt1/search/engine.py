@@ -19,6 +19,7 @@ from streamt1.search.watcher import Watcher
 
 def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher) -> SearchState:
     """One chunk: maps the state at a chunk boundary to the state at the next."""
+    state.check_held()
     cost = CostMeter(state.cost)
     candidates = expand(models, config, state, watcher, cost)
     candidates = score(models, config, state, candidates, watcher, cost)
@@ -36,6 +37,7 @@ def search(
 
     Raises:
         RewardError: all candidates of a chunk got scores that are not finite.
+        MemoryIntegrityError: the state has been gone on from before, or released.
     """
     while state.chunk < state.chunks:
         state = step(models, config, state, watcher)

@@ -13,7 +13,7 @@ from streamt1.search.cost import CostMeter
 from streamt1.search.decode import batches, decode
 from streamt1.search.draw import draw
 from streamt1.search.early_pruning import early_prune
-from streamt1.search.state import Candidate, Draw, SearchState
+from streamt1.search.state import Candidate, Draw, SearchState, check_count
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import Spending, candidates_for, usual_widths
 from streamt1.trace.events import CandidateProposed, ChunkStarted
@@ -66,5 +66,6 @@ def _stepped(
         parents, fresh = [draw.parent.branch for draw in draws[rows]], [draw.fresh for draw in draws[rows]]
         with cost.spend("model", model_passes=len(parents) * len(steps)):
             made.append(models.backbone.denoise(parents, x[rows], torch.stack(fresh), steps))
+        check_count("the backbone", len(made[-1][0]), len(parents))
     noisy, clean = zip(*made)
     return torch.cat(noisy), torch.cat(clean)

@@ -14,7 +14,7 @@ from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.memory_sinking import decide_route
 from streamt1.search.reward_pruning import fuse, fusion_weight
-from streamt1.search.state import Candidate, SearchState
+from streamt1.search.state import Candidate, SearchState, check_count
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import CandidateScored, Warned
 
@@ -68,7 +68,9 @@ def rewarded(
     found = []
     for begin in range(0, len(candidates), size):
         batch = candidates[begin : begin + size]
-        shorts = _asked("short", frame_reward(models, state), _pixels(models, config, batch, 1, cost), cost)
+        chunks = _spaced(_pixels(models, config, batch, 1, cost), config.frames_scored)
+        shorts = _asked("short", frame_reward(models, state), chunks, cost)
+        del chunks  # before the windows are joined
         longs = _asked("long", clip_reward(models, state), _pixels(models, config, batch, config.window, cost), cost)
         found += zip(batch, shorts, longs)
     return found
@@ -108,10 +110,21 @@ def _pixels(
         return models.decoder.decode([models.decoder.start()] * len(latents), latents)[0]
 
 
+def _spaced(frames: Tensor, count: int | None) -> Tensor:
+    """``count`` evenly spaced frames of ``[N, T, 3, H, W]``, the first and the last among them; None is all."""
+    length = frames.shape[1]
+    if count is None or count >= length:
+        return frames
+    if count == 1:
+        return frames[:, length // 2 : length // 2 + 1]
+    return frames[:, torch.linspace(0, length - 1, count).round().long()]
+
+
 def _asked(name: str, reward: Callable[[Tensor], RewardOutput], frames: Tensor, cost: CostMeter) -> list[Scored]:
     with cost.spend("reward", reward_calls=len(frames)):
         output = reward(frames)
         scores = output.score.tolist()
+        check_count(f"the {name} reward", len(scores), len(frames))
         parts = {f"{name}/{part}": values.tolist() for part, values in output.components.items()}
     return [(value, {part: parts[part][i] for part in parts}) for i, value in enumerate(scores)]
 

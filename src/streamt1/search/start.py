@@ -30,6 +30,10 @@ def start(
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
     backbone, decoder, cost = models.backbone, models.decoder, CostMeter()
     check_budget(config.budget_passes, chunks, backbone.steps)
+    if config.preview_step is not None and config.preview_step >= backbone.steps:
+        raise ConfigError(
+            f"preview_step={config.preview_step} leaves nothing to save: this model denoises in {backbone.steps} steps"
+        )
     settings = dataclasses.asdict(config)
     frames = backbone.chunk_shape[0]
     watcher.happened(RunStarted(prompt, seed, chunks, frames, decoder.fps, settings, decoder.time_stride))

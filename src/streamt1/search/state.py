@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from streamt1.core.errors import MemoryIntegrityError
 from streamt1.core.protocols import Branch, DecoderState, Models
 from streamt1.core.types import Chunk, Score
 from streamt1.search.cost import Cost
@@ -99,12 +100,19 @@ class Candidate:
         return Beam(branch, self.decoder_state, (*self.parent.chunks, self.chunk), self.lineage)
 
 
+@dataclass(eq=False)
+class Lease:
+    """Who owns the memory of a state's beams: the state, until it has given it back or to the next one. Mutable."""
+
+    ended: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class SearchState:
     """All that a search knows at a chunk boundary; the loop maps one state to the next.
 
     The handles in it belong to whoever holds the state: ``release`` gives their memory back, and a search that goes on
-    from a state has done so when it yields the next one.
+    from a state has done so when it yields the next one. So a state can be gone on from once.
 
     Attributes:
         chunks: length of the video.
@@ -116,6 +124,7 @@ class SearchState:
         settled: frames ``[T, 3, H, W]`` of the chunks that every beam shares, as people see them, first to last.
         display: state of ``Models.decoder`` after the settled chunks, where a draft decoder shows the candidates.
         cost: spent so far.
+        lease: on the memory of the beams.
     """
 
     prompt: str
@@ -128,6 +137,7 @@ class SearchState:
     settled: tuple[Tensor, ...] = ()
     display: DecoderState = None
     cost: Cost = field(default_factory=Cost)
+    lease: Lease = field(default_factory=Lease)
 
     @property
     def lineages(self) -> list[tuple[int, ...]]:
@@ -140,8 +150,24 @@ class SearchState:
         return replace(self, proposed=self.proposed + len(candidates), spreads=with_spread(self.spreads, fused))
 
     def release(self, models: Models) -> None:
-        """Gives the beams' memory back; the state cannot be gone on with."""
-        release(models, self.beams)
+        """Gives the beams' memory back, once however often it is called; the state cannot be gone on with."""
+        if not self.lease.ended:
+            self.lease.ended = True
+            release(models, self.beams)
+
+    def check_held(self) -> None:
+        """Raises ``MemoryIntegrityError`` for a state whose memory has been given away."""
+        if self.lease.ended:
+            raise MemoryIntegrityError(
+                f"the state before chunk {self.chunk} was gone on from or released: its memory is the next state's;"
+                " start a new search, or keep the later state"
+            )
+
+
+def check_count(what: str, found: int, wanted: int) -> None:
+    """Raises ``ValueError`` for a model that gives other than one answer a candidate."""
+    if found != wanted:
+        raise ValueError(f"{what} gave {found} for {wanted} candidates; it must give one each")
 
 
 def release(models: Models, beams: Sequence[Beam]) -> None:

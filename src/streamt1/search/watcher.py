@@ -24,11 +24,14 @@ class Watcher:
     def proposed(self, candidate: int, frames: Tensor) -> None:
         """A candidate was made: its id and its chunk's frames ``[T, 3, H, W]`` in 0..1.
 
-        The frames must not be kept: the search frees those of pruned candidates.
+        The frames must be neither changed nor kept: the search goes on with them, or frees them.
         """
 
     def settled(self, chunk: int, frames: Tensor) -> None:
-        """A chunk is final, whatever wins: its index and its frames ``[T, 3, H, W]`` in 0..1; chunks come in order."""
+        """A chunk is final, whatever wins: its index and its frames ``[T, 3, H, W]`` in 0..1; chunks come in order.
+
+        The frames are the search's: read them, or change a copy.
+        """
 
 
 class Watchers(Watcher):

@@ -53,7 +53,10 @@ class FieldError(ConfigError):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
-        self.field = field
+        self.field, self._message = field, message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self._message)
 
 
 @dataclass(frozen=True)
