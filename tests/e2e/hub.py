@@ -24,6 +24,8 @@ class Hub:
         cut: names of files of which the next download breaks off in the middle, once.
         lie: names of files that arrive with one byte changed.
         sent: (file, first byte) of every download.
+        refusal: status and error code that every question is answered with, instead of an answer.
+        silent: accepts connections and never answers.
     """
 
     root: Path
@@ -31,6 +33,8 @@ class Hub:
     cut: set[str] = field(default_factory=set)
     lie: set[str] = field(default_factory=set)
     sent: list[tuple[str, int]] = field(default_factory=list)
+    refusal: tuple[int, str] | None = None
+    silent: bool = False
 
 
 @contextmanager
@@ -51,6 +55,10 @@ def serving(root: Path) -> Iterator[Hub]:
             self._answer(body=False)
 
         def _answer(self, body: bool) -> None:
+            if hub.silent:
+                threading.Event().wait(60)
+            if hub.refusal is not None:
+                return self._send(hub.refusal[0], b'{"error": "no"}', {"X-Error-Code": hub.refusal[1]})
             path = unquote(urlsplit(self.path).path).strip("/")
             if path.startswith("api/models/"):
                 return self._info(path.removeprefix("api/models/").removesuffix("/revision/main"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from torch import Tensor
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
+from streamt1.core.errors import CheckpointError
 from streamt1.decoders.taehv import TAEHV, TAEHVConfig
+from streamt1.hub import download
+from streamt1.hub.origins import Origin
 from tests.e2e.hub import Hub, serving
 from tests.parity.goldens import reward_sets, template_file
 
@@ -149,6 +153,53 @@ def test_from_download_to_video(layout: str, tmp_path: Path) -> None:
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["frames"] == 9 + 5 * 12
     assert (tmp_path / "out" / "video.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ((401, ""), "set HF_TOKEN to a token that may read it"),
+        ((403, "GatedRepo"), "is gated: accept its licence"),
+        ((404, "RepoNotFound"), "the hub has no"),
+        ((500, ""), "the hub does not answer for"),
+    ],
+)
+def test_a_hub_that_refuses_is_told_in_one_sentence(tmp_path: Path, refusal: tuple[int, str], told: str) -> None:
+    preset = str(tiny_preset(tmp_path / "tiny.yaml", "longlive", {}))
+    with serving(tmp_path / "hub") as hub:
+        hub.refusal = refusal
+        done = streamt1(hub, tmp_path / "home", "download", preset)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_hub_that_stays_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 1)
+    origin = Origin(repo="owner/name", path="file.pt")
+    with serving(tmp_path / "hub") as hub:
+        hub.silent = True
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        begin = time.monotonic()
+        with pytest.raises(CheckpointError, match="the hub does not answer for owner/name: timed out"):
+            download.plan_download({"file": origin})
+    assert time.monotonic() - begin < 30
+
+
+def test_a_file_of_the_right_size_is_trusted_by_its_hash(tmp_path: Path) -> None:
+    write_wan(tmp_path / "hub")
+    write_longlive(tmp_path / "hub")
+    preset, models = str(tiny_preset(tmp_path / "tiny.yaml", "longlive", {})), tmp_path / "models"
+    with serving(tmp_path / "hub") as hub:
+        assert streamt1(hub, tmp_path / "home", "download", preset, "--to", str(models)).returncode == 0
+        file = models / "Efficient-Large-Model" / "LongLive-1.3B" / "models" / "lora.pt"
+        right = file.read_bytes()
+        file.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+        hub.sent.clear()
+        again = streamt1(hub, tmp_path / "home", "download", preset, "--to", str(models))
+        assert again.returncode == 0, again.stderr
+    assert [name for name, _ in hub.sent] == ["lora.pt"]
+    assert file.read_bytes() == right
 
 
 def test_downloads_resume_are_checked_and_can_go_to_a_folder(tmp_path: Path) -> None:

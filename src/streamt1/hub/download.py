@@ -7,16 +7,17 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamt1.core.errors import CheckpointError, ConfigError, OutputError, needs_extra
+from streamt1.core.errors import CheckpointError, ConfigError, OutputError, StreamT1Error, needs_extra
 from streamt1.core.files import whole_file
 from streamt1.hub.origins import FETCHED, Origin
 
 BLOCK = 1 << 20
-TIMEOUT = 60
+TIMEOUT = 20
 """Seconds that a server may be silent."""
 
 
@@ -89,22 +90,59 @@ def fetch(item: Item, tick: Callable[[int], None] = lambda size: None) -> None:
 def _of_hub(origin: Origin, folder: Path | None) -> list[Item]:
     with needs_extra("wan", "downloading"):
         from huggingface_hub import HfApi, try_to_load_from_cache
-        from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
-    try:
-        info = HfApi().model_info(origin.repo, files_metadata=True)
-    except (HTTPError, OSError) as error:
-        raise CheckpointError(f"the hub does not answer for {origin.repo}: {str(error).splitlines()[0]}") from error
+    with _hub_errors(origin.repo):
+        info = HfApi().model_info(origin.repo, files_metadata=True, timeout=TIMEOUT)
     items = []
     for sibling in info.siblings or []:
-        name, size = sibling.rfilename, sibling.size or 0
+        name, size, sha256 = sibling.rfilename, sibling.size or 0, sibling.lfs.sha256 if sibling.lfs else ""
         if origin.wants(name):
             target = folder / origin.repo / name if folder else None
             found = target or try_to_load_from_cache(origin.repo, name)
-            present = isinstance(found, (str, Path)) and Path(found).is_file() and Path(found).stat().st_size == size
-            items.append(Item(origin, name, size, sibling.lfs.sha256 if sibling.lfs else "", target, present))
+            present = isinstance(found, (str, Path)) and _is_whole(Path(found), size, sha256)
+            items.append(Item(origin, name, size, sha256, target, present))
     if not items:
         raise CheckpointError(f"{origin.repo} has no {origin.path or 'files of the wanted names'}")
     return items
+
+
+def _is_whole(path: Path, size: int, sha256: str) -> bool:
+    """Whether a file is the one that is meant: by its size, then by its hash. The hub's cache names files by theirs."""
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    return not sha256 or path.resolve().name == sha256 or _sha256(path) == sha256
+
+
+@contextmanager
+def _hub_errors(what: str) -> Iterator[None]:
+    """What the hub's client raises becomes one sentence that says what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        OfflineModeIsEnabled,
+    )
+
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        told = f"{what} cannot be fetched: HF_HUB_OFFLINE is set; unset it, or copy the files"
+        raise CheckpointError(told) from error
+    except GatedRepoError as error:
+        told = f"{what} is gated: accept its licence on the hub's page, then set HF_TOKEN to a token of that account"
+        raise CheckpointError(told) from error
+    except (HTTPError, OSError) as error:
+        raise _hub_error(what, error) from error
+
+
+def _hub_error(what: str, error: Exception) -> StreamT1Error:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return CheckpointError(f"the hub refuses {what} ({status}): set HF_TOKEN to a token that may read it")
+    if status == 404:
+        return CheckpointError(f"the hub has no {what} (404): check the name, or set HF_TOKEN if it is private")
+    if isinstance(error, OSError) and error.errno is not None and status is None:
+        return OutputError(f"cannot write {what}: {error.strerror or error}")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return CheckpointError(f"the hub does not answer for {what}: {reason}; run the command again")
 
 
 def _of_url(origin: Origin, folder: Path | None) -> list[Item]:
@@ -122,16 +160,13 @@ def _size_of(url: str) -> int:
 
 
 def _fetch_from_hub(item: Item) -> None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
+    repo, name = item.origin.repo, item.name
+    wrong = item.target.exists() if item.target else isinstance(try_to_load_from_cache(repo, name), str)
     local = None if item.target is None else item.target.parents[len(Path(item.name).parts) - 1]
-    try:
-        path = Path(hf_hub_download(item.origin.repo, item.name, local_dir=local))
-    except HTTPError as error:
-        raise CheckpointError(f"{item.origin.repo}/{item.name} broke off: {error}; run the command again") from error
-    except OSError as error:
-        raise OutputError(f"cannot write {item.name}: {error}") from error
+    with _hub_errors(f"{repo}/{name}"):
+        path = Path(hf_hub_download(repo, name, local_dir=local, etag_timeout=TIMEOUT, force_download=wrong))
     if item.sha256 and _sha256(path) != item.sha256:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
