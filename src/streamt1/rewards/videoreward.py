@@ -116,16 +116,20 @@ class VideoReward(Qwen2VLReward):
 
         A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
         """
-        raw = self._in_parts(lambda begin, end: self.logits(truncated(clips[begin:end]), fps, text), len(clips))
+        index = sampled_frames(clips.shape[1], fps, self.settings.rate)  # before bytes are made: most are not looked at
+        raw = self._in_parts(lambda begin, end: self._values(truncated(clips[begin:end, index]), text), len(clips))
         mean, std = (torch.tensor(values, device=raw.device) for values in (self.settings.mean, self.settings.std))
         normal = (raw - mean) / std
         return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})
 
     def logits(self, clips: Tensor, fps: float, text: str, rate: float | None = None) -> Tensor:
         """Clips ``[B, T, 3, H, W]`` uint8 -> raw VQ, MQ, TA, ``[B, 3]``; ``rate``: frames a second to look at."""
+        return self._values(clips[:, sampled_frames(clips.shape[1], fps, rate or self.settings.rate)], text)
+
+    def _values(self, sampled: Tensor, text: str) -> Tensor:
+        """Frames that are looked at ``[B, T, 3, H, W]`` uint8, T even -> raw VQ, MQ, TA, ``[B, 3]``."""
         pieces = tuple(filled(self.template, text, MARKS))
-        index = sampled_frames(clips.shape[1], fps, rate or self.settings.rate)
-        questions = [Question(*video_patches(clip[index], *self.settings.pixels), pieces) for clip in clips]
+        questions = [Question(*video_patches(clip, *self.settings.pixels), pieces) for clip in sampled]
         values = self._answers(questions)
         return values[..., 0] if self.settings.outputs == 1 else values.diagonal(dim1=1, dim2=2)
 
