@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
-from streamt1.core.devices import Halving, enough_memory
+from streamt1.core.devices import Halving, at_work, enough_memory
 from streamt1.core.errors import OutOfMemoryError
 
 
@@ -48,3 +49,25 @@ def test_running_out_of_memory_is_one_sentence(error: Exception, where: str) -> 
 def test_other_errors_pass_as_they_are() -> None:
     with pytest.raises(RuntimeError, match=r"^shapes differ$"), enough_memory("it ran"):
         raise RuntimeError("shapes differ")
+
+
+def test_a_visiting_model_gets_back_the_very_tensors_that_it_had() -> None:
+    """The meta device forgets all numbers: whatever were copied back from it would be lost."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
+    before = {name: (value.clone(), value.data_ptr()) for name, value in model.state_dict().items()}
+    parameters = list(model.parameters())
+    with at_work(torch.device("meta"), model):
+        assert all(tensor.is_meta for tensor in model.state_dict().values())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name][0])
+        assert value.data_ptr() == before[name][1]
+    assert all(a is b for a, b in zip(model.parameters(), parameters)), "optimisers and ties still hold"
+
+
+def test_a_visit_that_fails_ends_at_home_too() -> None:
+    model = nn.Linear(3, 4)
+    with pytest.raises(RuntimeError, match="broke"), at_work(torch.device("meta"), model):
+        raise RuntimeError("broke")
+    assert not model.weight.is_meta
+    with at_work(torch.device("cpu"), model):
+        assert not model.weight.is_meta, "at home already"

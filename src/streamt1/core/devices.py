@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +13,8 @@ from streamt1.core.errors import ConfigError, OutOfMemoryError
 
 T = TypeVar("T")
 HOST = torch.device("cpu")
+Held = tuple[dict[str, Any], str, torch.Tensor, torch.Tensor]
+"""A module's parameters or buffers, the name of one of them, itself, and its content."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -32,15 +34,39 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def at_work(device: torch.device, *modules: nn.Module) -> Iterator[None]:
-    """Modules are on a device for the block; those that were not there go back where they came from."""
-    homes = [next(module.parameters()).device for module in modules]
+    """Modules are on a device for the block; those that were not there are afterwards where and what they were.
+
+    Weights go one way: what came over is dropped, and the module gets back the tensors that it had at home.
+    """
+    visitors = [module for module in modules if next(module.parameters()).device != device]
+    homes = [_tensors_of(module) for module in visitors]
     try:
-        for module in modules:
+        for module in visitors:
             module.to(device)
         yield
     finally:
-        for module, home in zip(modules, homes, strict=True):
-            module.to(home)
+        for module, home in zip(visitors, homes, strict=True):
+            _put_back(module, home)
+
+
+def _tensors_of(module: nn.Module) -> list[Held]:
+    """Where each parameter and buffer is held, its name there, and its tensor at home."""
+    return [
+        (held, name, tensor, tensor.data)
+        for part in module.modules()
+        for held in (part._parameters, part._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    ]
+
+
+def _put_back(module: nn.Module, home: list[Held]) -> None:
+    if any(type(content) is not torch.Tensor for *_, content in home):  # quantised: torch moves these by exchange
+        module.to(home[0][-1].device)
+        return
+    for held, name, tensor, content in home:
+        tensor.data = content
+        held[name] = tensor
 
 
 @contextmanager
