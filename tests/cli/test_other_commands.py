@@ -2,6 +2,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+import streamt1
 from streamt1.cli.main import app
 
 
@@ -13,7 +14,9 @@ def test_presets_are_listed() -> None:
 
 
 def test_version() -> None:
-    assert CliRunner().invoke(app, ["--version"]).output.strip() == "0.1.0"
+    told = CliRunner().invoke(app, ["--version"]).output.strip()
+    assert told == streamt1.__version__
+    assert f'version = "{told}"' in (Path(__file__).parents[2] / "pyproject.toml").read_text()
 
 
 def test_an_unknown_training_stage_is_answered_with_the_nearest(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_amounts_of_memory(text: str, size: float) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "24 XB", "-3GB"])
+@pytest.mark.parametrize("text", ["", "GB", "24 XB", "-3GB", "24", "80.5"])
 def test_other_words_are_no_amounts(text: str) -> None:
     with pytest.raises(ConfigError, match="24GB"):
         parse_size(text)

@@ -58,6 +58,7 @@ def test_a_run_is_seen_while_it_goes_on(browser: Any, address: str, gate: Gate) 
     page.focus("#prompt")
     page.keyboard.press("Enter")
     tab.until("document.getElementById('now-title').textContent === 'Chunk 0'")
+    page.wait_for_selector("#runs li.in_progress")  # the list asks the server for itself, a moment later
     assert page.locator("#runs li.in_progress").count() == 1
     gate.open()
     page.wait_for_selector(".card img")

@@ -64,7 +64,7 @@ def parse_size(text: str) -> float:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
     if not match or match[2].upper() not in UNITS:
         raise ConfigError(f"{text!r} is not an amount of memory; write it like 24GB")
-    if not match[2] and float(match[1]) < 1e6:
+    if not match[2] and float(match[1]) < 1000:
         raise ConfigError(f"{text!r} would be {float(match[1]):g} bytes; write it like 24GB")
     return float(match[1]) * UNITS[match[2].upper()]
 
