@@ -7,8 +7,7 @@ import torch
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.evaluation.score import find_clips, load_rewards, prompt_of, read_prompt_file, score_clips
-from streamt1.evaluation.videos import read_video
-from streamt1.media.mp4 import write_video
+from streamt1.media.mp4 import read_video, write_video
 
 PROMPT = "a red circle resting on a navy plain background"
 

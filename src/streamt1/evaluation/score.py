@@ -16,8 +16,8 @@ from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError, PromptError
 from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.rows import Row
-from streamt1.evaluation.videos import read_video
 from streamt1.families.build import build_rewards
+from streamt1.media.mp4 import read_video
 
 POCKET_SIDE = 64
 """Pixels that pocket's rewards take; its clips are stored enlarged."""

@@ -1,4 +1,4 @@
-"""The pocket model as a backbone: the same stepper as the large ones, over its own weights and text encoder."""
+"""The pocket model as a backbone: the same class as the large ones, over its own weights and text encoder."""
 
 from __future__ import annotations
 
