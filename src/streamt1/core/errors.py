@@ -12,7 +12,7 @@
     ├── RewardError            every candidate of a chunk got a score that is not a finite number
     ├── TraceError             a trace that is missing, damaged, or of a run that has not finished
     ├── OutputError            a folder that cannot be written, or a full disk
-    ├── MemoryIntegrityError   the page counts of the branching memory do not add up
+    ├── MemoryIntegrityError   memory was released twice, or never, or is the next state's by now
     ├── Cancelled              whoever watches a run has ended it
     └── RequestError           what a client asks of the server cannot be done
         ├── ForbiddenError     without the key, or on behalf of another site
