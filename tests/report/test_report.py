@@ -84,6 +84,16 @@ def test_the_page_of_a_pocket_run_and_its_baseline(tmp_path: Path) -> None:
     assert len([a for tag, a in page.elements if tag == "img" and a["src"].startswith("data:image/webp")]) == 12
 
 
+def test_the_plain_sample_of_another_run_is_not_compared_with(tmp_path: Path) -> None:
+    write_run(tmp_path, 3, prompt="a green star")
+    write_run(tmp_path / "baseline", 3, apply_policy("greedy", SearchConfig()), prompt="a red circle")
+    page = page_of(tmp_path)
+    assert "a red circle" not in page.text
+    assert "One plain sample" not in page.text
+    write_run(tmp_path / "baseline", 3, apply_policy("greedy", SearchConfig()), prompt="a green star")
+    assert "One plain sample" in page_of(tmp_path).text
+
+
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("long"), 40)

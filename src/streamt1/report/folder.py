@@ -21,7 +21,7 @@ class RunFolder:
         summary: ``run.json``, empty where it is missing.
         thumbnails: pictures by candidate id; empty for runs that stored none.
         video: None where the file is missing.
-        baseline: the run to compare with, None where there is none.
+        baseline: the run of the same prompt, seed and length to compare with, None where there is none.
     """
 
     story: Story
@@ -56,14 +56,24 @@ def read_folder(folder: Path) -> RunFolder:
         story = tell(read_trace(folder / "trace.jsonl"))
     except TraceError as error:
         raise TraceError(f"{folder}: {error}") from error
-    baseline = folder / "baseline"
     return RunFolder(
         story,
         _summary(folder / "run.json"),
         read_thumbnails(folder / "thumbnails.jsonl"),
         _there(folder / "video.mp4"),
-        read_folder(baseline) if (baseline / "trace.jsonl").is_file() else None,
+        _baseline(folder / "baseline", story),
     )
+
+
+def _baseline(folder: Path, story: Story) -> RunFolder | None:
+    """The plain sample beside a run; None where there is none, or one that an earlier run of other words left there."""
+    if not (folder / "trace.jsonl").is_file():
+        return None
+    plain = read_folder(folder)
+    same = all(
+        getattr(plain.story.started, name) == getattr(story.started, name) for name in ("prompt", "seed", "chunks")
+    )
+    return plain if same else None
 
 
 def _there(path: Path) -> Path | None:
