@@ -35,10 +35,11 @@ def weight_files(path: Path) -> list[Path]:
         return weight_files(_inside(path))
     if not path.name.endswith(".index.json"):
         return [path]
-    missing = [name for name in _shards(path) if not path.with_name(name).is_file()]
+    shards = _shards(path)
+    missing = [name for name in shards if not path.with_name(name).is_file()]
     if missing:
         raise CheckpointError(f"{path.parent} lacks {len(missing)} of the files in its index: {', '.join(missing[:5])}")
-    return [path.with_name(name) for name in _shards(path)]
+    return [path.with_name(name) for name in shards]
 
 
 def check_weight_file(path: Path) -> None:

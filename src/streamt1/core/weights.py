@@ -21,8 +21,6 @@ from streamt1.core.weight_files import check_weight_file, safetensors_header, we
 
 _DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error)
 """What the readers raise for files that are not what they seem."""
-_DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error)
-"""What the readers raise for files that are not what they seem."""
 SHOWN = 5
 """Names that an error message lists."""
 
@@ -37,10 +35,15 @@ def read_tensors(path: Path) -> dict[str, object]:
     Raises:
         CheckpointError: missing, truncated, or pickled with code in it.
     """
+    return {key: value for file in _checked(path) for key, value in _read_file(file).items()}
+
+
+def _checked(path: Path) -> list[Path]:
+    """The files behind a path, all of them looked at before the first is read."""
     files = weight_files(Path(path))
     for file in files:
         check_weight_file(file)
-    return {key: value for file in files for key, value in _read_file(file).items()}
+    return files
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -66,10 +69,7 @@ def read_layout(path: Path) -> dict[str, object]:
 
     Tensors of safetensors are on the meta device, those of ``.pt`` files are mapped and not read.
     """
-    files = weight_files(Path(path))
-    for file in files:
-        check_weight_file(file)
-    return {key: value for file in files for key, value in _layout_of(file).items()}
+    return {key: value for file in _checked(path) for key, value in _layout_of(file).items()}
 
 
 def _layout_of(path: Path) -> dict[str, object]:

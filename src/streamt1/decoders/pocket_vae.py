@@ -159,7 +159,7 @@ class PocketVAE(nn.Module):
 
 
 class PocketDecoder:
-    """Streaming codec over a PocketVAE; satisfies the `Codec` protocol. States are tuples; () opens a video.
+    """Streaming decoder over a PocketVAE; satisfies the `Decoder` protocol. States are tuples; () opens a video.
 
     Args:
         batch: candidates that are decoded in one call; None means all of them. The features of more than four fit no

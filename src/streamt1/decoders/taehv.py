@@ -115,7 +115,7 @@ class TAEHV(nn.Module):
 
 
 class TAEHVDecoder:
-    """Satisfies the ``Codec`` protocol. States are tuples of features; ``()`` opens a video.
+    """Satisfies the ``Decoder`` protocol. States are tuples of features; ``()`` opens a video.
 
     Args:
         decoder: on its device, in the dtype to decode in.

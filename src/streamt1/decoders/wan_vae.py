@@ -28,7 +28,7 @@ State = tuple[Feature, ...]
 
 
 class WanVAEDecoder:
-    """Satisfies the ``Codec`` protocol. States are tuples of features; ``()`` opens a video.
+    """Satisfies the ``Decoder`` protocol. States are tuples of features; ``()`` opens a video.
 
     Args:
         vae: diffusers' model, on its device, in the dtype to decode in.

@@ -12,6 +12,7 @@ from streamt1.core.protocols import Models
 from streamt1.core.types import RewardOutput, Route, Score
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
+from streamt1.search.decode import batches
 from streamt1.search.memory_sinking import decide_route
 from streamt1.search.reward_pruning import fuse, fusion_weight
 from streamt1.search.state import Candidate, SearchState, check_count
@@ -64,10 +65,9 @@ def rewarded(
     models: Models, config: SearchConfig, state: SearchState, candidates: Sequence[Candidate], cost: CostMeter
 ) -> list[tuple[Candidate, Scored, Scored]]:
     """Candidates with what the frame reward says of their chunk and the clip reward of their window."""
-    size = config.candidate_batch or len(candidates)
     found = []
-    for begin in range(0, len(candidates), size):
-        batch = candidates[begin : begin + size]
+    for rows in batches(len(candidates), config.candidate_batch):
+        batch = candidates[rows]
         chunks = _spaced(_pixels(models, config, batch, 1, cost), config.frames_scored)
         shorts = _asked("short", frame_reward(models, state), chunks, cost)
         del chunks  # before the windows are joined
