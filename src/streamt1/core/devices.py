@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from streamt1.core.errors import ConfigError, OutOfMemoryError
 
 T = TypeVar("T")
 HOST = torch.device("cpu")
-Held = tuple[dict[str, Any], str, torch.Tensor, torch.Tensor]
-"""A module's parameters or buffers, the name of one of them, itself, and its content."""
+Held = tuple[dict[str, Any], str, Tensor]
+"""A module's parameters or buffers, the name of one of them, and itself."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -36,23 +36,29 @@ def resolve_device(name: str) -> torch.device:
 def at_work(device: torch.device, *modules: nn.Module) -> Iterator[None]:
     """Modules are on a device for the block; those that were not there are afterwards where and what they were.
 
-    Weights go one way: what came over is dropped, and the module gets back the tensors that it had at home.
+    Weights go one way: each is replaced by its copy for the block, and what came over is dropped.
     """
-    visitors = [module for module in modules if next(module.parameters()).device != device]
-    homes = [_tensors_of(module) for module in visitors]
+    homes = [held for module in modules for held in _tensors_of(module)]
+    copies: dict[int, Tensor] = {}
     try:
-        for module in visitors:
-            module.to(device)
+        for held, name, home in homes:
+            if home.device != device:
+                held[name] = copies.setdefault(id(home), _visiting(home, device))
         yield
     finally:
-        for module, home in zip(visitors, homes, strict=True):
-            _put_back(module, home)
+        for held, name, home in homes:
+            held[name] = home
+
+
+def _visiting(home: Tensor, device: torch.device) -> Tensor:
+    copy = home.detach().to(device, non_blocking=True)
+    return nn.Parameter(copy, requires_grad=False) if isinstance(home, nn.Parameter) else copy
 
 
 def _tensors_of(module: nn.Module) -> list[Held]:
-    """Where each parameter and buffer is held, its name there, and its tensor at home."""
+    """Where each parameter and buffer is held, its name there, and itself."""
     return [
-        (held, name, tensor, tensor.data)
+        (held, name, tensor)
         for part in module.modules()
         for held in (part._parameters, part._buffers)
         for name, tensor in held.items()
@@ -60,13 +66,18 @@ def _tensors_of(module: nn.Module) -> list[Held]:
     ]
 
 
-def _put_back(module: nn.Module, home: list[Held]) -> None:
-    if any(type(content) is not torch.Tensor for *_, content in home):  # quantised: torch moves these by exchange
-        module.to(home[0][-1].device)
-        return
-    for held, name, tensor, content in home:
-        tensor.data = content
-        held[name] = tensor
+def pin(module: nn.Module) -> None:
+    """Locks a module's memory on the host, from where copies to a CUDA device run beside the host's work. Mutates.
+
+    Where the system does not lend so much locked memory, the rest stays as it is; it is then copied more slowly.
+    """
+    for *_, home in _tensors_of(module):
+        if type(home.data) is not Tensor or home.is_pinned():
+            continue
+        try:
+            home.data = home.data.pin_memory()
+        except RuntimeError:
+            return
 
 
 @contextmanager
