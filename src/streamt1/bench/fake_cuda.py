@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from unittest import mock
 
 import torch
@@ -187,8 +187,7 @@ def placed(model: M, dtype: torch.dtype, device: torch.device = CUDA) -> M:
     """
     known: dict[int, Tensor] = {}
     for part in model.modules():
-        tables: tuple[dict[str, Any], ...] = part._parameters, part._buffers
-        for held in tables:
+        for held in cast("tuple[dict[str, Any], ...]", (part._parameters, part._buffers)):
             for name, old in held.items():
                 if old is not None and id(old) not in known:
                     kind = dtype if old.is_floating_point() else old.dtype
