@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from click.testing import Result
 from typer.testing import CliRunner
 
 from streamt1.cli.main import app
@@ -15,10 +16,25 @@ def test_doctor_says_what_runs_and_what_mends_the_rest(tmp_path: Path) -> None:
     assert "streamt1 download longlive" in lines[longlive + 1]
 
 
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["plan", "longlive", *arguments])
+
+
 def test_plan_prints_the_table_and_refuses_what_cannot_be() -> None:
-    result = CliRunner().invoke(app, ["plan", "longlive", "--memory", "24GB"])
+    result = run("--memory", "24GB")
     assert result.exit_code == 0, result.output
     assert "placement.rewards = host" in result.stdout
-    small = CliRunner().invoke(app, ["plan", "longlive", "--memory", "8GB"])
+    small = run("--memory", "4GB")
     assert small.exit_code == 2
-    assert "do not hold" in small.output
+    assert "of the device do not hold" in small.output
+    short = run("--memory", "24GB", "--host-memory", "16GB")
+    assert short.exit_code == 2
+    assert "of the host do not hold" in short.output
+
+
+def test_plan_takes_settings_and_makes_a_table() -> None:
+    small = run("--memory", "16GB", "--set", "wan.height=240", "--set", "wan.width=416")
+    assert "placement.kv = device" in small.stdout, "pages of a small picture fit"
+    table = run("--table").stdout.splitlines()
+    assert len(table) == 2 + 6
+    assert run("--set", "wan.heigth=240").exit_code == 2

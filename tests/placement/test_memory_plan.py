@@ -1,75 +1,165 @@
+"""Plans: what is where, and what is said where nothing fits."""
+
+from __future__ import annotations
+
+import dataclasses
+
 import pytest
 
-from streamt1.backbones.wan.config import SIZES
 from streamt1.config.load import load_config
 from streamt1.config.schema import Placement
 from streamt1.core.errors import ConfigError
-from streamt1.families.wan_memory import kv_bytes_per_frame, parameters, reward_model, text_model, wan_model
-from streamt1.placement.memory_plan import GB, MemoryPlan, parse_size, plan_memory
+from streamt1.families.family import PHASES
+from streamt1.placement import memory_plan
+from streamt1.placement.memory_plan import GB, MemoryPlan, Room, parse_size, plan_memory, planned, room_for
+from streamt1.placement.plan_table import DEVICES, plan_table
 
-pytest.importorskip("transformers")
 LONGLIVE = load_config("longlive")
 
 
-def test_models_have_their_published_sizes() -> None:
-    assert parameters(wan_model(SIZES["1.3B"])) == pytest.approx(1.42e9, rel=0.01)
-    assert parameters(wan_model(SIZES["14B"])) == pytest.approx(14.3e9, rel=0.01)
-    assert parameters(text_model()) == pytest.approx(5.68e9, rel=0.01)
-    assert parameters(reward_model("2B")) == pytest.approx(2.21e9, rel=0.01)
-    assert parameters(reward_model("7B")) == pytest.approx(7.75e9, rel=0.01)
+def plan_for(device: float | None, host: float = 128, **changes: object) -> MemoryPlan:
+    room = Room(None if device is None else device * GB, host * GB)
+    return plan_memory(LONGLIVE.model_copy(update=changes), room)
 
 
-def test_keys_and_values_of_a_latent_frame() -> None:
-    assert kv_bytes_per_frame(LONGLIVE) == pytest.approx(287.5e6, rel=1e-3)
+def part(plan: MemoryPlan, name: str) -> float:
+    return next(one.bytes for one in plan.parts if one.name == name)
 
 
 def test_parts_stay_on_a_large_device_and_leave_a_small_one() -> None:
-    large, small = plan_memory(LONGLIVE, 80 * GB), plan_memory(LONGLIVE, 24 * GB)
+    large, small = plan_for(80), plan_for(24)
     assert large.placement == Placement()
     assert small.placement.rewards == small.placement.text_encoder == "host"
     assert small.peak <= 24 * GB < large.peak <= 80 * GB
-    assert small.placement.reward_bits == 16, "24 GB hold the rewards as they are, one at a time"
-    tiny = plan_memory(LONGLIVE, 16 * GB)
-    assert tiny.placement.reward_bits < 16
-    assert tiny.candidate_batch == 1
+    assert large.host_peak < small.host_peak
+    assert small.placement.reward_bits == 16, "24 GB hold the rewards as they are, layer by layer"
 
 
-@pytest.mark.parametrize("size", [16, 20, 24, 32, 40, 48, 60, 80, 140])
+@pytest.mark.parametrize("size", DEVICES)
+def test_every_usual_device_is_planned_for(size: int) -> None:
+    plan = plan_for(size)
+    assert plan.fits
+    assert plan.placement.reward_bits == 16
+    assert max(plan.in_phase(phase) for phase in PHASES) <= size * GB
+
+
+@pytest.mark.parametrize("size", [12, 16, 20, 24, 32, 40, 48, 60, 80, 140])
 def test_more_room_is_never_used_worse(size: int) -> None:
     def given_up(plan: MemoryPlan) -> int:
+        kept = plan.placement.model_dump(include={"text_encoder", "rewards", "decoder_states", "kv", "reward_bits"})
         default = Placement().model_dump()
-        return sum(value != default[key] for key, value in plan.placement.model_dump().items())
+        return sum(value != default[key] for key, value in kept.items())
 
-    plan, larger = plan_memory(LONGLIVE, size * GB), plan_memory(LONGLIVE, (size + 10) * GB)
-    assert plan.fits
+    plan, larger = plan_for(size), plan_for(size + 10)
     assert given_up(larger) <= given_up(plan)
+    assert larger.host_peak <= plan.host_peak
+
+
+def test_spare_room_holds_what_would_have_to_come_over() -> None:
+    small, larger = plan_for(24), plan_for(28)
+    assert small.placement.clip_reward_layers == 28
+    assert 0 < small.placement.frame_reward_layers < larger.placement.frame_reward_layers
+    assert small.placement.kv_copies * GB >= 2 * 9 * 287e6, "the pages of two usual beams"
+
+
+def test_a_host_that_is_short_is_helped_by_fewer_bits() -> None:
+    plenty, short = plan_for(24, 128), plan_for(24, 0.9 * plan_for(24, 128).host_peak / GB)
+    assert plenty.placement.reward_bits == 16
+    assert short.placement.reward_bits == 8
+    assert short.fits
 
 
 def test_a_draft_decoder_leaves_one_state_of_the_large_one() -> None:
-    drafted = plan_memory(LONGLIVE.model_copy(update={"draft": "taehv"}), 80 * GB)
-    plain = plan_memory(LONGLIVE, 80 * GB)
-    states = [next(part for part in plan.parts if part.name == "decoder states") for plan in (drafted, plain)]
-    assert states[1].bytes == 6 * states[0].bytes
-    light = [part for part in drafted.parts if part.name.startswith("draft")]
-    assert sum(part.bytes for part in light) < 0.2 * states[0].bytes * 5
+    drafted, plain = plan_for(80, draft="taehv"), plan_for(80)
+    assert part(plain, "decoder states") == 6 * part(drafted, "decoder states")
+    light = sum(one.bytes for one in drafted.parts if one.name.startswith("draft"))
+    assert light < part(drafted, "decoder states")
     assert drafted.peak < plain.peak
 
 
-def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)8\.0 GB do not hold.*text encoder.*needed"):
-        plan_memory(LONGLIVE, 8 * GB)
+def test_what_cannot_fit_says_which_of_both_is_short() -> None:
+    with pytest.raises(
+        ConfigError, match=r"(?s)^6\.0 GB of the device do not hold.*smaller height.*text encoder"
+    ) as one:
+        plan_for(6)
+    assert "of the host do not" not in str(one.value)
+    with pytest.raises(ConfigError, match=r"(?s)^16\.0 GB of the host do not hold what this device cannot") as other:
+        plan_for(24, 16)
+    assert "of the device do not" not in str(other.value)
+    with pytest.raises(ConfigError, match=r"(?s)of the device do not.*of the host do not"):
+        plan_for(6, 6)
     with pytest.raises(ConfigError, match="needs no memory plan"):
-        plan_memory(load_config("pocket"), 8 * GB)
+        plan_memory(load_config("pocket"), Room(8 * GB, 8 * GB))
+
+
+def test_the_plan_that_comes_nearest_is_shown() -> None:
+    with pytest.raises(ConfigError, match=r"it needs [234]\d\.\d GB; use a larger device") as one:
+        plan_for(24, 16)
+    assert "4 bit" in str(one.value), "the least of the host"
+
+
+def test_without_a_device_everything_is_the_hosts() -> None:
+    plan = plan_for(None)
+    assert plan.placement == Placement()
+    assert plan.peak == 0
+    assert plan.host_peak > 50 * GB
+    with pytest.raises(ConfigError, match=r"^24\.0 GB of the host do not hold this preset"):
+        plan_for(None, 24)
+
+
+def test_a_placement_of_ones_own_is_kept() -> None:
+    own = Placement(text_encoder="host", kv="host")
+    plan = plan_for(80, placement=own)
+    assert plan.placement == own
+    with pytest.raises(ConfigError, match="of the device do not hold"):
+        plan_for(24, placement=own)
 
 
 def test_a_plan_is_put_into_effect_and_printed() -> None:
-    plan = plan_memory(LONGLIVE, 24 * GB)
+    plan = plan_for(24)
     config = plan.applied(LONGLIVE)
     assert config.placement == plan.placement
     assert config.search.candidate_batch == plan.candidate_batch
     table = "\n".join(plan.lines())
-    assert "13.80 GB on the host" in table
+    assert "KV pages, copied" in table
     assert "of 24.0 GB" in table
+    assert "of 128.0 GB" in table
+
+
+def test_the_room_is_what_is_named_or_free() -> None:
+    named = room_for(LONGLIVE.model_copy(update={"device_memory": "24GB", "host_memory": "64GB"}))
+    assert named == Room(24 * GB, 64 * GB)
+    free = room_for(LONGLIVE.model_copy(update={"device": "cpu"}))
+    assert free.device is None
+    assert 0 < free.host < 1e15
+
+
+def test_small_models_are_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    pocket = load_config("pocket")
+    assert planned(pocket) == (pocket, None)
+    monkeypatch.setattr(memory_plan, "room_for", lambda config: Room(48 * GB, 64 * GB))
+    config, plan = planned(LONGLIVE)
+    assert plan is not None
+    assert config == plan.applied(LONGLIVE)
+
+
+def test_a_pipeline_is_planned_whoever_makes_it() -> None:
+    from streamt1.pipeline.pipeline import Pipeline
+
+    config = LONGLIVE.model_copy(update={"device": "cpu", "host_memory": "24GB"})
+    with pytest.raises(ConfigError, match=r"^24\.0 GB of the host"):
+        Pipeline(config)
+
+
+def test_the_table_has_a_line_for_every_size() -> None:
+    lines = list(plan_table(LONGLIVE))
+    assert [line.split()[1] for line in lines[2:]] == [str(size) for size in DEVICES]
+    assert "everything on the device" in lines[2]
+
+
+def test_a_plan_is_a_value() -> None:
+    plan = plan_for(48)
+    assert dataclasses.replace(plan) == plan_for(48)
 
 
 @pytest.mark.parametrize(("text", "size"), [("24GB", 24e9), ("80 GiB", 80 * 2**30), ("1000", 1000), (".5gb", 5e8)])

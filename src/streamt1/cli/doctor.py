@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,30 +37,35 @@ def doctor(
 def plan(
     preset: Annotated[str, typer.Argument(help="A preset of Wan's models.")] = "longlive",
     memory: Memory = None,
+    host_memory: Annotated[str | None, typer.Option(help="The same of the host, such as 64GB.")] = None,
     beam_size: Annotated[int | None, typer.Option(help="Candidates per beam and chunk.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Beams that survive a chunk.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any config key, as wan.height=320.")
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="One line for each usual size of a device.")] = False,
 ) -> None:
-    """Print what a preset needs of a device, part by part, and where each part would be."""
+    """Print what a preset needs of a device and of the host, part by part, and where each part would be."""
+    from streamt1.cli.generate import read_settings
     from streamt1.config.load import load_config
-    from streamt1.placement.memory_plan import plan_memory
+    from streamt1.placement.memory_plan import plan_memory, room_for
+    from streamt1.placement.plan_table import plan_table
 
-    sizes = {"search.beam_size": beam_size, "search.top_k": top_k}
-    config = load_config(preset, {key: value for key, value in sizes.items() if value is not None})
-    made = plan_memory(config, free_memory(memory))
+    named = {
+        "search.beam_size": beam_size, "search.top_k": top_k, "device_memory": memory, "host_memory": host_memory
+    }  # fmt: skip
+    named = {key: value for key, value in named.items() if value is not None}
+    config = load_config(preset, {**read_settings(setting or []), **named})
+    if table:
+        typer.echo("\n".join(plan_table(config)))
+        return
+    room = room_for(config)
+    if room.device is None:
+        raise ConfigError("there is no CUDA device here; say for how much to plan, as in --memory 24GB")
+    if memory is not None and host_memory is None:  # some other machine is meant
+        room = replace(room, host=math.inf)
+    made = plan_memory(config, room)
     typer.echo("\n".join(made.lines()))
     for key, value in made.placement.model_dump().items():
         typer.echo(f"  placement.{key} = {value}")
     typer.echo(f"  search.candidate_batch = {made.candidate_batch}")
-
-
-def free_memory(text: str | None) -> float:
-    """Bytes that a user named, or that are free on the device. Raises ``ConfigError`` where there is none."""
-    import torch
-
-    from streamt1.placement.memory_plan import parse_size
-
-    if text is not None:
-        return parse_size(text)
-    if not torch.cuda.is_available():
-        raise ConfigError("there is no CUDA device here; say for how much to plan, as in --memory 24GB")
-    return torch.cuda.mem_get_info()[0]

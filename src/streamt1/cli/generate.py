@@ -10,7 +10,6 @@ import typer
 import yaml
 from rich.console import Console
 
-from streamt1.cli.doctor import free_memory
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.prompts import read_prompts
@@ -44,7 +43,10 @@ def generate(
     image: Annotated[Path | None, typer.Option(help="Not supported yet: videos start from text alone.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
     budget: Annotated[str | None, typer.Option(help="Most model passes (200) or seconds (60s) of a video.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Plan for so much of the device, as 24GB; all of it.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Plan for so much of the device, as 24GB; what is free.")] = None,
+    host_memory: Annotated[
+        str | None, typer.Option(help="Plan for so much of the host, as 64GB; what is free.")
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any config key, as search.window=8.")
     ] = None,
@@ -54,11 +56,8 @@ def generate(
     Writes report.html, video.mp4, sheet.png, trace.jsonl, thumbnails.jsonl and run.json into --out (one folder per
     prompt with --prompts). The video is written while the search goes on; of a run that is stopped, partial.mp4 stays.
     """
-    import torch
-
     from streamt1.config.load import load_config
     from streamt1.pipeline.pipeline import Pipeline
-    from streamt1.placement.memory_plan import needs_plan, plan_memory
 
     if image is not None:
         raise ConfigError("--image is not supported yet: these models start from text alone")
@@ -69,18 +68,18 @@ def generate(
         "search.top_k": top_k,
         "device": device,
         "dtype": dtype,
+        "device_memory": memory,
+        "host_memory": host_memory,
     }
     named |= _budget(budget)
     named["models"] = str(models) if models else None
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
-    if needs_plan(config) and (memory is not None or torch.cuda.is_available()):
-        planned = plan_memory(config, free_memory(memory))
-        typer.echo("\n".join(planned.lines()), err=True)
-        config = planned.applied(config)
     if seconds is not None and chunks is not None:
         raise ConfigError("give --seconds or --chunks, not both")
     check_writable(out)
     pipeline = Pipeline(config)
+    if pipeline.plan is not None:
+        typer.echo("\n".join(pipeline.plan.lines()), err=True)
     length = chunks if chunks is not None else pipeline.chunks_for(5.0 if seconds is None else seconds)
     if length < 1:
         raise ConfigError(f"chunks={length} must be at least 1")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamt1.cli.doctor import free_memory
 from streamt1.cli.errors import reported
 from streamt1.core.errors import needs_extra
 
@@ -51,13 +50,8 @@ def serve(
 
 
 def _config(name: str, device: str, models: Path | None, memory: str | None) -> RunConfig:
-    """A preset on a device, with its parts placed so that it fits."""
-    import torch
-
+    """A preset on a device."""
     from streamt1.config.load import load_config
-    from streamt1.placement.memory_plan import needs_plan, plan_memory
 
-    config = load_config(name, {"device": device, **({"models": str(models)} if models else {})})
-    if needs_plan(config) and (memory is not None or torch.cuda.is_available()):
-        return plan_memory(config, free_memory(memory)).applied(config)
-    return config
+    named = {"models": str(models) if models else None, "device_memory": memory}
+    return load_config(name, {"device": device, **{key: value for key, value in named.items() if value is not None}})

@@ -53,20 +53,32 @@ class Placement(BaseModel):
     """What stays on the device; see ``placement.memory_plan``.
 
     Attributes:
-        text_encoder: ``host`` brings it over for a prompt and puts it back.
-        rewards: ``host`` brings each over for a chunk and puts it back.
+        text_encoder: ``host`` streams it over, layer by layer, for a prompt.
+        rewards: ``host`` streams each over, layer by layer, for a chunk.
+        frame_reward_layers, clip_reward_layers: how many of a reward's language layers stay on the device all the same.
         reward_bits: of the weights of the rewards' language layers; 8 and 4 need torchao.
-        decoder_states: where the features are kept that the decoder carries from chunk to chunk, one set a candidate.
+        decoder_states: where the features are kept that the decoder carries from chunk to chunk, one set a candidate;
+            ``recompute`` keeps only those of beams, and makes them again by decoding a survivor's chunk once more.
         kv: where the memory's pages are kept.
+        kv_copies: GB of pages that are kept on the device as well, where ``kv`` is ``host``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text_encoder: Literal["device", "host"] = "device"
     rewards: Literal["device", "host"] = "device"
+    frame_reward_layers: int = Field(default=0, ge=0)
+    clip_reward_layers: int = Field(default=0, ge=0)
     reward_bits: Literal[16, 8, 4] = 16
-    decoder_states: Literal["device", "host"] = "device"
+    decoder_states: Literal["device", "recompute", "host"] = "device"
     kv: Literal["device", "host"] = "device"
+    kv_copies: float = Field(default=0.0, ge=0.0)
+
+    def summary(self) -> str:
+        """What differs from everything on the device, in one line."""
+        default = Placement()
+        changed = {key: value for key, value in self.model_dump().items() if value != getattr(default, key)}
+        return ", ".join(f"{key}={value}" for key, value in changed.items()) or "everything on the device"
 
 
 class RunConfig(BaseModel):
@@ -85,8 +97,9 @@ class RunConfig(BaseModel):
         compile: compile the transformer's blocks (``torch.compile``); the first chunks then take a minute or so longer.
         wan: settings of Wan's models, where they are used.
         batches: how much goes through a model at once.
-        placement: what stays on the device.
+        placement: what stays on the device; the default asks for a plan, see ``placement.memory_plan.planned``.
         files: where weights are, by the names that the builders use: a path, or an origin to download from.
+        device_memory, host_memory: amounts such as ``24GB`` that a run may take; None means what is free.
         models: folder of downloads; None means the hub's cache.
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
     """
@@ -108,6 +121,8 @@ class RunConfig(BaseModel):
     wan: WanSettings = WanSettings()
     batches: Batches = Batches()
     placement: Placement = Placement()
+    device_memory: str | None = None
+    host_memory: str | None = None
     files: dict[str, str | Origin] = {}
     models: str | None = None
     threads: int | None = Field(default=None, ge=1)

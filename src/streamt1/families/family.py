@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -13,29 +13,34 @@ from streamt1.config.schema import Placement, RunConfig
 Builder = Callable[[RunConfig, torch.device], Any]
 """Imports what it builds only when it is asked, so that no preset needs what another one imports."""
 
-PHASES = ("encode", "denoise", "decode", "score")
-"""What a run does one after another: the prompt; then, chunk by chunk, candidates, pixels, scores."""
+PHASES = ("encode", "denoise", "decode", "score", "commit")
+"""What a run does one after another: the prompt; then, chunk by chunk, candidates, pixels, scores, memory."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that needs room on the device.
+    """One thing that needs room.
 
     Attributes:
         name: for people.
         bytes: how much.
         phases: when it is there.
         note: where it is otherwise, or what the number is made of.
+        place: on the device, or in the host's memory.
     """
 
     name: str
     bytes: float
     phases: tuple[str, ...] = PHASES
     note: str = ""
+    place: Literal["device", "host"] = "device"
 
 
 Needs = Callable[[RunConfig, Placement, int], Iterator[Part]]
-"""(configuration, placement, candidates at once) -> all that takes room on the device."""
+"""(configuration, placement, candidates at once) -> all that takes room, on the device and on the host."""
+
+Spare = Callable[[RunConfig, Placement], Iterator[tuple[str, Iterable[Any]]]]
+"""(configuration, placement) -> keys of a placement that use spare room, most useful first, each with rising values."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Family:
     Attributes:
         read_prompt: raises ``PromptError`` for a prompt that the backbones cannot read; needs no weights.
         needs: of memory; None for models that run in less than 1 GB.
+        spare: what is done with room that a placement leaves; None for nothing.
         check_files: raises ``CheckpointError`` for files that are missing, not whole or that do not fit, before any is
             loaded; None for models that ship in the package.
     """
@@ -55,4 +61,5 @@ class Family:
     clip_rewards: Mapping[str, Builder]
     read_prompt: Callable[[str], object]
     needs: Needs | None = None
+    spare: Spare | None = None
     check_files: Callable[[RunConfig], None] | None = None

@@ -11,7 +11,8 @@ from streamt1.core.errors import PromptError
 from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
-from streamt1.families.wan_memory import parts, wan_sizes
+from streamt1.families.wan_memory import parts, spare
+from streamt1.families.wan_sizes import wan_sizes
 
 
 def _backbone(config: RunConfig, device: torch.device) -> Backbone:
@@ -33,11 +34,14 @@ def _backbone(config: RunConfig, device: torch.device) -> Backbone:
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:
+    from streamt1.decoders.recompute import RecomputingDecoder
     from streamt1.decoders.wan_vae import WanVAEDecoder
 
     dtype = getattr(torch, config.dtype)
-    on_host = config.placement.decoder_states == "host"
-    return WanVAEDecoder.load(file_of(config, "vae"), device, dtype, config.wan.fps, config.batches.decoder, on_host)
+    states = config.placement.decoder_states
+    settings = (config.wan.fps, config.batches.decoder, states == "host")
+    decoder = WanVAEDecoder.load(file_of(config, "vae"), device, dtype, *settings)
+    return RecomputingDecoder(decoder) if states == "recompute" and config.draft is None else decoder
 
 
 def _taehv(config: RunConfig, device: torch.device) -> Decoder:
@@ -79,5 +83,6 @@ WAN = Family(
     clip_rewards={"videoreward": _videoreward},
     read_prompt=_read_prompt,
     needs=parts,
+    spare=spare,
     check_files=check_files,
 )

@@ -9,7 +9,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import CheckpointError
 from streamt1.core.weight_files import check_weight_file, weight_files
 from streamt1.core.weights import check_fit, read_layout
-from streamt1.families.wan_memory import wan_sizes
+from streamt1.families.wan_sizes import wan_sizes
 from streamt1.hub.origins import locate, needed
 
 TOKENIZER = ("tokenizer.json", "spiece.model", "vocab.json")

@@ -1,74 +1,161 @@
-"""What Wan's models and their rewards need of memory, computed from their sizes before anything is loaded.
+"""What Wan's models and their rewards need of memory, on the device and on the host, before anything is loaded.
 
-Weights, KV pages and decoder states are exact; working memory is an estimate (the largest tensors of a pass).
+Weights, KV pages and decoder states are exact. Working memory follows from which tensors are alive at the widest moment
+of a phase; tests hold it against a count of the very calls (``bench.fake_cuda``).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
-from torch import nn
-
-from streamt1.backbones.wan.config import SIZES, WanConfig
-from streamt1.config.schema import Placement, RunConfig, WanSettings
-from streamt1.core.errors import UnknownNameError, needs_extra
-from streamt1.decoders.taehv import BLOCKS, TAEHV, TAEHVConfig
+from streamt1.backbones.wan.config import WanConfig
+from streamt1.config.schema import Placement, RunConfig
+from streamt1.decoders.taehv import BLOCKS, TAEHVConfig
+from streamt1.families import wan_work
 from streamt1.families.family import PHASES, Part
+from streamt1.families.wan_sizes import REWARDS, VAE_PARAMETERS, RewardSizes, TextSizes, wan_parameters, wan_sizes
 
 GB = 10**9
 BYTES = {"float32": 4, "bfloat16": 2}
-
-
-def wan_sizes(wan: WanSettings) -> WanConfig:
-    """The transformer's sizes that settings name. Raises ``ConfigError``."""
-    if isinstance(wan.size, str):
-        if wan.size not in SIZES:
-            raise UnknownNameError("size", wan.size, SIZES)
-        return SIZES[wan.size]
-    known = {field.name for field in dataclasses.fields(WanConfig)}
-    unknown = next((key for key in wan.size if key not in known), None)
-    if unknown is not None:
-        raise UnknownNameError("wan.size key", unknown, known)
-    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in wan.size.items()}
-    return WanConfig(**sizes)
+CHUNKED = PHASES[1:]
+"""The phases of a chunk."""
+PROCESS = 1.2 * GB
+"""Python, torch and the libraries, without a CUDA context."""
+KEPT_SECONDS = 60
+"""Of video that the host holds in bytes."""
 
 
 def parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part]:
+    """All that a run of Wan's models needs, part by part; see ``family.Needs``."""
     sizes, width = wan_sizes(config.wan), BYTES[config.dtype]
-    pixels = config.wan.height * config.wan.width
-    yield Part("transformer", parameters(wan_model(sizes)) * width)
-    here = placement.text_encoder == "device"
-    note = "" if here else "on the host after encoding"
-    yield Part("text encoder", parameters(text_model()) * width, PHASES if here else ("encode",), note)
+    yield Part("process", PROCESS, place="host")
+    yield Part("transformer", wan_parameters(sizes) * width)
+    yield from _text_parts(placement, sizes, width)
     yield from _memory_parts(config, placement, batch, sizes)
     yield Part("decoder", VAE_PARAMETERS * width)
-    yield from _state_parts(config, placement, pixels * STATE_VALUES_PER_PIXEL * width)
-    yield from _draft_parts(config, pixels * width)
-    yield Part("decoder at work", pixels * DECODER_WORK_PER_PIXEL * width, ("decode",))
+    yield from _decoder_parts(config, placement, width)
     yield from _reward_parts(config, placement, width)
+    yield Part("frames", _frames_kept(config), CHUNKED, f"{KEPT_SECONDS} s of video and all candidates", "host")
+
+
+def _text_parts(placement: Placement, sizes: WanConfig, width: int) -> Iterator[Part]:
+    text = TextSizes()
+    if placement.text_encoder == "device":
+        yield Part("text encoder", text.parameters * width)
+    else:
+        yield Part("text encoder", text.parameters * width, place="host")
+        yield Part("text encoder's layers", 2 * text.layer * width, ("encode",), "two at a time, from the host")
+    yield Part("text encoder at work", wan_work.encode(text, sizes.text_len, width), ("encode",))
+    yield Part("text", 2 * sizes.num_layers * sizes.text_len * sizes.dim * width, CHUNKED, "its keys and values")
 
 
 def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: WanConfig) -> Iterator[Part]:
     width, beams, frames = BYTES[config.dtype], config.effective_search.top_k, config.memory.max_frames
-    frame = kv_bytes_per_frame(config)
-    if placement.kv == "device":
-        yield Part("KV pages", frame * beams * frames, PHASES[1:], f"{beams} beams x {frames} frames at most")
-    else:
-        yield Part("KV pages", 0, (), f"{frame * beams * frames / GB:.2f} GB on the host, read layer by layer")
-    tokens = batch * _tokens(config, sizes) * config.memory.chunk
-    working = tokens * (sizes.ffn_dim * width + sizes.dim * (6 * 4 + 6 * width)) + frame * frames / sizes.num_layers
-    yield Part("transformer at work", working, ("denoise",), f"{batch} candidates at a time")
+    frame, home = kv_bytes_per_frame(config), "device" if placement.kv == "device" else "host"
+    note = f"{beams} beams x {frames} frames at most"
+    yield Part("KV pages", pages_bytes(config), CHUNKED, note, home)
+    if placement.kv == "host" and placement.kv_copies:
+        yield Part("KV pages, copied", placement.kv_copies * GB, CHUNKED, "the rest is read layer by layer")
+    tokens = frame_tokens(config, sizes) * config.memory.chunk
+    past = (frames - config.memory.chunk) * frame / sizes.num_layers
+    work = wan_work.denoise(sizes, tokens, batch, width) + past
+    yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
+    page = frame * config.memory.chunk
+    yield Part("transformer at work", wan_work.denoise(sizes, tokens, 1, width) + past + page, ("commit",), "one chunk")
 
 
-def _state_parts(config: RunConfig, placement: Placement, state: float) -> Iterator[Part]:
-    count = 1 if config.draft else _states_kept(config)
+def _decoder_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
+    pixels = config.wan.height * config.wan.width
+    state = pixels * wan_work.STATE_VALUES_PER_PIXEL * width
+    beams, all_of_them = config.effective_search.top_k, 1 if config.draft else _states_kept(config)
     if placement.decoder_states == "device":
-        yield Part("decoder states", state * count, PHASES[1:], f"{count} of {state / GB:.2f} GB")
+        yield Part("decoder states", state * all_of_them, CHUNKED, f"{all_of_them} of {state / GB:.2f} GB")
+    elif placement.decoder_states == "recompute" and not config.draft:
+        yield Part("decoder states", state * beams, CHUNKED, f"{beams} of {state / GB:.2f} GB, made again")
+        yield Part("decoder states made", state * 2, ("decode",))
     else:
-        yield Part("decoder states", state * 2, ("decode",), f"{count} on the host, 2 at work")
+        yield Part("decoder states", state * all_of_them, CHUNKED, place="host")
+        yield Part("decoder states at work", state * 2, ("decode",))
+    yield from _draft_parts(config, pixels * width)
+    yield Part("decoder at work", wan_work.decode(pixels, width), ("decode",))
+
+
+def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
+    """The light decoder and its states, one a candidate; ``size`` is bytes of one value per pixel."""
+    if config.draft is None:
+        return
+    sizes, count = TAEHVConfig(), _states_kept(config)
+    yield Part("draft decoder", wan_work.DRAFT_PARAMETERS * BYTES[config.dtype])
+    values = sum(BLOCKS * width / 4 ** (3 - stage) for stage, width in enumerate(sizes.widths[:3]))
+    yield Part("draft states", size * values * count, CHUNKED, f"{count} of {size * values / GB:.2f} GB")
+
+
+def _reward_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
+    layers = {"hpsv3": placement.frame_reward_layers, "videoreward": placement.clip_reward_layers}
+    asked = [name for name in (config.frame_reward, config.clip_reward) if name in REWARDS]
+    here, passing = placement.rewards == "device", 0.0
+    for name in asked:
+        sizes, note = REWARDS[name], f"{placement.reward_bits} bit"
+        layer = layer_bytes(sizes, placement.reward_bits, width)
+        rest = (sizes.parameters - sizes.layers * (sizes.linear + sizes.rest)) * width
+        yield Part(f"reward {name}", sizes.layers * layer + rest, place="device" if here else "host", note=note)
+        if not here:
+            stay = min(layers[name], sizes.layers)
+            if stay:
+                yield Part(f"{name}'s layers", stay * layer, note=f"{stay} of {sizes.layers}")
+            coming = rest - sizes.table * width + min(2, sizes.layers - stay) * layer
+            passing = max(passing, coming)
+    if passing:
+        yield Part("rewards, passing", passing, ("score",), "one at a time, two layers of it")
+    if asked:
+        yield Part("rewards at work", max(wan_work.score(name, config, placement) for name in asked), ("score",))
+
+
+def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterable[Any]]]:
+    """See ``family.Spare``. A copied page saves a crossing in every pass of a chunk, a resident layer one a chunk."""
+    on_host = placement.kv == "host"
+    if on_host:
+        usual = config.effective_search.top_k * (config.memory.window - config.memory.chunk)
+        yield "kv_copies", _tenths(usual * kv_bytes_per_frame(config))
+    if placement.rewards == "host":
+        if config.clip_reward in REWARDS:
+            yield "clip_reward_layers", range(1, REWARDS[config.clip_reward].layers + 1)
+        if config.frame_reward in REWARDS:
+            yield "frame_reward_layers", range(1, REWARDS[config.frame_reward].layers + 1)
+    if on_host:
+        yield "kv_copies", _tenths(pages_bytes(config))
+
+
+def _tenths(most: float) -> list[float]:
+    """GB, in steps of a tenth, up to the first that holds ``most`` bytes."""
+    return [step / 10 for step in range(1, math.ceil(most / GB * 10) + 1)]
+
+
+def layer_bytes(sizes: RewardSizes, bits: int, width: int) -> float:
+    """Of one language layer of a reward; quantised matrices have a scale for every 32 numbers."""
+    linear = sizes.linear * (width if bits == 16 else bits / 8 + 4 / 128)
+    return linear + sizes.rest * width
+
+
+def kv_bytes_per_frame(config: RunConfig) -> float:
+    """Keys and values of one latent frame in all layers."""
+    sizes = wan_sizes(config.wan)
+    return frame_tokens(config, sizes) * sizes.dim * 2 * BYTES[config.dtype] * sizes.num_layers
+
+
+def pages_bytes(config: RunConfig) -> float:
+    """Pages of all beams at their most; the last sink is in float32."""
+    memory, beams = config.memory, config.effective_search.top_k
+    wide = memory.chunk * (4 / BYTES[config.dtype] - 1) if memory.sink and memory.eviction != "discard" else 0
+    return beams * (memory.max_frames + wide) * kv_bytes_per_frame(config)
+
+
+def frame_tokens(config: RunConfig, sizes: WanConfig) -> int:
+    """Tokens of one latent frame."""
+    rows, columns = sizes.grid(config.wan.height // 8, config.wan.width // 8)
+    return rows * columns
 
 
 def _states_kept(config: RunConfig) -> int:
@@ -77,114 +164,9 @@ def _states_kept(config: RunConfig) -> int:
     return search.top_k * (1 + search.beam_size)
 
 
-def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
-    """The light decoder and its states, one a candidate; ``size`` is bytes of one value per pixel."""
-    if config.draft is None:
-        return
-    sizes, count = TAEHVConfig(), _states_kept(config)
-    yield Part("draft decoder", parameters(draft_model(sizes)) * BYTES[config.dtype])
-    values = sum(BLOCKS * width / 4 ** (3 - stage) for stage, width in enumerate(sizes.widths[:3]))
-    yield Part("draft states", size * values * count, PHASES[1:], f"{count} of {size * values / GB:.2f} GB")
-
-
-def _reward_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
-    here = placement.rewards == "device"
-    sizes = {"hpsv3": "7B", "videoreward": "2B"}
-    weights = {
-        name: _reward_bytes(sizes[name], placement.reward_bits, width)
-        for name in (config.frame_reward, config.clip_reward)
-        if name in sizes
-    }
-    note = f"{placement.reward_bits} bit"
-    if here:
-        for name, size in weights.items():
-            yield Part(f"reward {name}", size, note=note)
-    elif weights:
-        note += ", on the host but for the one at work"
-        yield Part("rewards", max(weights.values()), ("score",), note)
-    yield Part("rewards at work", REWARD_WORK if weights else 0.0, ("score",))
-
-
-VAE_PARAMETERS = 126_892_531
-"""Of Wan2.1's VAE, encoder and decoder."""
-STATE_VALUES_PER_PIXEL = 1.76 * 2**30 / 2 / (480 * 832)
-"""Of the decoder's carried features: 1.76 GiB in bfloat16 at 480x832."""
-DECODER_WORK_PER_PIXEL = 4 * 96 * 5
-"""Values alive at the widest place: four frames of 96 channels, about five tensors of them."""
-REWARD_WORK = 1.5 * GB
-"""Activations of a reward on a few pictures: 252 vision tokens each, about 1000 words."""
-
-
-def kv_bytes_per_frame(config: RunConfig) -> float:
-    """Keys and values of one latent frame in all layers."""
-    sizes = wan_sizes(config.wan)
-    return _tokens(config, sizes) * sizes.dim * 2 * BYTES[config.dtype] * sizes.num_layers
-
-
-def _tokens(config: RunConfig, sizes: WanConfig) -> int:
-    """Of one latent frame."""
-    rows, columns = sizes.grid(config.wan.height // 8, config.wan.width // 8)
-    return rows * columns
-
-
-def parameters(model: nn.Module) -> int:
-    """How many numbers a model has; those shared by two layers count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def wan_model(sizes: WanConfig) -> nn.Module:
-    """On the meta device: sizes without memory."""
-    from streamt1.backbones.wan.model import WanModel
-
-    with torch.device("meta"):
-        return WanModel(sizes)
-
-
-def draft_model(sizes: TAEHVConfig) -> nn.Module:
-    """TAEHV's decoder on the meta device."""
-    with torch.device("meta"):
-        return TAEHV(sizes)
-
-
-def text_model() -> nn.Module:
-    """UMT5-XXL's encoder, as Wan uses it, on the meta device."""
-    with needs_extra("wan", "planning memory"):
-        from transformers import UMT5Config, UMT5EncoderModel
-    config = UMT5Config(
-        vocab_size=256384,
-        d_model=4096,
-        d_kv=64,
-        d_ff=10240,
-        num_layers=24,
-        num_heads=64,
-        feed_forward_proj="gated-gelu",
-    )
-    with torch.device("meta"):
-        return UMT5EncoderModel(config)
-
-
-def reward_model(size: str) -> nn.Module:
-    """Qwen2-VL without its vocabulary head, on the meta device; size 2B or 7B."""
-    with needs_extra("wan", "planning memory"):
-        from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLConfig
-        from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
-    hidden, inner, heads, groups, words = {
-        "2B": (1536, 8960, 12, 2, 151936), "7B": (3584, 18944, 28, 4, 152064)
-    }[size]  # fmt: skip
-    text = {
-        "hidden_size": hidden, "intermediate_size": inner, "num_attention_heads": heads, "num_key_value_heads": groups,
-        "num_hidden_layers": 28, "vocab_size": words,
-    }  # fmt: skip
-    vision = {"depth": 32, "embed_dim": 1280, "hidden_size": hidden, "num_heads": 16, "mlp_ratio": 4}
-    with torch.device("meta"):
-        return Qwen2VLModel(Qwen2VLConfig(text_config=text, vision_config=vision))
-
-
-def _reward_bytes(size: str, bits: int, width: int) -> float:
-    """Weights of a reward; quantised, its language layers have `bits` and the rest stays as it is."""
-    model = reward_model(size)
-    total = parameters(model)
-    if bits == 16:
-        return total * width
-    layers = sum(p.numel() for name, p in model.named_parameters() if "language_model.layers" in name and p.ndim == 2)
-    return layers * (bits / 8 + 4 / 128) + (total - layers) * width
+def _frames_kept(config: RunConfig) -> float:
+    """Bytes of a long video and of the candidates of one chunk."""
+    search = config.effective_search
+    frame = 3 * config.wan.height * config.wan.width
+    chunk = 4 * config.memory.chunk * search.beam_size * search.top_k
+    return frame * (KEPT_SECONDS * config.wan.fps * search.top_k + chunk)

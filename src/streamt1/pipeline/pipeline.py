@@ -16,6 +16,7 @@ from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.stream import FinalChunk, Stream
+from streamt1.placement.memory_plan import MemoryPlan, planned
 from streamt1.search.choose import choose
 from streamt1.search.engine import step
 from streamt1.search.start import start
@@ -30,11 +31,17 @@ class Pipeline:
     """The loaded models of one configuration.
 
     Args:
-        config: see ``load_config``. Raises what ``families.build`` raises.
+        config: see ``load_config``. Raises what ``families.build`` raises, and ``ConfigError`` where it does not fit.
         models: those of a configuration that differs in its search alone; loads them by default.
+
+    Attributes:
+        plan: where the parts of large models are; None for small ones, and for models that are given.
     """
 
     def __init__(self, config: RunConfig, models: Models | None = None) -> None:
+        self.plan: MemoryPlan | None = None
+        if models is None:
+            config, self.plan = planned(config)
         self.config = config
         if config.threads:
             torch.set_num_threads(config.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import shutil
@@ -17,7 +18,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import StreamT1Error
 from streamt1.families.build import check_files
 from streamt1.hub.origins import locate
-from streamt1.placement.memory_plan import GB, needs_plan, plan_memory
+from streamt1.placement.memory_plan import GB, needs_plan, plan_memory, room_for
 
 PACKAGES = ("torch", "transformers", "diffusers", "huggingface_hub", "ftfy", "torchao", "av")
 EXTRA = {"transformers": "wan", "diffusers": "wan", "huggingface_hub": "wan", "ftfy": "wan", "torchao": "quant"}
@@ -101,8 +102,8 @@ def _room(name: str, config: RunConfig, available: float | None) -> Check:
             return Check(f"preset {name}", False, "needs a CUDA device", "plan one with: streamt1 plan --memory 24GB")
         available = torch.cuda.mem_get_info()[0]
     try:
-        plan = plan_memory(config, available)
+        plan = plan_memory(config, dataclasses.replace(room_for(config), device=available))
     except StreamT1Error as error:
         return Check(f"preset {name}", False, str(error).split("\n")[0], f"streamt1 plan {name} --memory ...")
-    kept = ", ".join(f"{key}={value}" for key, value in plan.placement.model_dump().items())
-    return Check(f"preset {name}", True, f"fits with {plan.peak / GB:.1f} GB: {kept}")
+    sizes = f"fits with {plan.peak / GB:.1f} GB of the device and {plan.host_peak / GB:.1f} GB of the host"
+    return Check(f"preset {name}", True, f"{sizes}: {plan.placement.summary()}")

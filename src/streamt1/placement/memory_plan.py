@@ -6,19 +6,32 @@ A reserve covers what frameworks keep for themselves.
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from streamt1.config.schema import Placement, RunConfig
+from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
 from streamt1.families.build import family_of
-from streamt1.families.family import PHASES, Part
+from streamt1.families.family import PHASES, Needs, Part
 
 GB = 10**9
 RESERVE = 1.5 * GB
-"""For the driver, the libraries and fragmentation."""
+"""Of the device: for the driver, the libraries and fragmentation."""
 UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a run may take (bytes); where it runs on the host, ``device`` is None and everything is the host's."""
+
+    device: float | None
+    host: float
 
 
 @dataclass(frozen=True)
@@ -28,20 +41,41 @@ class MemoryPlan:
     placement: Placement
     candidate_batch: int
     parts: tuple[Part, ...]
-    available: float
+    room: Room
 
     def in_phase(self, phase: str) -> float:
-        """Bytes that are needed at once in a phase, with the reserve."""
-        return sum(part.bytes for part in self.parts if phase in part.phases) + RESERVE
+        """Bytes of the device that are needed at once in a phase, with the reserve; 0 without a device."""
+        return 0.0 if self.room.device is None else self._sum(phase, "device") + RESERVE
+
+    def host_in_phase(self, phase: str) -> float:
+        """Bytes of the host that are needed at once in a phase."""
+        beside = 0.0 if self.room.device is not None else self._sum(phase, "device")
+        return self._sum(phase, "host") + beside
+
+    def _sum(self, phase: str, place: str) -> float:
+        return sum(part.bytes for part in self.parts if part.place == place and phase in part.phases)
 
     @property
     def peak(self) -> float:
-        """The most that any phase needs."""
+        """The most that any phase needs of the device."""
         return max(self.in_phase(phase) for phase in PHASES)
 
     @property
+    def host_peak(self) -> float:
+        """The most that any phase needs of the host."""
+        return max(self.host_in_phase(phase) for phase in PHASES)
+
+    @property
+    def fits_device(self) -> bool:
+        return self.room.device is None or self.peak <= self.room.device
+
+    @property
+    def fits_host(self) -> bool:
+        return self.host_peak <= self.room.host
+
+    @property
     def fits(self) -> bool:
-        return self.peak <= self.available
+        return self.fits_device and self.fits_host
 
     def applied(self, config: RunConfig) -> RunConfig:
         """The configuration with the plan put into effect."""
@@ -49,14 +83,22 @@ class MemoryPlan:
         return config.model_copy(update={"placement": self.placement, "search": search})
 
     def lines(self) -> list[str]:
-        """The plan as a table: parts, and when they are on the device."""
-        rows = [f"  {'':24}{'GB':>8}  {'  '.join(PHASES)}"]
-        for part in (*self.parts, Part("reserve", RESERVE)):
+        """The plan as a table: parts, where they are, and when."""
+        rows = [f"  {'':24}{'GB':>8}  {'':6}  {'  '.join(PHASES)}"]
+        shown = [part for part in self.parts if part.bytes]
+        for part in (*shown, *([Part("reserve", RESERVE)] if self.room.device is not None else [])):
             marks = "  ".join(("x" if phase in part.phases else "").center(len(phase)) for phase in PHASES)
-            rows.append(f"  {part.name:24}{part.bytes / GB:8.2f}  {marks}  {part.note}".rstrip())
-        sums = "  ".join(f"{self.in_phase(phase) / GB:.1f}".center(len(phase)) for phase in PHASES)
-        rows.append(f"  {'needed':24}{self.peak / GB:8.2f}  {sums}  of {self.available / GB:.1f} GB")
+            rows.append(f"  {part.name:24}{part.bytes / GB:8.2f}  {part.place:6}  {marks}  {part.note}".rstrip())
+        if self.room.device is not None:
+            rows.append(self._total("device", self.in_phase, self.peak, self.room.device))
+        rows.append(self._total("host", self.host_in_phase, self.host_peak, self.room.host))
         return rows
+
+    @staticmethod
+    def _total(place: str, of_phase: Callable[[str], float], peak: float, there: float) -> str:
+        sums = "  ".join(f"{of_phase(phase) / GB:.1f}".center(len(phase)) for phase in PHASES)
+        limit = f"  of {there / GB:.1f} GB" if math.isfinite(there) else ""
+        return f"  {'needed':24}{peak / GB:8.2f}  {place:6}  {sums}{limit}".rstrip()
 
 
 def parse_size(text: str) -> float:
@@ -74,38 +116,105 @@ def needs_plan(config: RunConfig) -> bool:
     return family_of(config).needs is not None
 
 
-def plan_memory(config: RunConfig, available: float) -> MemoryPlan:
+def planned(config: RunConfig) -> tuple[RunConfig, MemoryPlan | None]:
+    """A configuration whose parts are where they fit, and the plan; as it is, and None, where none is needed.
+
+    A placement that the configuration names itself is kept. Raises ``ConfigError`` where the models fit nowhere.
+    """
+    if not needs_plan(config):
+        return config, None
+    plan = plan_memory(config, room_for(config))
+    return plan.applied(config), plan
+
+
+def room_for(config: RunConfig) -> Room:
+    """What a configuration may take: as much as it names, else what is free. Raises ``ConfigError``."""
+    host = parse_size(config.host_memory) if config.host_memory else _free_host()
+    if config.device_memory:
+        return Room(parse_size(config.device_memory), host)
+    device = resolve_device(config.device)
+    return Room(float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None, host)
+
+
+def _free_host() -> float:
+    """Bytes that the host can give: what Linux says is available, elsewhere all there is."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found = next(line for line in file if line.startswith("MemAvailable:"))
+        return float(found.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def plan_memory(config: RunConfig, room: Room) -> MemoryPlan:
     """The first placement that fits, from everything on the device to everything elsewhere.
+
+    What room is left then holds copies of pages and layers of the rewards, which need not come over.
 
     Raises ``ConfigError`` with the numbers when not even the last one fits, or for a preset of other models.
     """
     needs = family_of(config).needs
     if needs is None:
         raise ConfigError(f"backbone {config.backbone!r} needs no memory plan: it runs in less than 1 GB")
-    plan = None
-    for placement, batch in _choices(config):
-        plan = MemoryPlan(placement, batch, tuple(needs(config, placement, batch)), available)
-        if plan.fits:
-            return plan
-    assert plan is not None
-    raise ConfigError(
-        f"{available / GB:.1f} GB do not hold this preset at any setting; the least it needs:\n"
-        + "\n".join(plan.lines())
-        + "\nuse a smaller height and width, fewer survivors (--top-k), or lighter rewards"
-    )
+    tried: list[MemoryPlan] = []
+    for placement, batch in _choices(config, room):
+        tried.append(MemoryPlan(placement, batch, tuple(needs(config, placement, batch)), room))
+        if tried[-1].fits:
+            return _filled(config, needs, tried[-1])
+    raise ConfigError(_short(tried))
 
 
-def _choices(config: RunConfig) -> Iterator[tuple[Placement, int]]:
-    """Placements from the fastest to the smallest; each gives up one thing more."""
+def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
+    """Placements from the fastest to the smallest; each gives up one thing more, precision last of all."""
     search = config.effective_search
     batch = search.candidate_batch or search.beam_size * search.top_k
-    placement = Placement()
-    yield placement, batch
-    for changes in ({"text_encoder": "host"}, {"rewards": "host"}, {"decoder_states": "host"}, {"kv": "host"}):
-        placement = placement.model_copy(update=changes)
-        yield placement, batch
-    while batch > 1:
-        batch //= 2
-        yield placement, batch
-    for bits in (8, 4):
-        yield placement.model_copy(update={"reward_bits": bits}), batch
+    if config.placement != Placement() or room.device is None:
+        yield config.placement, batch
+        return
+    for bits in (16, 8, 4):
+        placement, size = Placement(reward_bits=bits), batch
+        yield placement, size
+        for changes in (
+            {"text_encoder": "host"}, {"decoder_states": "recompute"}, {"rewards": "host"}, {"kv": "host"}
+        ):  # fmt: skip
+            placement = placement.model_copy(update=changes)
+            yield placement, size
+        while size > 1:
+            size //= 2
+            yield placement, size
+        yield placement.model_copy(update={"decoder_states": "host"}), size
+
+
+def _filled(config: RunConfig, needs: Needs, plan: MemoryPlan) -> MemoryPlan:
+    """The same plan, with what spare room can hold: the family says what, and in which order."""
+    spare = family_of(config).spare
+    if spare is None or config.placement != Placement() or plan.room.device is None:
+        return plan
+    for key, values in spare(config, plan.placement):
+        for value in values:
+            placement = plan.placement.model_copy(update={key: value})
+            parts = tuple(needs(config, placement, plan.candidate_batch))
+            larger = dataclasses.replace(plan, placement=placement, parts=parts)
+            if not larger.fits:
+                break
+            plan = larger
+    return plan
+
+
+def _short(tried: Sequence[MemoryPlan]) -> str:
+    """Which of both is short in the plan that comes nearest, and what would help."""
+    on_device = [plan for plan in tried if plan.fits_device]
+    plan = min(on_device or tried, key=lambda plan: plan.host_peak if on_device else plan.peak)
+    lines = []
+    if not plan.fits_device:
+        lines.append(
+            f"{(plan.room.device or 0) / GB:.1f} GB of the device do not hold this preset at any setting: it needs"
+            f" {plan.peak / GB:.1f} GB; use a smaller height and width, or fewer survivors (--top-k)"
+        )
+    if not plan.fits_host:
+        what = "this preset" if plan.room.device is None else "what this device cannot"
+        lines.append(
+            f"{plan.room.host / GB:.1f} GB of the host do not hold {what}: it needs {plan.host_peak / GB:.1f} GB;"
+            " use a larger device or lighter rewards, or free memory of the host"
+        )
+    return "\n".join([*lines, "the least it needs:", *plan.lines()])
