@@ -15,7 +15,8 @@ from streamt1.config.schema import Placement, RunConfig
 from streamt1.decoders.taehv import BLOCKS, TAEHVConfig
 from streamt1.families import wan_work
 from streamt1.families.family import PHASES, Part
-from streamt1.families.wan_sizes import REWARDS, VAE_PARAMETERS, RewardSizes, TextSizes, wan_parameters, wan_sizes
+from streamt1.families.wan_sizes import VAE_PARAMETERS, RewardSizes, wan_parameters, wan_sizes
+from streamt1.families.wan_told import reward_sizes, text_sizes
 
 GB = 10**9
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -32,7 +33,7 @@ def parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part]
     sizes, width = wan_sizes(config.wan), BYTES[config.dtype]
     yield Part("process", PROCESS, place="host")
     yield Part("transformer", wan_parameters(sizes) * width)
-    yield from _text_parts(placement, sizes, width)
+    yield from _text_parts(config, placement, sizes)
     yield from _memory_parts(config, placement, batch, sizes)
     yield Part("decoder", VAE_PARAMETERS * width)
     yield from _decoder_parts(config, placement, width)
@@ -40,8 +41,8 @@ def parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part]
     yield Part("frames", _frames_kept(config), CHUNKED, f"{KEPT_SECONDS} s of video and all candidates", "host")
 
 
-def _text_parts(placement: Placement, sizes: WanConfig, width: int) -> Iterator[Part]:
-    text = TextSizes()
+def _text_parts(config: RunConfig, placement: Placement, sizes: WanConfig) -> Iterator[Part]:
+    text, width = text_sizes(config), BYTES[config.dtype]
     if placement.text_encoder == "device":
         yield Part("text encoder", text.parameters * width)
     else:
@@ -94,10 +95,9 @@ def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
 
 def _reward_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
     layers = {"hpsv3": placement.frame_reward_layers, "videoreward": placement.clip_reward_layers}
-    asked = [name for name in (config.frame_reward, config.clip_reward) if name in REWARDS]
+    asked, note = reward_sizes(config), f"{placement.reward_bits} bit"
     here, passing = placement.rewards == "device", 0.0
-    for name in asked:
-        sizes, note = REWARDS[name], f"{placement.reward_bits} bit"
+    for name, sizes in asked.items():
         layer = layer_bytes(sizes, placement.reward_bits, width)
         rest = (sizes.parameters - sizes.layers * (sizes.linear + sizes.rest)) * width
         yield Part(f"reward {name}", sizes.layers * layer + rest, place="device" if here else "host", note=note)
@@ -120,10 +120,10 @@ def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterab
         usual = config.effective_search.top_k * (config.memory.window - config.memory.chunk)
         yield "kv_copies", _tenths(usual * kv_bytes_per_frame(config))
     if placement.rewards == "host":
-        if config.clip_reward in REWARDS:
-            yield "clip_reward_layers", range(1, REWARDS[config.clip_reward].layers + 1)
-        if config.frame_reward in REWARDS:
-            yield "frame_reward_layers", range(1, REWARDS[config.frame_reward].layers + 1)
+        for key, name in (("clip_reward_layers", config.clip_reward), ("frame_reward_layers", config.frame_reward)):
+            sizes = reward_sizes(config).get(name)
+            if sizes is not None:
+                yield key, range(1, sizes.layers + 1)
     if on_host:
         yield "kv_copies", _tenths(pages_bytes(config))
 
