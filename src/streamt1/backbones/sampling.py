@@ -75,8 +75,8 @@ def few_step(
     Returns:
         The latents that the next step begins with, clean after the last one; and the x0 that the last one predicts.
     """
-    x0, sigmas = x, schedule.sigmas.to(x.device)
+    x0, sigmas, timesteps = x, schedule.sigmas.to(x.device), schedule.timesteps.to(x.device)
     for i in steps:
-        x0 = to_x0(x, predict_flow(x, schedule.timesteps[i]), sigmas[i])
+        x0 = to_x0(x, predict_flow(x, timesteps[i]), sigmas[i])
         x = x0 if i == schedule.draws else (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise[:, i]
     return x, x0

@@ -12,11 +12,12 @@ from torch import Tensor
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.attention import attention, shared_prefix_attention
 from streamt1.backbones.wan.model import Attend, TextContext, WanModel
-from streamt1.backbones.wan.rope import shift_time
+from streamt1.backbones.wan.rope import Rotary, shift_time
 from streamt1.core.devices import Halving
 from streamt1.core.identity import content_id
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
+from streamt1.memory.transfer import upload
 from streamt1.memory.view import PageWriter, read
 
 
@@ -71,6 +72,7 @@ class WanBackbone:
         self.chunk_shape = (memory.chunk, model.config.in_channels, *latent_size)
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
+        self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
         self._kv_device = self._weight.device if kv_device is None else torch.device(kv_device)
 
     @property
@@ -94,7 +96,7 @@ class WanBackbone:
         """
         if len({(parent.prompt.id, parent.memory.chunks) for parent in parents}) > 1:
             raise ValueError("candidates that are denoised together need one prompt and one length")
-        x, noise = (t.to(self._weight.device, torch.float32) for t in (x, noise))
+        x, noise = (upload(t, self._weight.device, torch.float32) for t in (x, noise))
 
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
             own = parents[begin:end]
@@ -121,7 +123,7 @@ class WanBackbone:
             writer.write(layer, k[0].to(self._kv_device), v[0].to(self._kv_device))
             return look_back(layer, q, k, v)
 
-        self._flow(branch, latents[None].to(self._weight.device), torch.zeros(()), attend)
+        self._flow(branch, latents[None].to(self._weight.device), torch.zeros((), device=self._weight.device), attend)
         id = content_id(branch.prompt.id, branch.memory.id, writer.start, latents, route and route.value)
         return WanBranch(branch.prompt, self.memory.commit(branch.memory, writer.page(id, route)))
 
@@ -142,17 +144,25 @@ class WanBackbone:
         counts = [len(run) for run in runs]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            parts = zip(runs, q.split(counts), k.split(counts), v.split(counts), strict=True)
-            seen = [
-                shared_prefix_attention(own_q, own_k, own_v, *read(run[0], layer, k.dtype, k.device))
-                for run, own_q, own_k, own_v in parts
-            ]
-            return torch.cat(seen)
+            if len(runs) == 1:
+                return shared_prefix_attention(q, k, v, *read(memories[0], layer, k.dtype, k.device))
+            seen = torch.empty_like(q)
+            parts = zip(runs, q.split(counts), k.split(counts), v.split(counts), seen.split(counts), strict=True)
+            for run, own_q, own_k, own_v, out in parts:
+                shared_prefix_attention(own_q, own_k, own_v, *read(run[0], layer, k.dtype, k.device), out)
+            return seen
 
         return attend
 
     def _flow(self, branch: WanBranch, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
-        start, frames = self._start_frame(branch), x.shape[1]
-        positions = torch.arange(start, start + frames, device=x.device)
-        timesteps = timestep.to(x.device).expand(x.shape[0], frames)
-        return self.model(x.to(self._weight.dtype), timesteps, branch.prompt.text, positions, attend).float()
+        timesteps = timestep.to(x.device).expand(x.shape[0], x.shape[1])
+        rotary = self._rotary(self._start_frame(branch), x)
+        return self.model(x.to(self._weight.dtype), timesteps, branch.prompt.text, rotary, attend).float()
+
+    def _rotary(self, start: int, x: Tensor) -> Rotary:
+        """Of a chunk like ``x`` that starts at a frame; the last answer is kept, for the steps after the first."""
+        key = (start, x.shape[1], x.device)
+        if self._turned is None or self._turned[0] != key:
+            positions = torch.arange(start, start + x.shape[1], device=x.device)
+            self._turned = (key, self.model.rotary(positions, self.model.config.grid(*x.shape[-2:])))
+        return self._turned[1]

@@ -11,11 +11,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from streamt1.backbones.wan.attention import attention
 from streamt1.backbones.wan.config import WanConfig
-from streamt1.backbones.wan.rope import grid_angles, rotate
+from streamt1.backbones.wan.elementwise import add_gated, layer_norm, linear_gelu, modulate, rms_norm
+from streamt1.backbones.wan.rope import Rotary, grid_angles
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 TextContext = list[tuple[Tensor, Tensor]]
@@ -31,17 +31,25 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
+        return rms_norm(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.LayerNorm):
     """Layer norm computed in float32, whatever the model's dtype."""
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = None if self.weight is None else self.weight.float()
-        bias = None if self.bias is None else self.bias.float()
-        return F.layer_norm(input.float(), self.normalized_shape, weight, bias, self.eps).to(input.dtype)
+        return layer_norm(input, self.weight, self.bias, self.eps)
+
+
+class FeedForward(nn.Sequential):
+    """Projection, GELU, projection."""
+
+    def __init__(self, config: WanConfig) -> None:
+        super().__init__(nn.Linear(config.dim, config.ffn_dim), nn.GELU("tanh"), nn.Linear(config.ffn_dim, config.dim))
+
+    def forward(self, input: Tensor) -> Tensor:
+        up, _, down = self
+        return down(linear_gelu(input, cast(nn.Linear, up)))
 
 
 class Attention(nn.Module):
@@ -76,33 +84,29 @@ class Block(nn.Module):
         self.norm3 = LayerNorm(dim, config.eps)
         self.cross_attn = Attention(config)
         self.norm2 = LayerNorm(dim, config.eps, elementwise_affine=False)
-        self.ffn = nn.Sequential(nn.Linear(dim, config.ffn_dim), nn.GELU("tanh"), nn.Linear(config.ffn_dim, dim))
+        self.ffn = FeedForward(config)
 
-    def forward(
-        self, x: Tensor, time: Tensor, text: tuple[Tensor, Tensor], rotary: tuple[Tensor, Tensor], attend: Callable
-    ) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, text: tuple[Tensor, Tensor], rotary: Rotary, attend: Callable) -> Tensor:
         """``x [B, F, L, dim]`` tokens by latent frame; ``time [B, F, 6, dim]``, float32."""
-        shift_a, scale_a, gate_a, *feed = (self.modulation.float() + time).unsqueeze(3).unbind(2)
+        shift_a, scale_a, gate_a, *feed = (self.modulation + time).unsqueeze(3).unbind(2)
         q, k, v = self.before_memory(x, shift_a, scale_a, rotary)
         return self.after_memory(x, attend(q, k, v), gate_a, text, *feed)
 
-    def before_memory(
-        self, x: Tensor, shift: Tensor, scale: Tensor, rotary: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def before_memory(self, x: Tensor, shift: Tensor, scale: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of self-attention, ``[B, F*L, heads, head_dim]``, the first two rotated."""
-        h = _modulate(self.norm1(x), shift, scale).flatten(1, 2)
+        h = modulate(self.norm1(x), shift, scale).flatten(1, 2)
         k, v = self.self_attn.key_value(h)
-        return rotate(self.self_attn.query(h), *rotary), rotate(k, *rotary), v
+        return rotary.apply(self.self_attn.query(h)), rotary.apply(k), v
 
     def after_memory(
         self, x: Tensor, seen: Tensor, gate_a: Tensor, text: tuple[Tensor, Tensor], *feed: Tensor
     ) -> Tensor:
         """What the queries read is added, then the text, then the feed-forward; ``feed`` is its shift, scale, gate."""
         shift_f, scale_f, gate_f = feed
-        x = x + _gate(self.self_attn.o(seen.flatten(2)).view_as(x), gate_a)
+        x = add_gated(x, self.self_attn.o(seen.flatten(2)).view_as(x), gate_a)
         q = self.cross_attn.query(self.norm3(x).flatten(1, 2))
         x = x + self.cross_attn.o(attention(q, *text).flatten(2)).view_as(x)
-        return x + _gate(self.ffn(_modulate(self.norm2(x), shift_f, scale_f)), gate_f)
+        return add_gated(x, self.ffn(modulate(self.norm2(x), shift_f, scale_f)), gate_f)
 
 
 class Head(nn.Module):
@@ -117,8 +121,8 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """``x [B, F, L, dim]``; ``e [B, F, dim]``, the time embedding before its projection."""
-        shift, scale = (self.modulation.float() + e[:, :, None]).unsqueeze(3).unbind(2)
-        return self.head(_modulate(self.norm(x), shift, scale))
+        shift, scale = (self.modulation + e[:, :, None]).unsqueeze(3).unbind(2)
+        return self.head(modulate(self.norm(x), shift, scale))
 
 
 class WanModel(nn.Module):
@@ -149,8 +153,12 @@ class WanModel(nn.Module):
         context = self.text_embedding(text)
         return [cast(Block, block).cross_attn.key_value(context) for block in self.blocks]
 
+    def rotary(self, positions: Tensor, grid: tuple[int, int]) -> Rotary:
+        """The rotation of all tokens of frames at ``positions`` (see :meth:`forward`), of a grid of patches each."""
+        return Rotary.of(grid_angles(positions, grid, self.config.head_dim))
+
     def forward(
-        self, latents: Tensor, timesteps: Tensor, text: TextContext, positions: Tensor, attend: Attend
+        self, latents: Tensor, timesteps: Tensor, text: TextContext, positions: Tensor | Rotary, attend: Attend
     ) -> Tensor:
         """One pass.
 
@@ -158,16 +166,15 @@ class WanModel(nn.Module):
             latents: noisy latents ``[B, F, C, H, W]``.
             timesteps: ``[B, F]`` in 0..1000; every frame may have its own.
             text: from :meth:`embed_text`; batch 1 is shared by all of ``B``.
-            positions: global latent frame index of each frame, ``[F]`` or ``[B, F]``.
+            positions: global latent frame index of each frame, ``[F]`` or ``[B, F]``; or :meth:`rotary` of them.
             attend: what self-attention reads, see the module's docstring.
 
         Returns:
             Flow ``v = noise - x0``, ``[B, F, C, H, W]``.
         """
         grid = self.config.grid(*latents.shape[-2:])
-        angles = grid_angles(positions, grid, self.config.head_dim)
-        rotary = angles.cos().float(), angles.sin().float()
-        x = self.patch_embedding(latents.transpose(1, 2)).flatten(3).permute(0, 2, 3, 1)
+        rotary = positions if isinstance(positions, Rotary) else self.rotary(positions, grid)
+        x = self.patch_embedding(latents.transpose(1, 2)).flatten(3).permute(0, 2, 3, 1).contiguous()
         e = self.time_embedding(_sinusoid(timesteps, self.config.freq_dim).to(x.dtype))
         time = self.time_projection(e).unflatten(-1, (6, -1)).float()
         for layer, block in enumerate(self.blocks):
@@ -183,14 +190,6 @@ class WanModel(nn.Module):
             .permute(0, 1, 6, 2, 4, 3, 5)
             .reshape(b, f, -1, rows * ph, columns * pw)
         )
-
-
-def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return (x.float() * (1 + scale) + shift).to(x.dtype)
-
-
-def _gate(x: Tensor, gate: Tensor) -> Tensor:
-    return (x.float() * gate).to(x.dtype)
 
 
 def _sinusoid(timesteps: Tensor, size: int) -> Tensor:

@@ -6,8 +6,12 @@ rows, then columns. Angles are computed in float64 for the positions that are as
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+from streamt1.backbones.wan.elementwise import lean
 
 THETA = 10000.0
 
@@ -56,13 +60,41 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
+class Rotary(NamedTuple):
+    """The rotation of some tokens, made once and used in every layer; float32.
+
+    Attributes:
+        cos, sin: ``[..., L, head_dim / 2]``.
+        turn: ``[..., L, 1, head_dim / 2, 2]``, minus sine and sine: what the other channel of each pair adds.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    turn: Tensor
+
+    @classmethod
+    def of(cls, angles: Tensor) -> Rotary:
+        """Of ``grid_angles``."""
+        cos, sin = angles.cos().float(), angles.sin().float()
+        return cls(cos, sin, torch.stack([-sin, sin], dim=-1).unsqueeze(-3))
+
+    def apply(self, x: Tensor) -> Tensor:
+        """``rotate``; in the lean form (see ``elementwise``) 18 bytes per element, 36 when plain."""
+        if not lean(x):
+            return rotate(x, self.cos, self.sin)
+        out, pairs = torch.empty_like(x), x.unflatten(-1, (-1, 2))
+        own = pairs * self.cos[..., None, :, None]
+        torch.addcmul(own, pairs.flip(-1), self.turn, out=out.unflatten(-1, (-1, 2)))
+        return out
+
+
 def shift_time(keys: Tensor, frames: int) -> Tensor:
     """Moves rotated keys ``[..., head_dim]`` by some latent frames in time: their rotation is linear, so it composes.
 
     Needed when an evicted chunk is blended into a sink slot that stands at another position (SPEC section 5).
     """
     pairs = axis_pairs(keys.shape[-1])[0]
-    angle = axis_angles(torch.tensor(frames, device=keys.device), pairs)
+    angle = axis_angles(torch.full((), frames, device=keys.device), pairs)
     even, odd = keys[..., : 2 * pairs].double().unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angle.cos(), angle.sin()
     moved = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
