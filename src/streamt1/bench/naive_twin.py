@@ -13,8 +13,8 @@ import torch
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveDecoder, NaiveFrameReward
 from streamt1.bench.subjects import PROMPT, subject
+from streamt1.core.peak import peak_mb, reset_peak
 from streamt1.core.protocols import Models
-from streamt1.evaluation.peak import peak_mb, reset_peak
 from streamt1.search.config import SearchConfig
 from streamt1.search.engine import Engine
 from streamt1.search.watcher import Watcher

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamt1.cli.errors import FAILED, reported
 from streamt1.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamt1.placement.trial import Step
 
 Memory = Annotated[str | None, typer.Option(help="Plan for so much, such as 24GB, instead of what is free here.")]
 
@@ -19,18 +22,62 @@ Memory = Annotated[str | None, typer.Option(help="Plan for so much, such as 24GB
 def doctor(
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
     memory: Memory = None,
+    trial: Annotated[bool, typer.Option("--try", help="Load a preset and do each kind of its work once.")] = False,
+    preset: Annotated[str | None, typer.Option(help="With --try: a preset or a YAML file; pocket by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="With --try: auto, cpu, cuda or cuda:N.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --try: any config key.")
+    ] = None,
 ) -> None:
-    """Say what this machine has, which presets would run, and what mends the others. Ends in 1 if pocket would not."""
+    """Say what this machine has, which presets would run, and what mends the others. Ends in 1 if pocket would not.
+
+    With --try, before the first video: loads a preset's own files on the device, encodes a prompt, denoises, commits,
+    decodes and scores over a full memory, and says of each what it took. Ends in 1 if any of it fails.
+    """
     from streamt1.placement.doctor import examine
     from streamt1.placement.memory_plan import parse_size
 
-    checks = list(examine(models, None if memory is None else parse_size(memory)))
+    available = None if memory is None else parse_size(memory)
+    if trial:
+        return _try_out(preset or "pocket", models, available, device, setting or [])
+    if preset or device or setting:
+        raise ConfigError("--preset, --device and --set say what to try; add --try")
+    checks = list(examine(models, available))
     for check in checks:
         typer.echo(f"{'ok ' if check.fine else '-- '} {check.name:22} {check.found}")
         if check.mend:
             typer.echo(f"{'':26} {check.mend}")
     if not all(check.fine for check in checks if check.name in ("preset pocket", "torch", "av", "H.264")):
         raise typer.Exit(FAILED)
+
+
+def _try_out(
+    preset: str, models: Path | None, available: float | None, device: str | None, settings: list[str]
+) -> None:
+    """Prints each step of a trial as soon as it is done. Raises ``typer.Exit`` where one has a problem."""
+    from streamt1.cli.generate import read_settings
+    from streamt1.config.load import load_config
+    from streamt1.placement.trial import Trial, chunk_seconds
+
+    named = {"models": str(models) if models else None, "device": device}
+    given = {key: value for key, value in named.items() if value is not None}
+    typer.echo(f"    {preset:14}{'seconds':>9}{'first':>9}{'peak GB':>9}{'plan GB':>9}  finite  of")
+    done: list[Step] = []
+    for step in Trial(load_config(preset, {**read_settings(settings), **given}), available).steps():
+        done.append(step)
+        typer.echo(_line(step))
+    if done[-1].problem:
+        typer.echo(f"    {done[-1].problem}")
+        raise typer.Exit(FAILED)
+    typer.echo(f"a chunk of a search takes about {chunk_seconds(done):.2f} s once its memory is full")
+
+
+def _line(step: Step) -> str:
+    first = "" if step.first is None else f"{step.first:.3f}"
+    plan = "" if step.planned is None else f"{step.planned / 1e9:.2f}"
+    finite = "" if step.finite is None else "yes" if step.finite else "NO"
+    row = f"{step.name:14}{step.seconds:9.3f}{first:>9}{step.peak / 1e9:9.2f}{plan:>9}  {finite:6}  {step.note}"
+    return f"{'-- ' if step.problem else 'ok '} {row}".rstrip()
 
 
 @reported

@@ -11,11 +11,11 @@ import numpy as np
 
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import RewardError
+from streamt1.core.peak import peak_mb, reset_peak
 from streamt1.core.protocols import Models
 from streamt1.core.types import Route
 from streamt1.evaluation.judge import oracle_columns, oracle_for
 from streamt1.evaluation.metrics import measure_clip
-from streamt1.evaluation.peak import peak_mb, reset_peak
 from streamt1.evaluation.picks import Pick, PickWatcher
 from streamt1.evaluation.tasks import ClipTask
 from streamt1.media.mp4 import write_video
