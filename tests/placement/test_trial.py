@@ -43,13 +43,13 @@ def test_wans_own_files_are_measured_against_the_plan(tmp_path: Path) -> None:
     write_wan(tmp_path)
     write_longlive(tmp_path)
     preset = str(tiny_preset(tmp_path / "tiny.yaml", "longlive", {}))
-    config = load_config(preset, {"models": str(tmp_path), "device": "cpu"})
-    steps = list(Trial(config, 80e9).steps())
+    config = load_config(preset, {"models": str(tmp_path), "device": "cpu", "host_memory": "80GB"})
+    steps = list(Trial(config).steps())
     assert [step.problem for step in steps] == [""] * len(steps)
     assert [step.name for step in steps] == ["plan", *NAMES]
     assert all(step.planned for step in steps if step.name in ("encode", "denoise", "decode", "clip reward"))
-    (refused,) = Trial(config, 1e9).steps()
-    assert refused.problem.startswith("1.0 GB do not hold this preset")
+    (refused,) = Trial(config.model_copy(update={"host_memory": "1GB"})).steps()
+    assert refused.problem.startswith("1.0 GB of the host do not hold this preset")
     assert "\n" not in refused.problem
 
 

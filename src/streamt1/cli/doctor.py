@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streamt1.cli.errors import FAILED, reported
+from streamt1.cli.generate import read_settings
 from streamt1.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def doctor(
 
     available = None if memory is None else parse_size(memory)
     if trial:
-        return _try_out(preset or "pocket", models, available, device, setting or [])
+        named = {"models": str(models) if models else None, "device": device, "device_memory": memory}
+        return _try_out(preset or "pocket", {**read_settings(setting or []), **_given(named)})
     if preset or device or setting:
         raise ConfigError("--preset, --device and --set say what to try; add --try")
     checks = list(examine(models, available))
@@ -51,19 +53,18 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def _try_out(
-    preset: str, models: Path | None, available: float | None, device: str | None, settings: list[str]
-) -> None:
+def _given(named: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def _try_out(preset: str, settings: dict[str, Any]) -> None:
     """Prints each step of a trial as soon as it is done. Raises ``typer.Exit`` where one has a problem."""
-    from streamt1.cli.generate import read_settings
     from streamt1.config.load import load_config
     from streamt1.placement.trial import Trial, chunk_seconds
 
-    named = {"models": str(models) if models else None, "device": device}
-    given = {key: value for key, value in named.items() if value is not None}
     typer.echo(f"    {preset:14}{'seconds':>9}{'first':>9}{'peak GB':>9}{'plan GB':>9}  finite  of")
     done: list[Step] = []
-    for step in Trial(load_config(preset, {**read_settings(settings), **given}), available).steps():
+    for step in Trial(load_config(preset, settings)).steps():
         done.append(step)
         typer.echo(_line(step))
     if done[-1].problem:
@@ -93,7 +94,6 @@ def plan(
     table: Annotated[bool, typer.Option("--table", help="One line for each usual size of a device.")] = False,
 ) -> None:
     """Print what a preset needs of a device and of the host, part by part, and where each part would be."""
-    from streamt1.cli.generate import read_settings
     from streamt1.config.load import load_config
     from streamt1.placement.memory_plan import plan_memory, room_for
     from streamt1.placement.plan_table import plan_table
@@ -101,8 +101,7 @@ def plan(
     named = {
         "search.beam_size": beam_size, "search.top_k": top_k, "device_memory": memory, "host_memory": host_memory
     }  # fmt: skip
-    named = {key: value for key, value in named.items() if value is not None}
-    config = load_config(preset, {**read_settings(setting or []), **named})
+    config = load_config(preset, {**read_settings(setting or []), **_given(named)})
     if table:
         typer.echo("\n".join(plan_table(config)))
         return

@@ -19,7 +19,7 @@ from streamt1.core.weights import all_finite, one_line
 from streamt1.families.build import build
 from streamt1.families.family import PHASES
 from streamt1.placement.chunk_work import ChunkWork, Task
-from streamt1.placement.memory_plan import RESERVE, MemoryPlan, needs_plan, plan_memory
+from streamt1.placement.memory_plan import RESERVE, MemoryPlan, planned
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Step:
         seconds: of the last round.
         first: of the first round, where there were two: the first use of a model takes longer.
         peak: bytes, of all rounds: allocated on a CUDA device, else resident in this process.
-        planned: bytes that the memory plan says, without its reserve; None where it says nothing.
+        planned: bytes that the memory plan says, without its reserve, or of the host where the models run there;
+            None where it says nothing.
         finite: whether all that came out are finite numbers; None where only handles did, which the next pass reads.
         per_chunk: how often a chunk of a search needs it.
         problem: what went wrong and what to do, in one sentence; "" where nothing did.
@@ -51,15 +52,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried.
-
-    Attributes:
-        config: names the models, their files and the device.
-        available: bytes of the device to plan for; None means what is free there.
-    """
+    """What is tried: the models, files and device that a configuration names."""
 
     config: RunConfig
-    available: float | None = None
 
     def steps(self) -> Iterator[Step]:
         """Plans, loads, and does each kind of work; ends with the first step that has a problem, and raises nothing."""
@@ -69,7 +64,7 @@ class Trial:
             yield ended.step
 
     def _steps(self) -> Iterator[Step]:
-        step, (config, plan) = _Meter().take(Task("plan", lambda _: planned(self.config, self.available), "planning"))
+        step, (config, plan) = _Meter().take(Task("plan", lambda _: _planned(self.config), "planning"))
         if plan is not None:
             yield step
         meter = _Meter(resolve_device(config.device), plan)
@@ -83,18 +78,12 @@ class Trial:
             work.release()
 
 
-def planned(config: RunConfig, available: float | None) -> tuple[RunConfig, MemoryPlan | None]:
-    """The configuration as ``streamt1 generate`` runs it, and its memory plan, where it needs one.
-
-    Raises ``ConfigError`` where it does not fit, or names a device that is not there.
-    """
+def _planned(config: RunConfig) -> tuple[RunConfig, MemoryPlan | None]:
+    """Raises ``ConfigError`` where it does not fit, or names a device that is not there."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = resolve_device(config.device)
-    if not needs_plan(config) or (available is None and device.type != "cuda"):
-        return config, None
-    plan = plan_memory(config, torch.cuda.mem_get_info(device)[0] if available is None else available)
-    return plan.applied(config), plan
+    resolve_device(config.device)
+    return planned(config)
 
 
 def chunk_seconds(steps: Sequence[Step]) -> float:
@@ -158,4 +147,4 @@ class _Meter:
     def _planned(self, phase: str) -> float | None:
         if self.plan is None or phase not in PHASES:
             return None
-        return self.plan.in_phase(phase) - RESERVE
+        return self.plan.in_phase(phase) - RESERVE if self.device.type == "cuda" else self.plan.host_in_phase(phase)
