@@ -54,7 +54,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 def template_file(folder: Path, case: str, marks: tuple[str, ...], vision: str, target: Path) -> Path:
     """The authors' template is not part of this project: it is read back from the golden token ids."""
-    from streamt1.rewards.qwen2vl import Words
+    from streamt1.rewards.words import Words
 
     manifest, cases = manifest_of(folder), np.load(folder / "cases.npz")
     tokenizer = Words(folder / "base", marks, vision)._tokenizer

@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from streamt1.rewards.vision import fitted_size, image_patches, sampled_frames, video_patches
+from streamt1.rewards.vision import fitted_size, grid_of, patches_of, resized_clip, resized_picture, sampled_frames
 from tests.parity.goldens import manifest_of, reward_sets, template_file
 
 transformers = pytest.importorskip("transformers")
 
+from streamt1.core.devices import Halving  # noqa: E402
 from streamt1.rewards.hpsv3 import HPSv3Reward  # noqa: E402
+from streamt1.rewards.network import Asked  # noqa: E402
 from streamt1.rewards.videoreward import MARKS, VideoReward  # noqa: E402
+from streamt1.rewards.words import Question  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -59,9 +62,10 @@ def test_pictures_become_the_same_patches(hpsv3: tuple[Path, HPSv3Reward]) -> No
     for name, case in manifest_of(folder)["cases"].items():
         if "images" not in case:
             continue
-        made = [image_patches(picture(folder, index), 448 * 448) for index in case["images"]]
-        assert [list(grid) for _, grid in made] == case["grid"]
-        assert sha256(torch.cat([patches for patches, _ in made])) == case["pixel_values_sha256"], name
+        made = [resized_picture(picture(folder, index), 448 * 448) for index in case["images"]]
+        assert [list(grid_of(frames)) for frames in made] == case["grid"]
+        patches = torch.cat([patches_of(frames[None], torch.float32) for frames in made])
+        assert sha256(patches) == case["pixel_values_sha256"], name
 
 
 def test_hpsv3_gives_the_official_logits(hpsv3: tuple[Path, HPSv3Reward]) -> None:
@@ -78,32 +82,41 @@ def test_hpsv3_gives_the_official_logits(hpsv3: tuple[Path, HPSv3Reward]) -> Non
 def test_hpsv3_asks_with_the_official_tokens(hpsv3: tuple[Path, HPSv3Reward]) -> None:
     folder, reward = hpsv3
     manifest, cases = manifest_of(folder), np.load(folder / "cases.npz")
-    from streamt1.rewards.qwen2vl import Question
     from streamt1.rewards.templates import filled
 
-    rows = []
+    questions, rows = [], []
     for index, prompt in enumerate(manifest["prompts"]):
-        patches, grid = image_patches(picture(folder, index), 448 * 448)
-        rows.append(reward.words.ids(Question(patches, grid, tuple(filled(reward.template, prompt, ("<|Reward|>",))))))
+        frames = resized_picture(picture(folder, index), 448 * 448)
+        questions.append(Question(frames, tuple(filled(reward.template, prompt, ("<|Reward|>",)))))
+        rows.append(reward.words.ids(questions[-1]))
         assert rows[-1] == cases[f"single{index}.input_ids"][0].tolist()
     together = {name: case["images"] for name, case in manifest["cases"].items() if len(case.get("images", ())) > 1}
     for name, images in together.items():
-        ids, mask = reward.words.padded([rows[index] for index in images])
-        assert np.array_equal(ids.numpy(), cases[f"{name}.input_ids"])
-        assert np.array_equal(mask.numpy(), cases[f"{name}.attention_mask"])
+        ids = reward.words.padded([questions[index] for index in images])
+        assert np.array_equal(ids, cases[f"{name}.input_ids"])
+        assert [len(rows[index]) for index in images] == cases[f"{name}.attention_mask"].sum(1).tolist()
 
 
-def check_small_case(folder: Path, reward: HPSv3Reward | VideoReward, grid: str, pixels: str) -> None:
+def small_states(folder: Path, reward: HPSv3Reward | VideoReward, grid: str, pixels: str) -> tuple[Tensor, Tensor]:
+    """All hidden states of the small case, and which of them are of real tokens."""
     cases = np.load(folder / "cases.npz")
     ids, mask, grids, patches = (
         torch.from_numpy(cases[f"small.{name}"]) for name in ("input_ids", "attention_mask", grid, pixels)
     )
+    places = [list(range(ids.shape[1]))] * len(ids)
+    shapes = [tuple(shape) for shape in grids.tolist()]
+    asked = Asked(ids.tolist(), reward.words.vision_id, shapes, lambda *_: patches, places)
     with torch.no_grad():
-        seen = reward.model.qwen.visual(patches, grid_thw=grids).pooler_output
-        hidden = reward.model(ids, mask, patches, grids, reward.words.vision_id)
+        return reward.model(asked, CPU, Halving()), mask.bool()
+
+
+def check_small_case(folder: Path, reward: HPSv3Reward | VideoReward, grid: str, pixels: str) -> None:
+    cases = np.load(folder / "cases.npz")
+    hidden, real = small_states(folder, reward, grid, pixels)
+    with torch.no_grad():
+        seen = reward.model.seen(torch.from_numpy(cases[f"small.{pixels}"]), [tuple(g) for g in cases[f"small.{grid}"]])
     assert np.allclose(seen.numpy(), cases["small.visual_features"], atol=2e-5)
-    real = mask.bool().numpy()
-    assert np.allclose(hidden.numpy()[real], cases["small.last_hidden"][real], atol=1e-4)
+    assert np.allclose(hidden[real].numpy(), cases["small.last_hidden"][real.numpy()], atol=1e-4)
 
 
 def test_hidden_states_of_a_small_picture(hpsv3: tuple[Path, HPSv3Reward]) -> None:
@@ -122,9 +135,9 @@ def test_clips_become_the_same_patches(videoreward: tuple[Path, VideoReward]) ->
         chosen = sampled_frames(case["total_frames"], case["container_fps"])
         assert chosen == case["frame_indices"]
         frames = torch.from_numpy(cases[f"clip{index}.decoded_sampled_uint8"]).permute(0, 3, 1, 2)
-        patches, grid = video_patches(frames, *reward.settings.pixels)
-        assert [list(grid)] == case["grid"]
-        assert sha256(patches) == case["pixel_values_sha256"]
+        resized = resized_clip(frames, *reward.settings.pixels)
+        assert [list(grid_of(resized))] == case["grid"]
+        assert sha256(patches_of(resized[None], torch.float32)) == case["pixel_values_sha256"]
 
 
 def test_videoreward_gives_the_official_scores(videoreward: tuple[Path, VideoReward]) -> None:
@@ -164,12 +177,8 @@ def test_a_head_of_three_outputs_is_read_on_its_diagonal(videoreward: tuple[Path
     cases = np.load(folder / "cases.npz")
     if "small.rm_head3_weight" not in cases:
         pytest.skip("this set has no head of three outputs")
-    ids, mask, grids, patches = (
-        torch.from_numpy(cases[f"small.{name}"])
-        for name in ("input_ids", "attention_mask", "video_grid_thw", "pixel_values_videos")
-    )
-    with torch.no_grad():
-        hidden = reward.model(ids, mask, patches, grids, reward.words.vision_id)
+    ids = torch.from_numpy(cases["small.input_ids"])
+    hidden, _ = small_states(folder, reward, "video_grid_thw", "pixel_values_videos")
     places = torch.stack([(ids == mark).int().argmax(-1) for mark in reward.words.mark_ids], dim=1)
     at_marks = torch.gather(hidden, 1, places[..., None].expand(-1, -1, hidden.shape[-1]))
     values = at_marks @ torch.from_numpy(cases["small.rm_head3_weight"]).T

@@ -17,6 +17,13 @@ Held = tuple[dict[str, Any], str, Tensor]
 """A module's parameters or buffers, the name of one of them, and itself."""
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device. The host does not wait for a copy from itself to CUDA: it goes through locked memory."""
+    if device.type == "cuda" and tensor.device == HOST and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def resolve_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one. Raises ``ConfigError`` for a device that is not there."""
     if name == "auto":
@@ -38,7 +45,7 @@ def at_work(device: torch.device, *modules: nn.Module) -> Iterator[None]:
 
     Weights go one way: each is replaced by its copy for the block, and what came over is dropped.
     """
-    homes = [held for module in modules for held in _tensors_of(module)]
+    homes = [held for module in modules for held in tensors_of(module)]
     copies: dict[int, Tensor] = {}
     try:
         for held, name, home in homes:
@@ -55,7 +62,7 @@ def _visiting(home: Tensor, device: torch.device) -> Tensor:
     return nn.Parameter(copy, requires_grad=False) if isinstance(home, nn.Parameter) else copy
 
 
-def _tensors_of(module: nn.Module) -> list[Held]:
+def tensors_of(module: nn.Module) -> list[Held]:
     """Where each parameter and buffer is held, its name there, and itself."""
     return [
         (held, name, tensor)
@@ -71,7 +78,7 @@ def pin(module: nn.Module) -> None:
 
     Where the system does not lend so much locked memory, the rest stays as it is; it is then copied more slowly.
     """
-    for *_, home in _tensors_of(module):
+    for *_, home in tensors_of(module):
         if type(home.data) is not Tensor or home.is_pinned():
             continue
         try:

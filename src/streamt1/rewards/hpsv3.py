@@ -7,11 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from streamt1.core.devices import HOST
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
-from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
+from streamt1.rewards.network import Qwen2VL
+from streamt1.rewards.qwen2vl import Qwen2VLReward
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import image_patches, truncated
+from streamt1.rewards.vision import resized_picture, truncated
+from streamt1.rewards.words import Question, Words
 
 MARKS = ("<|Reward|>",)
 PIXELS = 448 * 448
@@ -40,6 +43,7 @@ class HPSv3Reward(Qwen2VLReward):
         batch: int = 4,
         stays: bool = True,
         bits: int = 16,
+        resident_layers: int = 0,
     ) -> HPSv3Reward:
         """From ``HPSv3.safetensors``, a folder of Qwen2-VL-7B's repository and the template file. Strict.
 
@@ -55,19 +59,21 @@ class HPSv3Reward(Qwen2VLReward):
         heads = {key.removeprefix("rm_head."): value.float() for key, value in state.items() if "rm_head." in key}
         load_strictly(head, heads, f"{weights}, rm_head")
         model.load({key: value for key, value in state.items() if "rm_head." not in key}, str(weights))
-        return cls(model, head, words, "".join(constants.values()), batch, device).placed(dtype, bits, stays)
+        return cls(model, head, words, "".join(constants.values()), batch, device).placed(
+            dtype, bits, stays, resident_layers
+        )
 
     @torch.no_grad()
     def score(self, frames: Tensor, text: str) -> RewardOutput:
-        """Frames ``[N, T, 3, H, W]`` in 0..1 -> mean mu of each candidate's frames, ``[N]``; component ``min``."""
-        count, length = frames.shape[:2]
-        pictures = truncated(frames.flatten(0, 1))
-        logits = self._in_parts(lambda begin, end: self.logits(pictures[begin:end], text), len(pictures))
-        mu = logits[:, 0].view(count, length)
+        """Frames ``[N, T, 3, H, W]``, 0..1 or uint8 -> mean mu of a candidate's frames, ``[N]``; part ``min``."""
+        mu = self.logits(truncated(frames.flatten(0, 1)), text)[:, 0].view(frames.shape[:2])
         return RewardOutput(mu.mean(1), {"min": mu.amin(1)})
 
     def logits(self, pictures: Tensor, text: str) -> Tensor:
         """``[B, 3, H, W]`` uint8 -> mu and the model's own uncertainty of each, ``[B, 2]``."""
-        pieces = tuple(filled(self.template, text, MARKS))
-        questions = [Question(*image_patches(picture, PIXELS), pieces) for picture in pictures]
-        return self._answers(questions)[:, 0]
+        pieces, pictures = tuple(filled(self.template, text, MARKS)), pictures.to(HOST)
+
+        def ask(begin: int, end: int) -> list[Question]:
+            return [Question(resized_picture(picture, PIXELS), pieces) for picture in pictures[begin:end]]
+
+        return self._answers(ask, len(pictures))[:, 0]

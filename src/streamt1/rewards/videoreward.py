@@ -9,12 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from streamt1.core.devices import sent
 from streamt1.core.errors import CheckpointError
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
-from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
+from streamt1.rewards.network import Qwen2VL
+from streamt1.rewards.qwen2vl import Qwen2VLReward
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import sampled_frames, truncated, video_patches
+from streamt1.rewards.vision import resized_clip, sampled_frames, truncated
+from streamt1.rewards.words import Question, Words
 
 HEADS = ("VQ", "MQ", "TA")
 MARKS = tuple(f"<|{head}_reward|>" for head in HEADS)
@@ -92,6 +95,7 @@ class VideoReward(Qwen2VLReward):
         batch: int = 1,
         stays: bool = True,
         bits: int = 16,
+        resident_layers: int = 0,
     ) -> VideoReward:
         """From VideoReward's repository, a folder of Qwen2-VL-2B's and the template file. Strict.
 
@@ -108,30 +112,34 @@ class VideoReward(Qwen2VLReward):
         load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
         model.load(state, str(file))
         reward = cls(model, head, words, next(iter(constants.values())), settings, batch, device)
-        return reward.placed(dtype, bits, stays)
+        return reward.placed(dtype, bits, stays, resident_layers)
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        """Clips ``[N, T, 3, H, W]`` in 0..1 at ``fps`` -> normalised overall score ``[N]``; components vq, mq, ta.
+        """Clips ``[N, T, 3, H, W]``, 0..1 or uint8, at ``fps`` -> normalised overall score ``[N]``; parts vq, mq, ta.
 
         A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
         """
-        index = sampled_frames(clips.shape[1], fps, self.settings.rate)  # before bytes are made: most are not looked at
-        raw = self._in_parts(lambda begin, end: self._values(truncated(clips[begin:end, index]), text), len(clips))
-        mean, std = (torch.tensor(values, device=raw.device) for values in (self.settings.mean, self.settings.std))
+        raw = self.logits(clips, fps, text)
+        mean, std = sent(torch.tensor([self.settings.mean, self.settings.std]), raw.device)
         normal = (raw - mean) / std
         return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})
 
     def logits(self, clips: Tensor, fps: float, text: str, rate: float | None = None) -> Tensor:
-        """Clips ``[B, T, 3, H, W]`` uint8 -> raw VQ, MQ, TA, ``[B, 3]``; ``rate``: frames a second to look at."""
-        return self._values(clips[:, sampled_frames(clips.shape[1], fps, rate or self.settings.rate)], text)
-
-    def _values(self, sampled: Tensor, text: str) -> Tensor:
-        """Frames that are looked at ``[B, T, 3, H, W]`` uint8, T even -> raw VQ, MQ, TA, ``[B, 3]``."""
+        """Clips as in ``score`` -> raw VQ, MQ, TA, ``[B, 3]``; ``rate``: frames a second to look at."""
+        index = sampled_frames(clips.shape[1], fps, rate or self.settings.rate)
         pieces = tuple(filled(self.template, text, MARKS))
-        questions = [Question(*video_patches(clip, *self.settings.pixels), pieces) for clip in sampled]
-        values = self._answers(questions)
+
+        def ask(begin: int, end: int) -> list[Question]:
+            return [Question(self._looked_at(clip, index), pieces) for clip in clips[begin:end]]
+
+        values = self._answers(ask, len(clips))
         return values[..., 0] if self.settings.outputs == 1 else values.diagonal(dim1=1, dim2=2)
+
+    def _looked_at(self, clip: Tensor, index: list[int]) -> Tensor:
+        """Frames of a clip as bytes, resized where the model works; the others are never touched."""
+        frames = torch.stack([clip[i] for i in index])
+        return resized_clip(sent(truncated(frames), self.device), *self.settings.pixels)
 
 
 def weights_file(folder: Path) -> Path:

@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from streamt1.core.devices import sent
+
 PATCH, MERGE, IN_TIME = 14, 2, 2
 """Sides of a patch; patches a side that the vision tower merges into one token; frames of a patch."""
 FACTOR = PATCH * MERGE
@@ -45,37 +47,48 @@ def sampled_frames(total: int, fps: float, rate: float = 2.0) -> list[int]:
     most = max(FEWEST_FRAMES, min(MOST_FRAMES, total) // IN_TIME * IN_TIME)
     wanted = min(max(total / fps * rate, FEWEST_FRAMES), most)
     count = round(wanted / IN_TIME) * IN_TIME
-    return torch.linspace(0, total - 1, count).round().long().tolist()
+    index = np.arange(count, dtype=np.float64)
+    step = np.float64(np.float32(total - 1) / np.float32(count - 1))  # torch.linspace's arithmetic, rounded where it is
+    early, late = (step * index).astype(np.float32), (total - 1 - step * (count - 1 - index)).astype(np.float32)
+    return np.rint(np.where(index < count // 2, early, late)).astype(int).tolist()
 
 
 def truncated(frames: Tensor) -> Tensor:
-    """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures."""
-    return (frames.clamp(0, 1) * 255).to(torch.uint8)
+    """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures. Bytes stay as they are."""
+    return frames if frames.dtype == torch.uint8 else (frames.clamp(0, 1) * 255).to(torch.uint8)
 
 
-def image_patches(image: Tensor, pixels: int) -> tuple[Tensor, Grid]:
-    """One picture ``[3, H, W]`` uint8 -> patches ``[rows*columns, 1176]`` float32 and their grid.
+def resized_picture(image: Tensor, pixels: int) -> Tensor:
+    """One picture ``[3, H, W]`` uint8 on the host -> ``[1, 3, rows, columns]`` uint8 of about ``pixels``.
 
-    Resized by Pillow (bicubic, on bytes) to about ``pixels``; the picture is doubled in time.
+    By Pillow (bicubic, on bytes).
     """
     _, height, width = image.shape
     rows, columns = fitted_size(height, width, pixels, pixels)
-    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).resize((columns, rows), Image.Resampling.BICUBIC)
-    resized = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
-    return _patches(resized[None].expand(IN_TIME, -1, -1, -1))
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((columns, rows), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
-def video_patches(frames: Tensor, low: int, high: int) -> tuple[Tensor, Grid]:
-    """Sampled frames ``[T, 3, H, W]`` uint8, T even -> patches ``[T/2*rows*columns, 1176]`` float32 and their grid."""
+def resized_clip(frames: Tensor, low: int, high: int) -> Tensor:
+    """Sampled frames ``[T, 3, H, W]`` uint8 -> ``[T, 3, rows, columns]`` uint8 of between so many pixels each."""
     size = fitted_size(frames.shape[2], frames.shape[3], low, high)
     resized = F.interpolate(frames.float(), size, mode="bicubic", antialias=True, align_corners=False)
-    return _patches(resized.clamp(0, 255).round())
+    return resized.clamp_(0, 255).round_().to(torch.uint8)
 
 
-def _patches(frames: Tensor) -> tuple[Tensor, Grid]:
-    """``[T, 3, H, W]`` in 0..255 -> rows of patches; the four that are merged into one token follow one another."""
-    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, STD))
-    x = (frames / 255 - mean) / std
-    grid = (x.shape[0] // IN_TIME, x.shape[2] // PATCH, x.shape[3] // PATCH)
-    x = x.view(grid[0], IN_TIME, 3, grid[1] // MERGE, MERGE, PATCH, grid[2] // MERGE, MERGE, PATCH)
-    return x.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, 3 * IN_TIME * PATCH**2), grid
+def grid_of(frames: Tensor) -> Grid:
+    """Of resized frames ``[T, 3, H, W]``, T even or 1."""
+    return (-(-len(frames) // IN_TIME), frames.shape[2] // PATCH, frames.shape[3] // PATCH)
+
+
+def patches_of(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """Resized frames of some questions ``[B, T, 3, H, W]`` uint8 -> normalised patches ``[P, 1176]``, where they are.
+
+    T is even, or 1: a picture is doubled in time. The four that are merged into one token follow one another.
+    """
+    t, rows, columns = grid_of(frames[0])
+    full, mean, std = sent(torch.tensor([(255.0,) * 3, MEAN, STD]), frames.device).view(3, 3, 1, 1)
+    x = ((frames / full - mean) / std).to(dtype)
+    x = x.view(len(frames) * t, -1, 3, rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH)
+    x = x.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
+    return x.expand(*x.shape[:6], IN_TIME, *x.shape[7:]).reshape(-1, 3 * IN_TIME * PATCH**2)
