@@ -8,7 +8,7 @@ import pytest
 
 from streamt1.config.load import load_config
 from streamt1.config.schema import Placement
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import CheckpointError, ConfigError
 from streamt1.families.family import PHASES
 from streamt1.placement import memory_plan
 from streamt1.placement.memory_plan import GB, MemoryPlan, Room, parse_size, plan_memory, planned, room_for
@@ -138,15 +138,19 @@ def test_small_models_are_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     pocket = load_config("pocket")
     assert planned(pocket) == (pocket, None)
     monkeypatch.setattr(memory_plan, "room_for", lambda config: Room(48 * GB, 64 * GB))
+    monkeypatch.setattr(memory_plan, "check_files", lambda config: None)
     config, plan = planned(LONGLIVE)
     assert plan is not None
     assert config == plan.applied(LONGLIVE)
 
 
-def test_a_pipeline_is_planned_whoever_makes_it() -> None:
+def test_a_pipeline_is_planned_whoever_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from streamt1.pipeline.pipeline import Pipeline
 
-    config = LONGLIVE.model_copy(update={"device": "cpu", "host_memory": "24GB"})
+    config = LONGLIVE.model_copy(update={"device": "cpu", "host_memory": "24GB", "models": "/nowhere"})
+    with pytest.raises(CheckpointError, match="is not on this disk"):
+        Pipeline(config)
+    monkeypatch.setattr(memory_plan, "check_files", lambda config: None)
     with pytest.raises(ConfigError, match=r"^24\.0 GB of the host"):
         Pipeline(config)
 

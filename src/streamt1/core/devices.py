@@ -79,7 +79,7 @@ def pin(module: nn.Module) -> None:
     Where the system does not lend so much locked memory, the rest stays as it is; it is then copied more slowly.
     """
     for *_, home in tensors_of(module):
-        if type(home.data) is not Tensor or home.is_pinned():
+        if type(home.data) is not Tensor or home.device != HOST or home.is_pinned():
             continue
         try:
             home.data = home.data.pin_memory()

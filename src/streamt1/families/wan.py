@@ -57,7 +57,7 @@ def _hpsv3(config: RunConfig, device: torch.device) -> FrameReward:
 
     weights, base, template = (file_of(config, f"hpsv3{part}") for part in ("", "_base", "_template"))
     dtype, place = getattr(torch, config.dtype), config.placement
-    settings = (config.batches.frame_reward, place.rewards == "device", place.reward_bits)
+    settings = (config.batches.frame_reward, place.rewards == "device", place.reward_bits, place.frame_reward_layers)
     return HPSv3Reward.load(weights, base, template, device, dtype, *settings)
 
 
@@ -66,7 +66,7 @@ def _videoreward(config: RunConfig, device: torch.device) -> ClipReward:
 
     folder, base, template = (file_of(config, f"videoreward{part}") for part in ("", "_base", "_template"))
     dtype, place = getattr(torch, config.dtype), config.placement
-    settings = (config.batches.clip_reward, place.rewards == "device", place.reward_bits)
+    settings = (config.batches.clip_reward, place.rewards == "device", place.reward_bits, place.clip_reward_layers)
     return VideoReward.load(folder, base, template, device, dtype, *settings)
 
 

@@ -102,13 +102,13 @@ def _reward_parts(config: RunConfig, placement: Placement, width: int) -> Iterat
         rest = (sizes.parameters - sizes.layers * (sizes.linear + sizes.rest)) * width
         yield Part(f"reward {name}", sizes.layers * layer + rest, place="device" if here else "host", note=note)
         if not here:
-            stay = min(layers[name], sizes.layers)
+            stay, tower = min(layers[name], sizes.layers), sizes.vision * width
             if stay:
-                yield Part(f"{name}'s layers", stay * layer, note=f"{stay} of {sizes.layers}")
-            coming = rest - sizes.table * width + min(2, sizes.layers - stay) * layer
-            passing = max(passing, coming)
+                note = f"{stay} of {sizes.layers}, and the vision tower"
+                yield Part(f"{name}'s layers", tower + stay * layer, note=note)
+            passing = max(passing, 0 if stay else tower, min(2, sizes.layers - stay) * layer)
     if passing:
-        yield Part("rewards, passing", passing, ("score",), "one at a time, two layers of it")
+        yield Part("rewards, passing", passing, ("score",), "one at a time: the vision tower, then two layers")
     if asked:
         yield Part("rewards at work", max(wan_work.score(name, config, placement) for name in asked), ("score",))
 

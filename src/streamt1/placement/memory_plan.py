@@ -17,7 +17,7 @@ import torch
 from streamt1.config.schema import Placement, RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
-from streamt1.families.build import family_of
+from streamt1.families.build import check_files, family_of
 from streamt1.families.family import PHASES, Needs, Part
 
 GB = 10**9
@@ -119,10 +119,15 @@ def needs_plan(config: RunConfig) -> bool:
 def planned(config: RunConfig) -> tuple[RunConfig, MemoryPlan | None]:
     """A configuration whose parts are where they fit, and the plan; as it is, and None, where none is needed.
 
-    A placement that the configuration names itself is kept. Raises ``ConfigError`` where the models fit nowhere.
+    A placement that the configuration names itself is kept. Sizes are read off the files, which are looked at first.
+
+    Raises:
+        CheckpointError: a file is missing or wrong, see ``families.build.check_files``.
+        ConfigError: the models fit nowhere.
     """
     if not needs_plan(config):
         return config, None
+    check_files(config)
     plan = plan_memory(config, room_for(config))
     return plan.applied(config), plan
 

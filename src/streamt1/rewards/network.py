@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from streamt1.core.devices import Halving, at_work, sent
 from streamt1.core.errors import CheckpointError, needs_extra
+from streamt1.core.streaming import visits
 from streamt1.core.weights import load_strictly
 from streamt1.rewards.rotary import Tables, base_of, frame_tables, frequencies, text_tables, turned
-from streamt1.rewards.streaming import visits
 from streamt1.rewards.vision import MERGE, Grid
 
 

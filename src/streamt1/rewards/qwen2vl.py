@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,16 +80,19 @@ class Qwen2VLReward:
     def stream(self, resident_layers: int = 0) -> None:
         """From now on the language layers come to the device one by one, but for some that stay there. Mutates.
 
-        Those that stay are spread evenly, so that each copy has as much work to run beside.
+        Those that stay are spread evenly, so that each copy has as much work to run beside. Where any stays, the
+        vision tower does, too, which else comes over whole.
         """
-        layers = self.model.qwen.language_model.layers
+        layers, tower = self.model.qwen.language_model.layers, cast(nn.Module, self.model.qwen.visual)
         count, stay = len(layers), resident_layers
         self.model.streamed = frozenset(i for i in range(count) if (i + 1) * stay // count == i * stay // count)
         for index, layer in enumerate(layers):
             if index not in self.model.streamed:
                 layer.to(self.device)
+        if stay:
+            tower.to(self.device)
         if self.device.type == "cuda" and torch.cuda.is_available():
-            for visitor in (self.model.qwen.visual, self.head, *(layers[index] for index in self.model.streamed)):
+            for visitor in (tower, self.head, *(layers[index] for index in self.model.streamed)):
                 pin(visitor)
 
     def _answers(self, ask: Callable[[int, int], Sequence[Question]], count: int) -> Tensor:

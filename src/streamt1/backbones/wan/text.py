@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from streamt1.core.devices import HOST, at_work
+from streamt1.core.devices import HOST, at_work, pin, sent
 from streamt1.core.errors import CheckpointError, PromptError, needs_extra
+from streamt1.core.streaming import visits
 from streamt1.core.weights import load_strictly, one_line, read_weights
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class WanText:
         encoder: UMT5's encoder, on its device, in the dtype to run in.
         tokenizer: its tokenizer.
         length: rows that come out; longer prompts are cut, as the model was trained.
-        device: where it works; if it is elsewhere, it comes over for each new prompt.
+        device: where it works; if it is elsewhere, its layers come over, one by one, for each new prompt.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class WanText:
         length: int = 512,
         stays: bool = True,
     ) -> WanText:
-        """From two folders of Wan's repositories for diffusers, strictly; ``stays`` on the device or visits it.
+        """From two folders of Wan's repositories for diffusers, strictly; ``stays`` on the device or streams to it.
 
         Raises ``CheckpointError`` for files that are missing, damaged or do not fit, ``MissingExtraError``.
         """
@@ -69,6 +71,8 @@ class WanText:
         load_strictly(model, encoder_weights(encoder), str(encoder))
         model.set_input_embeddings(model.shared)  # one table under two names, whatever the file and the library say
         placed = model.to(device=device if stays else HOST, dtype=dtype)
+        if not stays and device.type == "cuda":
+            pin(placed.encoder.block)
         return cls(placed.eval().requires_grad_(False), words, length, device)
 
     @torch.no_grad()
@@ -88,10 +92,28 @@ class WanText:
         tokens: Any = self.tokenizer(
             [cleaned], padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
-        ids, mask = (tokens[name].to(self.device) for name in ("input_ids", "attention_mask"))
-        with at_work(self.device, self.encoder):
-            rows = self.encoder(ids, mask).last_hidden_state
-        return rows * mask[..., None].to(rows.dtype)
+        return self.rows(tokens["input_ids"], tokens["attention_mask"])
+
+    @torch.no_grad()
+    def rows(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids and their mask ``[1, length]``, on the host -> rows ``[1, length, text_dim]`` on the device."""
+        stack, table = self.encoder.encoder, self.encoder.shared.weight
+        words = sent(F.embedding(ids.to(table.device), table), self.device)
+        mask = sent(mask, self.device)
+        streamed = range(len(stack.block)) if table.device != self.device else ()
+        with at_work(self.device, stack.final_layer_norm), visits(stack.block, set(streamed), self.device) as turns:
+            hooks = [block.register_forward_pre_hook(lambda *_: _arrived(turns)) for block in stack.block]
+            try:
+                states = stack(inputs_embeds=words, attention_mask=mask).last_hidden_state
+            finally:
+                for hook in hooks:
+                    hook.remove()
+        return states * mask[..., None].to(states.dtype)
+
+
+def _arrived(turns: Iterator[nn.Module]) -> None:
+    """The next layer is where the work is done."""
+    next(turns)
 
 
 def empty_encoder(folder: Path) -> nn.Module:
