@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,15 +51,38 @@ def at_work(device: torch.device, *modules: nn.Module) -> Iterator[None]:
     try:
         for held, name, home in homes:
             if home.device != device:
-                held[name] = copies.setdefault(id(home), _visiting(home, device))
+                held[name] = copies.setdefault(id(home), _copied(home, device))
         yield
     finally:
         for held, name, home in homes:
             held[name] = home
 
 
-def _visiting(home: Tensor, device: torch.device) -> Tensor:
-    copy = home.detach().to(device, non_blocking=True)
+def move(module: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    """Takes a module to a device, for evaluation, its floating-point tensors in a dtype. Mutates.
+
+    Its tensors are replaced one after another, so that quantised and fake ones move, too, and that there is never a
+    second copy of all; those that layers share stay shared.
+    """
+    known: dict[int, tuple[weakref.ref[Tensor], Tensor]] = {}
+    for part in module.modules():
+        for held in cast("tuple[dict[str, Any], ...]", (part._parameters, part._buffers)):
+            for name in [name for name, tensor in held.items() if tensor is not None]:
+                held[name] = _once(held[name], device, dtype, known)
+    module.eval()
+
+
+def _once(home: Tensor, device: torch.device, dtype: torch.dtype | None, known: dict[int, Any]) -> Tensor:
+    """The copy of a tensor; the same one for the same tensor, as long as that is alive."""
+    seen, copy = known.get(id(home), (None, home))
+    if seen is None or seen() is not home:
+        copy = _copied(home, device, dtype if home.is_floating_point() else None)
+        known[id(home)] = weakref.ref(home), copy
+    return copy
+
+
+def _copied(home: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    copy = home.detach().to(device, dtype, non_blocking=True)
     return nn.Parameter(copy, requires_grad=False) if isinstance(home, nn.Parameter) else copy
 
 

@@ -65,11 +65,7 @@ class WanVAEDecoder:
 
         Raises ``CheckpointError`` for files that are missing, damaged or do not fit, ``MissingExtraError``.
         """
-        if not path.exists():
-            raise CheckpointError(f"there is no VAE at {path}; download the preset, or give the right path")
-        vae: Any = empty_vae(path)
-        load_strictly(vae, vae_weights(path), str(path))
-        return cls(vae.to(device=device, dtype=dtype), fps, batch, states_on_host)
+        return cls(load_vae(path, device, dtype), fps, batch, states_on_host)
 
     def start(self) -> State:
         """The state before the first chunk."""
@@ -115,6 +111,15 @@ def _of_candidate(features: list[Feature], index: int, count: int, home: torch.d
         return feature.to(home) if count == 1 else feature[index : index + 1].to(home, copy=True)
 
     return tuple(own(feature) for feature in features)
+
+
+def load_vae(path: Path, device: torch.device, dtype: torch.dtype) -> AutoencoderKLWan:
+    """Diffusers' model with a user's weights; see ``WanVAEDecoder.load``."""
+    if not path.exists():
+        raise CheckpointError(f"there is no VAE at {path}; download the preset, or give the right path")
+    vae: Any = empty_vae(path)
+    load_strictly(vae, vae_weights(path), str(path))
+    return vae.to(device=device, dtype=dtype)
 
 
 def empty_vae(path: Path) -> nn.Module:

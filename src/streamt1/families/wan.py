@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import PromptError
@@ -14,10 +17,13 @@ from streamt1.families.wan_files import check_files, file_of
 from streamt1.families.wan_memory import parts, spare
 from streamt1.families.wan_sizes import wan_sizes
 
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+    from streamt1.backbones.wan.model import WanModel
+
 
 def _backbone(config: RunConfig, device: torch.device) -> Backbone:
-    from streamt1.backbones.sampling import Schedule
-    from streamt1.backbones.wan.backbone import WanBackbone
     from streamt1.backbones.wan.checkpoint import load_wan
     from streamt1.backbones.wan.text import WanText
 
@@ -28,19 +34,32 @@ def _backbone(config: RunConfig, device: torch.device) -> Backbone:
     text = WanText.load(
         file_of(config, "text_encoder"), file_of(config, "tokenizer"), device, dtype, sizes.text_len, stays
     )
+    return backbone_over(config, model, text)
+
+
+def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tensor]) -> Backbone:
+    """A loaded transformer and text encoder, at the settings of a configuration."""
+    from streamt1.backbones.sampling import Schedule
+    from streamt1.backbones.wan.backbone import WanBackbone
+
+    wan, kv_device = config.wan, "cpu" if config.placement.kv == "host" else None
     size = (wan.height // 8, wan.width // 8)
-    kv_device = "cpu" if config.placement.kv == "host" else None
     return WanBackbone(model, text, size, config.memory, Schedule(wan.steps, wan.shift), kv_device)
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:
+    from streamt1.decoders.wan_vae import load_vae
+
+    return decoder_over(config, load_vae(file_of(config, "vae"), device, getattr(torch, config.dtype)))
+
+
+def decoder_over(config: RunConfig, vae: AutoencoderKLWan) -> Decoder:
+    """A loaded VAE, at the settings of a configuration."""
     from streamt1.decoders.recompute import RecomputingDecoder
     from streamt1.decoders.wan_vae import WanVAEDecoder
 
-    dtype = getattr(torch, config.dtype)
     states = config.placement.decoder_states
-    settings = (config.wan.fps, config.batches.decoder, states == "host")
-    decoder = WanVAEDecoder.load(file_of(config, "vae"), device, dtype, *settings)
+    decoder = WanVAEDecoder(vae, config.wan.fps, config.batches.decoder, states == "host")
     return RecomputingDecoder(decoder) if states == "recompute" and config.draft is None else decoder
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from streamt1.core.devices import HOST, Halving, at_work, pin, sent
+from streamt1.core.devices import HOST, Halving, at_work, move, pin, sent
 from streamt1.core.errors import ConfigError, needs_extra
 from streamt1.rewards.network import Asked, Qwen2VL
 from streamt1.rewards.vision import patches_of
@@ -51,12 +51,11 @@ class Qwen2VLReward:
         """
         if bits == 4 and self.device.type != "cuda":
             raise ConfigError(f"rewards in 4 bits work on CUDA only, not on {self.device.type}; use reward_bits=8")
-        self.model.to(dtype).eval().requires_grad_(False)
-        self.head.eval().requires_grad_(False)
+        move(self.model, HOST, dtype)
         self._quantise(bits)
         home = self.device if stays else HOST
-        self.model.to(home)
-        self.head.to(home)
+        move(self.model, home)
+        move(self.head, home)
         if home != self.device:
             self.stream(resident_layers)
         return self
@@ -88,9 +87,9 @@ class Qwen2VLReward:
         self.model.streamed = frozenset(i for i in range(count) if (i + 1) * stay // count == i * stay // count)
         for index, layer in enumerate(layers):
             if index not in self.model.streamed:
-                layer.to(self.device)
+                move(layer, self.device)
         if stay:
-            tower.to(self.device)
+            move(tower, self.device)
         if self.device.type == "cuda" and torch.cuda.is_available():
             for visitor in (tower, self.head, *(layers[index] for index in self.model.streamed)):
                 pin(visitor)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from streamt1.core.devices import HOST, at_work, pin, sent
+from streamt1.core.devices import HOST, at_work, move, pin, sent
 from streamt1.core.errors import CheckpointError, PromptError, needs_extra
 from streamt1.core.streaming import visits
 from streamt1.core.weights import load_strictly, one_line, read_weights
@@ -70,10 +70,10 @@ class WanText:
         model: Any = empty_encoder(encoder)
         load_strictly(model, encoder_weights(encoder), str(encoder))
         model.set_input_embeddings(model.shared)  # one table under two names, whatever the file and the library say
-        placed = model.to(device=device if stays else HOST, dtype=dtype)
+        move(model, device if stays else HOST, dtype)
         if not stays and device.type == "cuda":
-            pin(placed.encoder.block)
-        return cls(placed.eval().requires_grad_(False), words, length, device)
+            pin(model.encoder.block)
+        return cls(model, words, length, device)
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> Tensor:
