@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from streamt1.core.frames import truncated
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import image_patches, truncated
+from streamt1.rewards.vision import image_patches
 
 MARKS = ("<|Reward|>",)
 PIXELS = 448 * 448
@@ -28,6 +29,8 @@ class HPSv3Reward(Qwen2VLReward):
 
     A question is one picture, about 12.6 TFLOP at full size.
     """
+
+    takes_bytes = True
 
     @classmethod
     def load(
@@ -59,7 +62,7 @@ class HPSv3Reward(Qwen2VLReward):
 
     @torch.no_grad()
     def score(self, frames: Tensor, text: str) -> RewardOutput:
-        """Frames ``[N, T, 3, H, W]`` in 0..1 -> mean mu of each candidate's frames, ``[N]``; component ``min``."""
+        """Frames ``[N, T, 3, H, W]`` in 0..1 or uint8 -> each candidate's mean mu, ``[N]``; component ``min``."""
         count, length = frames.shape[:2]
         pictures = truncated(frames.flatten(0, 1))
         logits = self._in_parts(lambda begin, end: self.logits(pictures[begin:end], text), len(pictures))

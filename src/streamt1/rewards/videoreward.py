@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError
+from streamt1.core.frames import truncated
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import sampled_frames, truncated, video_patches
+from streamt1.rewards.vision import sampled_frames, video_patches
 
 HEADS = ("VQ", "MQ", "TA")
 MARKS = tuple(f"<|{head}_reward|>" for head in HEADS)
@@ -63,10 +65,12 @@ class Settings:
 
 
 class VideoReward(Qwen2VLReward):
-    """Satisfies ``ClipReward``; the score is the sum of the three normalised heads.
+    """Satisfies ``SamplingClipReward``; the score is the sum of the three normalised heads.
 
     A question is one clip. ``settings``: see :class:`Settings`; the other arguments are :class:`Qwen2VLReward`'s.
     """
+
+    takes_bytes = True
 
     def __init__(
         self,
@@ -112,12 +116,22 @@ class VideoReward(Qwen2VLReward):
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        """Clips ``[N, T, 3, H, W]`` in 0..1 at ``fps`` -> normalised overall score ``[N]``; components vq, mq, ta.
+        """Clips ``[N, T, 3, H, W]`` in 0..1 or uint8 at ``fps`` -> normalised overall score ``[N]``.
 
-        A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
+        Components: vq, mq, ta. A wrong ``fps`` changes which frames are looked at, and every score with them. Negative
+        scores are normal.
         """
-        index = sampled_frames(clips.shape[1], fps, self.settings.rate)  # before bytes are made: most are not looked at
-        raw = self._in_parts(lambda begin, end: self._values(truncated(clips[begin:end, index]), text), len(clips))
+        total = clips.shape[1]
+        return self.score_seen(clips[:, self.looks_at(total, fps)], total, fps, text)
+
+    def looks_at(self, total: int, fps: float) -> Sequence[int]:
+        """See ``SamplingClipReward.looks_at``."""
+        return sampled_frames(total, fps, self.settings.rate)
+
+    @torch.no_grad()
+    def score_seen(self, seen: Tensor, total: int, fps: float, text: str) -> RewardOutput:
+        """See ``SamplingClipReward.score_seen``."""
+        raw = self._in_parts(lambda begin, end: self._values(truncated(seen[begin:end]), text), len(seen))
         mean, std = (torch.tensor(values, device=raw.device) for values in (self.settings.mean, self.settings.std))
         normal = (raw - mean) / std
         return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})

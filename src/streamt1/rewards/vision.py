@@ -48,11 +48,6 @@ def sampled_frames(total: int, fps: float, rate: float = 2.0) -> list[int]:
     return torch.linspace(0, total - 1, count).round().long().tolist()
 
 
-def truncated(frames: Tensor) -> Tensor:
-    """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures."""
-    return (frames.clamp(0, 1) * 255).to(torch.uint8)
-
-
 def image_patches(image: Tensor, pixels: int) -> tuple[Tensor, Grid]:
     """One picture ``[3, H, W]`` uint8 -> patches ``[rows*columns, 1176]`` float32 and their grid.
 
