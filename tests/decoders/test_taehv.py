@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamt1.core.errors import CheckpointError
+from streamt1.core.frames import truncated
 from streamt1.decoders.taehv import TAEHV, TAEHVConfig, TAEHVDecoder
 
 TINY = TAEHVConfig(channels=4, widths=(8, 6, 4, 4))
@@ -51,12 +52,21 @@ def frame_by_frame(weights: dict[str, Tensor], latents: Tensor) -> Tensor:
     return torch.stack(pixels)[3:].clamp(0, 1)
 
 
+def within_one(some: Tensor, others: Tensor) -> bool:
+    """Whether bytes are the same but for float noise, which can carry a value over a whole number."""
+    return bool(((some.int() - others.int()).abs() <= 1).all()) and bool((some == others).float().mean() > 0.99)
+
+
 def test_it_equals_a_walk_over_time(codec: TAEHVDecoder) -> None:
     latents = torch.randn(1, 5, 4, 3, 4) * 2
     frames, _ = codec.decode([codec.start()], latents)
     expected = frame_by_frame(codec.decoder.state_dict(), latents[0])
     assert frames.shape == (1, 17, 3, 24, 32)
-    assert torch.allclose(frames[0], expected, atol=1e-5)
+    assert frames.dtype is torch.uint8
+    assert within_one(frames[0], truncated(expected))
+    seen, _ = codec.decoder(latents, codec.start())
+    assert torch.equal(frames, truncated(seen)), "bytes are the truncated floats"
+    assert torch.allclose(seen[0].clamp(0, 1), expected, atol=1e-5)
 
 
 def test_streams_and_forks_equal_whole_decodes(codec: TAEHVDecoder) -> None:
@@ -68,9 +78,9 @@ def test_streams_and_forks_equal_whole_decodes(codec: TAEHVDecoder) -> None:
     afters, _ = codec.decode(states, last.expand(3, -1, -1, -1, -1))
     for index, state in enumerate(states):
         after, _ = codec.decode([state], last)
-        assert torch.allclose(afters[index], after[0], atol=1e-5), "several parents in one batch"
+        assert within_one(afters[index], after[0]), "several parents in one batch"
         whole, _ = codec.decode([codec.start()], torch.cat([past, candidates[index : index + 1], last], dim=1))
-        assert torch.allclose(torch.cat([opening, frames[index : index + 1], after], dim=1), whole, atol=1e-5)
+        assert within_one(torch.cat([opening, frames[index : index + 1], after], dim=1), whole)
     assert all(torch.equal(kept, now) for kept, now in zip(before, parent, strict=True))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import CheckpointError
+from streamt1.core.frames import truncated
 from streamt1.decoders.wan_vae import WanVAEDecoder
 
 diffusers = pytest.importorskip("diffusers")
@@ -23,11 +24,16 @@ def vae():
 
 
 def whole(vae, latents: Tensor) -> Tensor:
-    """Diffusers' own decode of whole videos, [N, T, 3, H, W] in 0..1."""
+    """Diffusers' own decode of whole videos, [N, T, 3, H, W], as the official code makes bytes of it."""
     mean, std = (torch.tensor(vae.config[name]).view(1, 1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
     with torch.no_grad():
         video = vae.decode((latents * std + mean).transpose(1, 2)).sample
-    return (video.transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+    return truncated(video.transpose(1, 2) / 2 + 0.5)
+
+
+def within_one(some: Tensor, others: Tensor) -> bool:
+    """Whether bytes are the same but for float noise, which can carry a value over a whole number."""
+    return bool(((some.int() - others.int()).abs() <= 1).all()) and bool((some == others).float().mean() > 0.99)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -53,9 +59,9 @@ def test_forked_candidates_equal_their_own_whole_decodes(vae, batch: int) -> Non
     afters, _ = codec.decode(states, last.expand(3, -1, -1, -1, -1))
     for index, state in enumerate(states):
         after, _ = codec.decode([state], last)
-        assert torch.allclose(afters[index], after[0], atol=1e-5), "several parents in one batch"
+        assert within_one(afters[index], after[0]), "several parents in one batch"
         expected = whole(vae, torch.cat([past, candidates[index : index + 1], last], dim=1))
-        assert torch.allclose(torch.cat([frames[index : index + 1], after], dim=1), expected[:, 9:], atol=1e-5)
+        assert within_one(torch.cat([frames[index : index + 1], after], dim=1), expected[:, 9:])
     for kept, now in zip(before, parent, strict=True):
         assert torch.equal(kept, now) if isinstance(kept, Tensor) else kept == now
 
@@ -64,7 +70,7 @@ def test_it_loads_from_a_folder_and_refuses_what_is_not_one(vae, tmp_path: Path)
     vae.save_pretrained(tmp_path / "vae")
     codec = WanVAEDecoder.load(tmp_path / "vae", torch.device("cpu"), torch.float32)
     latents = torch.randn(2, 3, 4, 4, 4)
-    assert torch.allclose(codec.decode([()] * len(latents), latents)[0], whole(vae, latents), atol=1e-6)
+    assert within_one(codec.decode([()] * len(latents), latents)[0], whole(vae, latents))
     with pytest.raises(CheckpointError, match="there is no VAE"):
         WanVAEDecoder.load(tmp_path / "nowhere", torch.device("cpu"), torch.float32)
     weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"

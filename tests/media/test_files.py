@@ -11,6 +11,7 @@ import torch
 from streamt1.core.errors import OutputError
 from streamt1.media.mp4 import write_video
 from streamt1.media.pixels import beside, contact_sheet, enlarge, labelled, to_bytes
+from streamt1.media.thumbnails import thumbnail
 
 
 def test_bytes_are_rounded() -> None:
@@ -75,3 +76,13 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, full_disk: Callable[[], Abst
     with full_disk(), pytest.raises(OutputError, match=r"v\.mp4"):
         write_video(tmp_path / "v.mp4", noise, 16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_are_shown_as_they_are() -> None:
+    frames = torch.randint(0, 256, (2, 3, 8, 12), dtype=torch.uint8)
+    assert torch.equal(to_bytes(frames), frames.permute(0, 2, 3, 1))
+    assert enlarge(frames, 8) is frames
+    assert torch.equal(enlarge(frames, 16), enlarge(frames.float() / 255, 16))
+    wide = frames.float() / 255
+    assert thumbnail(frames[0]) == thumbnail(wide[0])
+    assert contact_sheet([("one", frames)]).tobytes() == contact_sheet([("one", wide)]).tobytes()

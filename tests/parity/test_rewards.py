@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from streamt1.core.frames import truncated
+from streamt1.core.protocols import SamplingClipReward
 from streamt1.rewards.vision import fitted_size, grid_of, patches_of, resized_clip, resized_picture, sampled_frames
 from tests.parity.goldens import manifest_of, reward_sets, template_file
 
@@ -156,6 +158,25 @@ def test_videoreward_gives_the_official_scores(videoreward: tuple[Path, VideoRew
             output = reward.score((frames[None].float() + 0.25) / 255, fps, manifest["prompts"][index])
             assert output.score.item() == pytest.approx(case["reward_norm"][0]["Overall"], abs=3 * tolerance)
             assert output.components["vq"].item() == pytest.approx(case["reward_norm"][0]["VQ"], abs=tolerance)
+
+
+def test_bytes_score_as_the_floats_that_become_them(
+    hpsv3: tuple[Path, HPSv3Reward], videoreward: tuple[Path, VideoReward]
+) -> None:
+    frames, clips = hpsv3[1], videoreward[1]
+    seen = torch.rand(2, 40, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    made = truncated(seen)
+    few = frames.score(made[:, :2], "two cats"), frames.score(seen[:, :2], "two cats")
+    assert torch.equal(few[0].score, few[1].score)
+    index = clips.looks_at(40, 16)
+    assert len(index) == 4
+    whole = clips.score(seen, 16, "two cats")
+    for other in (clips.score(made, 16, "two cats"), clips.score_seen(made[:, index], 40, 16, "two cats")):
+        assert torch.equal(other.score, whole.score)
+        assert all(torch.equal(other.components[name], whole.components[name]) for name in whole.components)
+    assert frames.takes_bytes
+    assert clips.takes_bytes
+    assert isinstance(clips, SamplingClipReward)
 
 
 def test_clips_in_one_batch_score_as_alone(videoreward: tuple[Path, VideoReward]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 import streamt1
 from streamt1 import Cancelled, ConfigError, Pipeline, PromptError, UnknownNameError, load_config
+from streamt1.core.frames import truncated
+from streamt1.core.protocols import Decoder
 from streamt1.trace.events import ChunkStarted, Event
 from tests.search.toy import Seen
 
@@ -141,3 +145,33 @@ def test_a_prompt_is_encoded_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None
     own.check_prompt(PROMPT)
     own.run(PROMPT, 3)
     assert asked == [PROMPT]
+
+
+class InBytes:
+    """A decoder whose frames are bytes."""
+
+    def __init__(self, inner: Decoder) -> None:
+        self.inner = inner
+        self.fps, self.time_stride = inner.fps, inner.time_stride
+
+    def start(self) -> Any:
+        return self.inner.start()
+
+    def decode(self, states: Any, latents: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
+        frames, after = self.inner.decode(states, latents)
+        return truncated(frames), after
+
+
+def test_frames_are_floats_and_pixels_are_what_the_decoder_made(pipeline: Pipeline, tmp_path: Path) -> None:
+    models = dataclasses.replace(pipeline.models, decoder=InBytes(pipeline.models.decoder))
+    stream = Pipeline(pipeline.config, models).stream(PROMPT, 3, seed=3)
+    chunks = list(stream)
+    run = stream.finish()
+    assert {chunk.pixels.dtype for chunk in chunks} == {run.pixels.dtype} == {torch.uint8}
+    assert torch.equal(torch.cat([chunk.frames for chunk in chunks]), run.frames)
+    assert torch.equal(truncated(run.frames), run.pixels)
+    assert run.frames.dtype is torch.float32
+    run.save(tmp_path)
+    assert run.summary()["size"] == {"height": 64, "width": 64}
+    wide = pipeline.run(PROMPT, 1, seed=3)
+    assert wide.pixels is wide.frames

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from streamt1.core.errors import ConfigError, PromptError
+from streamt1.core.protocols import SamplingClipReward
 from streamt1.rewards.pocket import (
     HEADS,
     SNIPPET_FRAMES,
@@ -81,7 +82,7 @@ def test_shared_frames_are_looked_at_once_and_score_as_before(clip_reward: Pocke
     hook.remove()
     assert torch.allclose(together, alone, atol=1e-5)
     assert looked_together < sum(looked) - looked_together
-    assert distinct(torch.tensor([[[1.0], [2.0]], [[1.0], [3.0]]]), [0, 1]) == ([(0, 0), (0, 1), (1, 1)], [0, 1, 0, 2])
+    assert distinct(torch.tensor([[1.0], [2.0], [1.0], [3.0]])) == ([0, 1, 3], [0, 1, 0, 2])
 
 
 def test_unknown_words_are_refused(frame_reward: PocketFrameReward):
@@ -106,3 +107,17 @@ def test_pictures_of_another_form_are_refused_in_one_sentence(size: tuple[int, i
     for reward, more in ((PocketFrameReward.bundled(), ()), (PocketClipReward.bundled(), (16,))):
         with pytest.raises(ConfigError, match=f"not at {size[0]}x{size[1]}"):
             reward.score(frames, *more, text)
+
+
+def test_bytes_and_samples_score_as_the_floats_of_whole_clips(
+    frame_reward: PocketFrameReward, clip_reward: PocketClipReward
+):
+    clips = (torch.rand(2, 100, 3, 64, 64) * 255).to(torch.uint8)
+    wide = clips.float() / 255
+    assert torch.equal(frame_reward.score(clips[:, :9], TEXT).score, frame_reward.score(wide[:, :9], TEXT).score)
+    expected = clip_reward.score(wide, 16, TEXT).score
+    assert torch.equal(clip_reward.score(clips, 16, TEXT).score, expected)
+    index = clip_reward.looks_at(100, 16)
+    assert len(index) == 2 * 24, "two windows of six snippets of four"
+    assert torch.equal(clip_reward.score_seen(clips[:, index], 100, 16, TEXT).score, expected)
+    assert isinstance(clip_reward, SamplingClipReward)

@@ -1,6 +1,7 @@
 """The seams: what the search asks of the models. Anything that satisfies these can be searched over.
 
 Legend: ``N`` candidates, ``F`` latent frames of a chunk, ``T`` pixel frames, ``C H W`` channels, height, width.
+Frames are floats in 0..1, or uint8 in 0..255 (see ``core.frames``), as the decoder makes them.
 Models are pure functions of what they are given: handles are immutable, randomness is an argument, tensors that come in
 are only read. They may come from any device and leave on any; a model that has weights runs without gradients.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -102,13 +103,17 @@ class Decoder(Protocol):
             latents: ``[N, F, C, H, W]``.
 
         Returns:
-            Frames ``[N, T, 3, H, W]`` in 0..1, and the ``N`` states after them.
+            Frames ``[N, T, 3, H, W]``, and the ``N`` states after them.
         """
         ...
 
 
 class FrameReward(Protocol):
-    """Short-term reward: looks at single frames (HPSv3 in the paper)."""
+    """Short-term reward: looks at single frames (HPSv3 in the paper).
+
+    It is shown floats. One that says ``takes_bytes = True`` is shown bytes where the decoder makes them, which spares
+    their copy; ``ClipReward`` likewise.
+    """
 
     def score(self, frames: Tensor, text: str) -> RewardOutput:
         """Frames ``[N, T, 3, H, W]`` in 0..1 of ``N`` candidates -> mean over each one's frames, ``[N]``."""
@@ -120,6 +125,22 @@ class ClipReward(Protocol):
 
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
         """Clips ``[N, T, 3, H, W]`` in 0..1, shown at ``fps`` -> ``[N]``."""
+        ...
+
+
+@runtime_checkable
+class SamplingClipReward(ClipReward, Protocol):
+    """A clip reward that looks at some of a clip's frames. The search gathers those alone, and no whole clip.
+
+    ``score(clips, fps, text)`` is ``score_seen(clips[:, looks_at(T, fps)], T, fps, text)``.
+    """
+
+    def looks_at(self, total: int, fps: float) -> Sequence[int]:
+        """Indices of the frames that it looks at in a clip of ``total`` frames, in the order it wants them in."""
+        ...
+
+    def score_seen(self, seen: Tensor, total: int, fps: float, text: str) -> RewardOutput:
+        """The frames that it looks at of ``N`` clips, ``[N, len(looks_at(total, fps)), 3, H, W]`` -> ``[N]``."""
         ...
 
 

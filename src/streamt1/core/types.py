@@ -79,7 +79,7 @@ class Chunk:
         seed: seed of the generator that made it.
         noise: initial noise ``[F, C, H, W]``, float32; the next chunk's noise propagates from it (section 3.2).
         latents: clean latents ``[F, C, H, W]``.
-        frames: decoded pixels ``[T, 3, H, W]`` in 0..1.
+        frames: decoded pixels ``[T, 3, H, W]``, floats in 0..1 or uint8 in 0..255, as the decoder made them.
         score: None where the policy does not score chunks.
         route: None for chunk 0, which is the first sink, and where chunks are not scored.
     """

@@ -19,9 +19,23 @@ def in_batches(
     states: Sequence[S],
     latents: Tensor,
 ) -> tuple[Tensor, list[S]]:
-    """Decodes candidates' latents ``[N, F, C, h, w]`` in parts that fit -> all frames ``[N, T, 3, H, W]``, N states."""
-    parts = batch.run(lambda begin, end: decode(states[begin:end], latents[begin:end]), len(latents))
-    return torch.cat([frames for frames, _ in parts]), [after for _, states in parts for after in states]
+    """Decodes candidates' latents ``[N, F, C, h, w]`` in parts that fit -> all frames ``[N, T, 3, H, W]``, N states.
+
+    Each part's frames go to their place as they come, so that all of them are never held twice.
+    """
+    frames, count = torch.empty(0), len(latents)
+
+    def part(begin: int, end: int) -> list[S]:
+        nonlocal frames
+        made, after = decode(states[begin:end], latents[begin:end])
+        if not begin:
+            frames = made if end == count else made.new_empty(count, *made.shape[1:])
+        if end - begin < count:
+            frames[begin:end] = made
+        return after
+
+    parts = batch.run(part, count)
+    return frames, [after for states in parts for after in states]
 
 
 def joined(features: Sequence[Tensor]) -> Tensor:

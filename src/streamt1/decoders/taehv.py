@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError
+from streamt1.core.frames import truncated
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.decoders.batching import in_batches, joined, state_of_each
 
@@ -157,16 +158,17 @@ class TAEHVDecoder:
 
     @torch.no_grad()
     def decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
-        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
+        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` uint8, N states.
 
-        T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host.
+        T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host, as
+        truncated bytes.
         """
         return in_batches(self.batch, self._decode, states, latents)
 
     def _decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
         carried = tuple(joined(features) for features in zip(*states, strict=True))
         frames, after = self.decoder(latents.to(self._device, self._dtype), carried)
-        return frames.float().clamp(0, 1).cpu(), state_of_each(after)
+        return truncated(frames.float()).cpu(), state_of_each(after)
 
 
 def _sizes(weights: dict[str, Tensor], path: Path) -> TAEHVConfig:

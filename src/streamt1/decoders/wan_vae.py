@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError, needs_extra
+from streamt1.core.frames import truncated
 from streamt1.core.weights import load_strictly, one_line, read_weights
 from streamt1.decoders.batching import in_batches, joined
 
@@ -73,10 +74,10 @@ class WanVAEDecoder:
 
     @torch.no_grad()
     def decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
-        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` in 0..1, N states.
+        """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` uint8, N states.
 
         T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host: half
-        a minute of them would take gigabytes of the device.
+        a minute of them would take gigabytes of the device. They are bytes as the official code makes them, truncated.
         """
         return in_batches(self.batch, self._decode, states, latents)
 
@@ -93,7 +94,7 @@ class WanVAEDecoder:
             pixels.append(self.vae.decoder(frame, feat_cache=carried, feat_idx=[0], first_chunk=opening))
         video = torch.cat(pixels, dim=2).transpose(1, 2)
         states = [_of_candidate(carried, index, count, self._home) for index in range(count)]
-        return (video.float() / 2 + 0.5).clamp(0, 1).cpu(), states
+        return truncated(video.float() / 2 + 0.5).cpu(), states
 
 
 def _carried(features: Sequence[Feature], device: torch.device) -> Feature:

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import RewardError
+from streamt1.core.frames import shown_to
 from streamt1.core.peak import peak_mb, reset_peak
 from streamt1.core.protocols import Models
 from streamt1.core.types import Route
@@ -81,7 +82,9 @@ def _rewards(result: Result, models: Models, prompt: str) -> Row:
     """The search's own judges: the whole clip's reward, and the mean of its chunks' frame rewards."""
     scores = [chunk.score.short for chunk in result.beam.chunks if chunk.score]
     if not scores:
-        scores = [models.frame_reward.score(c.frames[None], prompt).score.item() for c in result.beam.chunks]
+        reward = models.frame_reward
+        shown = (shown_to(reward, chunk.frames[None]) for chunk in result.beam.chunks)
+        scores = [reward.score(frames, prompt).score.item() for frames in shown]
     return {"reward_final": result.final[result.beams.index(result.beam)], "reward_short": float(np.mean(scores))}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import UnknownNameError
+from streamt1.core.frames import floats
 from streamt1.evaluation.metrics import METRICS, ends
 from streamt1.pocket.oracle import Reading, measure
 from streamt1.pocket.scenes import parse
@@ -38,7 +39,7 @@ def oracle_for(config: RunConfig, prompt: str) -> Oracle | None:
     if config.backbone not in POCKET:
         return None
     scene = parse(prompt)
-    return lambda clip: measure(clip.detach().float().cpu().numpy(), scene)
+    return lambda clip: measure(floats(clip.detach()).float().cpu().numpy(), scene)
 
 
 def oracle_columns(reading: Reading) -> dict[str, float]:

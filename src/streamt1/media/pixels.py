@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from streamt1.core.frames import floats
+
 SHOWN_SIDE = 256
 """Videos smaller than this are enlarged, so that they can be watched."""
 LABEL_HEIGHT = 28
@@ -14,16 +16,21 @@ GAP = 8
 
 
 def to_bytes(frames: Tensor) -> Tensor:
-    """``[T, 3, H, W]`` in 0..1 -> uint8 ``[T, H, W, 3]`` on the CPU, rounded."""
-    return (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+    """``[T, 3, H, W]`` -> uint8 ``[T, H, W, 3]`` on the CPU: floats in 0..1 are rounded, bytes stay what they are."""
+    if frames.dtype is not torch.uint8:
+        frames = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return frames.permute(0, 2, 3, 1).contiguous().cpu()
 
 
 def enlarge(frames: Tensor, side: int) -> Tensor:
-    """Frames ``[T, 3, H, W]``, enlarged by a whole factor until the shorter side has ``side`` pixels; never shrunk."""
+    """Frames ``[T, 3, H, W]``, enlarged by a whole factor until the shorter side has ``side`` pixels; never shrunk.
+
+    Those that are enlarged become floats in 0..1; others stay what they are.
+    """
     factor = -(-side // min(frames.shape[-2:]))
     if factor <= 1:
         return frames
-    return F.interpolate(frames.float(), scale_factor=factor, mode="bicubic", align_corners=False).clamp(0, 1)
+    return F.interpolate(floats(frames).float(), scale_factor=factor, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def labelled(frames: Tensor, label: str) -> Tensor:
@@ -44,7 +51,7 @@ def beside(left: Tensor, right: Tensor) -> Tensor:
 
 
 def contact_sheet(videos: list[tuple[str, Tensor]], columns: int = 8) -> Image.Image:
-    """One row of evenly spaced frames for each labelled video ``[T, 3, H, W]`` in 0..1, 128 pixels high or more."""
+    """One row of evenly spaced frames for each labelled video ``[T, 3, H, W]``, 128 pixels high or more."""
     rows = []
     for label, frames in videos:
         index = torch.linspace(0, len(frames) - 1, columns).round().long()

@@ -11,7 +11,7 @@ from streamt1.media.pixels import to_bytes
 
 
 def thumbnail(frame: Tensor, side: int = 96) -> bytes:
-    """One frame ``[3, H, W]`` in 0..1 as a small WebP picture; its longer side has at most ``side`` pixels."""
+    """One frame ``[3, H, W]`` as a small WebP picture; its longer side has at most ``side`` pixels."""
     picture = Image.fromarray(to_bytes(frame[None])[0].numpy())
     picture.thumbnail((side, side))
     buffer = io.BytesIO()
@@ -20,5 +20,5 @@ def thumbnail(frame: Tensor, side: int = 96) -> bytes:
 
 
 def middle_thumbnail(frames: Tensor, side: int = 96) -> bytes:
-    """The frame in the middle of ``[T, 3, H, W]`` in 0..1 as a small WebP picture; see ``thumbnail``."""
+    """The frame in the middle of ``[T, 3, H, W]`` as a small WebP picture; see ``thumbnail``."""
     return thumbnail(frames[len(frames) // 2], side)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.files import write_whole
+from streamt1.core.frames import floats
 from streamt1.core.types import Chunk
 from streamt1.media.mp4 import write_video
 from streamt1.media.pixels import SHOWN_SIDE, beside, contact_sheet, enlarge, labelled, to_bytes
@@ -44,7 +45,12 @@ class Run:
 
     @property
     def frames(self) -> Tensor:
-        """The video, ``[T, 3, H, W]`` in 0..1."""
+        """The video, ``[T, 3, H, W]``, floats in 0..1; made anew, at four times the memory, of ``pixels`` in bytes."""
+        return floats(self.result.frames)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The video ``[T, 3, H, W]`` as the decoder made it, uint8 in 0..255 or floats in 0..1; not a copy."""
         return self.result.frames
 
     def save(self, folder: str | Path, video: bool = True) -> Path:
@@ -60,7 +66,7 @@ class Run:
         """
         folder = Path(folder)
         if video:
-            write_video(folder / "video.mp4", to_bytes(enlarge(self.frames, SHOWN_SIDE)), self.result.fps)
+            write_video(folder / "video.mp4", to_bytes(enlarge(self.pixels, SHOWN_SIDE)), self.result.fps)
         _write_sheet(folder / "sheet.png", self)
         write_trace(folder / "trace.jsonl", self.trace)
         write_thumbnails(folder / "thumbnails.jsonl", self.thumbnails)
@@ -74,9 +80,9 @@ class Run:
             "prompt": self.prompt,
             "seed": self.seed,
             "chunks": len(self.result.beam.chunks),
-            "frames": len(self.frames),
+            "frames": len(self.pixels),
             "fps": self.result.fps,
-            "size": {"height": self.frames.shape[-2], "width": self.frames.shape[-1]},
+            "size": {"height": self.pixels.shape[-2], "width": self.pixels.shape[-1]},
             "config": {**config, "effective_search": dataclasses.asdict(self.config.effective_search)},
             "outcome": _outcome(self.result),
             "cost": self.result.cost.record(),
@@ -98,7 +104,7 @@ def save_comparison(run: Run, baseline: Run, folder: Path, videos: bool = True) 
     run.save(folder, videos)
     names = _label(baseline), _label(run)
     left, right = (
-        labelled(to_bytes(enlarge(one.frames, SHOWN_SIDE)), name) for one, name in zip((baseline, run), names)
+        labelled(to_bytes(enlarge(one.pixels, SHOWN_SIDE)), name) for one, name in zip((baseline, run), names)
     )
     write_video(folder / "compare.mp4", beside(left, right), run.result.fps)
     _write_sheet(folder / "sheet.png", baseline, run)
@@ -128,5 +134,5 @@ def _label(run: Run) -> str:
 
 def _write_sheet(path: Path, *runs: Run) -> None:
     buffer = io.BytesIO()
-    contact_sheet([(_label(run), run.frames) for run in runs]).save(buffer, format="PNG")
+    contact_sheet([(_label(run), run.pixels) for run in runs]).save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())

@@ -9,6 +9,7 @@ from types import TracebackType
 from torch import Tensor
 
 from streamt1.core.errors import Cancelled
+from streamt1.core.frames import floats
 from streamt1.pipeline.run import Run
 
 
@@ -18,11 +19,17 @@ class FinalChunk:
 
     Attributes:
         index: its place in the video, counted in chunks.
-        frames: ``[T, 3, H, W]`` in 0..1; the reader's own, to change as it likes.
+        pixels: ``[T, 3, H, W]`` as the decoder made them, uint8 in 0..255 or floats in 0..1; the reader's own, to
+            change as it likes.
     """
 
     index: int
-    frames: Tensor
+    pixels: Tensor
+
+    @property
+    def frames(self) -> Tensor:
+        """``[T, 3, H, W]``, floats in 0..1; made anew of ``pixels`` in bytes."""
+        return floats(self.pixels)
 
 
 class Stream:

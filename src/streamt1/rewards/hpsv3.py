@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.core.devices import HOST
+from streamt1.core.frames import truncated
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.network import Qwen2VL
 from streamt1.rewards.qwen2vl import Qwen2VLReward
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import resized_picture, truncated
+from streamt1.rewards.vision import resized_picture
 from streamt1.rewards.words import Question, Words
 
 MARKS = ("<|Reward|>",)
@@ -31,6 +32,8 @@ class HPSv3Reward(Qwen2VLReward):
 
     A question is one picture, about 12.6 TFLOP at full size.
     """
+
+    takes_bytes = True
 
     @classmethod
     def load(

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streamt1.core.errors import ConfigError
+from streamt1.core.frames import floats
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_bundled, load_strictly
 from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, check_vocabulary, tokenize
@@ -201,18 +202,19 @@ def windows(total: int, fps: float = TRAINED_FPS) -> list[range]:
     return [range(begin, begin + length) for begin in begins]
 
 
-def distinct(clips: Tensor, index: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Which of the frames ``index`` of clips [N, T, ...] differ: where the first of each kind stands, as (clip, frame),
-    and, clip by clip, every frame's kind. Compares digests of bytes, so that no copy of a frame is kept."""
+def distinct(frames: Tensor) -> tuple[list[int], list[int]]:
+    """Which of frames [N, ...] differ: where the first of each kind stands, and every frame's kind.
+
+    Compares digests of bytes, so that no copy of a frame is kept.
+    """
     kinds: dict[bytes, int] = {}
-    first: list[tuple[int, int]] = []
+    first: list[int] = []
     which: list[int] = []
-    for row, clip in enumerate(clips):
-        for frame in index:
-            kind = kinds.setdefault(sha256(clip[frame].cpu().numpy().tobytes()).digest(), len(kinds))
-            if kind == len(first):
-                first.append((row, frame))
-            which.append(kind)
+    for index, frame in enumerate(frames):
+        kind = kinds.setdefault(sha256(frame.cpu().numpy().tobytes()).digest(), len(kinds))
+        if kind == len(first):
+            first.append(index)
+        which.append(kind)
     return first, which
 
 
@@ -247,6 +249,8 @@ def _load(name: str, kind: Callable[[RewardConfig], N], device: str | torch.devi
 class PocketFrameReward:
     """Frame reward; satisfies `FrameReward`. Scores have mean 0 and deviation 1 over rollouts of training prompts."""
 
+    takes_bytes = True
+
     def __init__(self, net: FrameNet, mean: Tensor, std: Tensor) -> None:
         self.net, self.mean, self.std = net, mean, std
 
@@ -257,13 +261,13 @@ class PocketFrameReward:
 
     @torch.no_grad()
     def score(self, frames: Tensor, text: str) -> RewardOutput:
-        """Frames [N, T, 3, 64, 64] in [0, 1] -> mean over each candidate's frames, [N].
+        """Frames [N, T, 3, 64, 64] in [0, 1] or uint8 -> mean over each candidate's frames, [N].
 
         Components: `min`, the worst frame. Raises PromptError for words outside the vocabulary.
         """
         check_square(frames)
         count, length = frames.shape[:2]
-        flat = frames.flatten(0, 1).to(self.mean)
+        flat = floats(frames.flatten(0, 1)).to(self.mean)
         tokens = _tokens(text, 1, self.mean.device)
         raw = torch.cat([self.net(block, tokens.expand(len(block), -1))[0] for block in flat.split(BLOCK)])
         each = ((raw - self.mean) / self.std).view(count, length)
@@ -271,7 +275,9 @@ class PocketFrameReward:
 
 
 class PocketClipReward:
-    """Clip reward; satisfies `ClipReward`. The score is the sum of its three heads, each normalised over rollouts."""
+    """Clip reward, a `SamplingClipReward`. The score is the sum of its three heads, each normalised over rollouts."""
+
+    takes_bytes = True
 
     def __init__(self, net: ClipNet, mean: Tensor, std: Tensor) -> None:
         self.net, self.mean, self.std = net, mean, std
@@ -283,26 +289,36 @@ class PocketClipReward:
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        """Clips [N, T, 3, 64, 64] in [0, 1] shown at `fps`, any T >= 1 -> overall score [N]; components vq, mq, ta.
+        """Clips [N, T, 3, 64, 64] in [0, 1] or uint8 at `fps`, any T >= 1 -> overall score [N]; components vq, mq, ta.
 
         A frame that several clips share, as candidates of one parent do, is looked at once. Of clips of more than 84
         frames the score is the mean over windows of 84.
         """
-        check_square(clips)
-        net, parts = self.net, windows(clips.shape[1], fps)
-        index = torch.stack([part.start + snippet_frames(len(part), fps) for part in parts])
+        total = clips.shape[1]
+        return self.score_seen(clips[:, self.looks_at(total, fps)], total, fps, text)
+
+    def looks_at(self, total: int, fps: float) -> Sequence[int]:
+        """The frames of all snippets of all windows."""
+        parts = [part.start + snippet_frames(len(part), fps) for part in windows(total, fps)]
+        return torch.stack(parts).flatten().tolist()
+
+    @torch.no_grad()
+    def score_seen(self, seen: Tensor, total: int, fps: float, text: str) -> RewardOutput:
+        """See `SamplingClipReward.score_seen`."""
+        check_square(seen)
+        net, parts = self.net, windows(total, fps)
         told = net.eye.trunk.text(_tokens(text, 1, self.mean.device))
-        read = self._look(clips, index.flatten().tolist(), told).unflatten(0, (-1, *index.shape[1:]))
+        read = self._look(seen.flatten(0, 1), told).unflatten(0, (-1, SNIPPETS, SNIPPET_FRAMES))
         gap = torch.full((len(read),), snippet_gap(len(parts[0]), fps)).to(self.mean)
-        raw = net.join(read, told.expand(len(read), -1), gap).view(len(clips), len(parts), -1).mean(1)
+        raw = net.join(read, told.expand(len(read), -1), gap).view(len(seen), len(parts), -1).mean(1)
         heads = (raw - self.mean) / self.std
         return RewardOutput(heads.sum(1), {name: heads[:, index] for index, name in enumerate(HEADS)})
 
-    def _look(self, clips: Tensor, index: Sequence[int], told: Tensor) -> Tensor:
-        """Clips [N, T, 3, 64, 64], frames to look at in each, text [1, text] -> [N * len(index), said]."""
-        first, which = distinct(clips, index)
+    def _look(self, frames: Tensor, told: Tensor) -> Tensor:
+        """Frames [N, 3, 64, 64], text [1, text] -> [N, said]."""
+        first, which = distinct(frames)
         said = []
         for begin in range(0, len(first), BLOCK):
-            frames = torch.stack([clips[place] for place in first[begin : begin + BLOCK]]).to(self.mean)
-            said.append(self.net.look(frames, told.expand(len(frames), -1)))
+            block = floats(frames[first[begin : begin + BLOCK]]).to(self.mean)
+            said.append(self.net.look(block, told.expand(len(block), -1)))
         return torch.cat(said)[which]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from streamt1.core.devices import sent
 from streamt1.core.errors import CheckpointError
+from streamt1.core.frames import truncated
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.network import Qwen2VL
 from streamt1.rewards.qwen2vl import Qwen2VLReward
 from streamt1.rewards.templates import filled, read_constants
-from streamt1.rewards.vision import resized_clip, sampled_frames, truncated
+from streamt1.rewards.vision import resized_clip, sampled_frames
 from streamt1.rewards.words import Question, Words
 
 HEADS = ("VQ", "MQ", "TA")
@@ -66,10 +68,12 @@ class Settings:
 
 
 class VideoReward(Qwen2VLReward):
-    """Satisfies ``ClipReward``; the score is the sum of the three normalised heads.
+    """Satisfies ``SamplingClipReward``; the score is the sum of the three normalised heads.
 
     A question is one clip. ``settings``: see :class:`Settings`; the other arguments are :class:`Qwen2VLReward`'s.
     """
+
+    takes_bytes = True
 
     def __init__(
         self,
@@ -116,11 +120,22 @@ class VideoReward(Qwen2VLReward):
 
     @torch.no_grad()
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        """Clips ``[N, T, 3, H, W]``, 0..1 or uint8, at ``fps`` -> normalised overall score ``[N]``; parts vq, mq, ta.
+        """Clips ``[N, T, 3, H, W]`` in 0..1 or uint8 at ``fps`` -> normalised overall score ``[N]``.
 
-        A wrong ``fps`` changes which frames are looked at, and every score with them. Negative scores are normal.
+        Components: vq, mq, ta. A wrong ``fps`` changes which frames are looked at, and every score with them. Negative
+        scores are normal.
         """
-        raw = self.logits(clips, fps, text)
+        total = clips.shape[1]
+        return self.score_seen(clips[:, self.looks_at(total, fps)], total, fps, text)
+
+    def looks_at(self, total: int, fps: float) -> Sequence[int]:
+        """See ``SamplingClipReward.looks_at``."""
+        return sampled_frames(total, fps, self.settings.rate)
+
+    @torch.no_grad()
+    def score_seen(self, seen: Tensor, total: int, fps: float, text: str) -> RewardOutput:
+        """See ``SamplingClipReward.score_seen``."""
+        raw = self._values_of(seen, text)
         mean, std = sent(torch.tensor([self.settings.mean, self.settings.std]), raw.device)
         normal = (raw - mean) / std
         return RewardOutput(normal.sum(1), {head.lower(): normal[:, i] for i, head in enumerate(HEADS)})
@@ -128,18 +143,21 @@ class VideoReward(Qwen2VLReward):
     def logits(self, clips: Tensor, fps: float, text: str, rate: float | None = None) -> Tensor:
         """Clips as in ``score`` -> raw VQ, MQ, TA, ``[B, 3]``; ``rate``: frames a second to look at."""
         index = sampled_frames(clips.shape[1], fps, rate or self.settings.rate)
+        return self._values_of(clips[:, index], text)
+
+    def _values_of(self, seen: Tensor, text: str) -> Tensor:
+        """Frames that are looked at ``[B, T, 3, H, W]``, T even -> raw VQ, MQ, TA, ``[B, 3]``."""
         pieces = tuple(filled(self.template, text, MARKS))
 
         def ask(begin: int, end: int) -> list[Question]:
-            return [Question(self._looked_at(clip, index), pieces) for clip in clips[begin:end]]
+            return [Question(self._resized(clip), pieces) for clip in seen[begin:end]]
 
-        values = self._answers(ask, len(clips))
+        values = self._answers(ask, len(seen))
         return values[..., 0] if self.settings.outputs == 1 else values.diagonal(dim1=1, dim2=2)
 
-    def _looked_at(self, clip: Tensor, index: list[int]) -> Tensor:
-        """Frames of a clip as bytes, resized where the model works; the others are never touched."""
-        frames = torch.stack([clip[i] for i in index])
-        return resized_clip(sent(truncated(frames), self.device), *self.settings.pixels)
+    def _resized(self, clip: Tensor) -> Tensor:
+        """Frames as bytes, resized where the model works."""
+        return resized_clip(sent(truncated(clip), self.device), *self.settings.pixels)
 
 
 def weights_file(folder: Path) -> Path:

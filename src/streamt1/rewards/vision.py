@@ -53,11 +53,6 @@ def sampled_frames(total: int, fps: float, rate: float = 2.0) -> list[int]:
     return np.rint(np.where(index < count // 2, early, late)).astype(int).tolist()
 
 
-def truncated(frames: Tensor) -> Tensor:
-    """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures. Bytes stay as they are."""
-    return frames if frames.dtype == torch.uint8 else (frames.clamp(0, 1) * 255).to(torch.uint8)
-
-
 def resized_picture(image: Tensor, pixels: int) -> Tensor:
     """One picture ``[3, H, W]`` uint8 on the host -> ``[1, 3, rows, columns]`` uint8 of about ``pixels``.
 

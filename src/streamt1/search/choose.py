@@ -29,7 +29,7 @@ class Result:
 
     Attributes:
         fps: pixel frames per second.
-        frames: the chosen video, ``[T, 3, H, W]`` in 0..1.
+        frames: the chosen video, ``[T, 3, H, W]``: floats in 0..1 or uint8, as the decoder made them.
         latents: of the chosen video, ``[F, C, H, W]``.
         beam: the chosen one of ``beams``.
         beams: all that survived, best rank first.

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from streamt1.core.protocols import Models
+from streamt1.core.frames import picked, shown_to
+from streamt1.core.protocols import Models, SamplingClipReward
 from streamt1.core.types import RewardOutput, Route, Score
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
@@ -21,6 +22,8 @@ from streamt1.trace.events import CandidateScored, Warned
 
 Scored = tuple[float, dict[str, float]]
 """A reward's score and its named parts."""
+Clip = Sequence[Tensor]
+"""Frames in parts ``[T, 3, H, W]`` that follow one another."""
 
 
 def score(
@@ -68,28 +71,16 @@ def rewarded(
     found = []
     for rows in batches(len(candidates), config.candidate_batch):
         batch = candidates[rows]
-        chunks = _spaced(_pixels(models, config, batch, 1, cost), config.frames_scored)
-        shorts = _asked("short", frame_reward(models, state), chunks, cost)
-        del chunks  # before the windows are joined
-        longs = _asked("long", clip_reward(models, state), _pixels(models, config, batch, config.window, cost), cost)
+        shorts = _short(models, config, state, _clips(models, config, batch, 1, cost), cost)
+        longs = _long("long", models, state, _clips(models, config, batch, config.window, cost), cost)
         found += zip(batch, shorts, longs)
     return found
 
 
-def frame_reward(models: Models, state: SearchState) -> Callable[[Tensor], RewardOutput]:
-    """The frame reward under the state's prompt."""
-    return lambda frames: models.frame_reward.score(frames, state.prompt)
-
-
-def clip_reward(models: Models, state: SearchState) -> Callable[[Tensor], RewardOutput]:
-    """The clip reward under the state's prompt, at the videos' frame rate."""
-    return lambda clips: models.clip_reward.score(clips, models.scoring_decoder.fps, state.prompt)
-
-
 def video_scores(models: Models, state: SearchState, cost: CostMeter) -> list[float]:
     """Clip reward of each beam's whole video."""
-    videos = (torch.cat([chunk.frames for chunk in beam.chunks])[None] for beam in state.beams)
-    return [_asked("final", clip_reward(models, state), video, cost)[0][0] for video in videos]
+    videos = ([chunk.frames for chunk in beam.chunks] for beam in state.beams)
+    return [_long("final", models, state, [video], cost)[0][0] for video in videos]
 
 
 def finite(value: float) -> float | None:
@@ -97,34 +88,59 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _pixels(
+def _clips(
     models: Models, config: SearchConfig, candidates: Sequence[Candidate], chunks: int, cost: CostMeter
-) -> Tensor:
-    """Pixels ``[N, T, 3, H, W]`` of the last ``chunks`` chunks of each candidate."""
-    window = [chunk for candidate in candidates for chunk in candidate.window(chunks)]
-    clips = len(candidates), -1
+) -> list[Clip]:
+    """The last ``chunks`` chunks of each candidate as pixels, one part a chunk; nothing is copied."""
+    windows = [candidate.window(chunks) for candidate in candidates]
     if config.decode == "streaming":
-        return torch.cat([chunk.frames for chunk in window]).unflatten(0, clips)
-    latents = torch.cat([chunk.latents for chunk in window]).unflatten(0, clips)
+        return [[chunk.frames for chunk in window] for window in windows]
+    latents = torch.stack([torch.cat([chunk.latents for chunk in window]) for window in windows])
     with cost.spend("decode", latents_decoded=latents.shape[0] * latents.shape[1]):
-        return models.decoder.decode([models.decoder.start()] * len(latents), latents)[0]
+        frames, _ = models.decoder.decode([models.decoder.start()] * len(latents), latents)
+    return [[clip] for clip in frames]
 
 
-def _spaced(frames: Tensor, count: int | None) -> Tensor:
-    """``count`` evenly spaced frames of ``[N, T, 3, H, W]``, the first and the last among them; None is all."""
-    length = frames.shape[1]
+def _short(
+    models: Models, config: SearchConfig, state: SearchState, clips: Sequence[Clip], cost: CostMeter
+) -> list[Scored]:
+    """What the frame reward says of chunks under the state's prompt."""
+    reward, index = models.frame_reward, _spaced(_length(clips[0]), config.frames_scored)
+    frames = picked(clips, index)
+    return _asked("short", lambda: reward.score(shown_to(reward, frames), state.prompt), len(clips), cost)
+
+
+def _long(name: str, models: Models, state: SearchState, clips: Sequence[Clip], cost: CostMeter) -> list[Scored]:
+    """What the clip reward says of clips of one length, under the state's prompt, at the videos' frame rate."""
+    reward, fps, total = models.clip_reward, models.scoring_decoder.fps, _length(clips[0])
+
+    def ask() -> RewardOutput:
+        if not isinstance(reward, SamplingClipReward):
+            return reward.score(shown_to(reward, picked(clips, None)), fps, state.prompt)
+        seen = shown_to(reward, picked(clips, reward.looks_at(total, fps)))
+        return reward.score_seen(seen, total, fps, state.prompt)
+
+    return _asked(name, ask, len(clips), cost)
+
+
+def _length(clip: Clip) -> int:
+    return sum(len(part) for part in clip)
+
+
+def _spaced(length: int, count: int | None) -> list[int] | None:
+    """``count`` evenly spaced ones of ``length`` frames, the first and the last among them; None is all."""
     if count is None or count >= length:
-        return frames
+        return None
     if count == 1:
-        return frames[:, length // 2 : length // 2 + 1]
-    return frames[:, torch.linspace(0, length - 1, count).round().long()]
+        return [length // 2]
+    return torch.linspace(0, length - 1, count).round().long().tolist()
 
 
-def _asked(name: str, reward: Callable[[Tensor], RewardOutput], frames: Tensor, cost: CostMeter) -> list[Scored]:
-    with cost.spend("reward", reward_calls=len(frames)):
-        output = reward(frames)
+def _asked(name: str, ask: Callable[[], RewardOutput], count: int, cost: CostMeter) -> list[Scored]:
+    with cost.spend("reward", reward_calls=count):
+        output = ask()
         scores = output.score.tolist()
-        check_count(f"the {name} reward", len(scores), len(frames))
+        check_count(f"the {name} reward", len(scores), count)
         parts = {f"{name}/{part}": values.tolist() for part, values in output.components.items()}
     return [(value, {part: parts[part][i] for part in parts}) for i, value in enumerate(scores)]
 

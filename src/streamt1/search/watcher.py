@@ -22,15 +22,16 @@ class Watcher:
         """Something was decided; see ``trace.events``."""
 
     def proposed(self, candidate: int, frames: Tensor) -> None:
-        """A candidate was made: its id and its chunk's frames ``[T, 3, H, W]`` in 0..1.
+        """A candidate was made: its id and its chunk's frames ``[T, 3, H, W]``, in 0..1 or as bytes.
 
         The frames must be neither changed nor kept: the search goes on with them, or frees them.
         """
 
     def settled(self, chunk: int, frames: Tensor) -> None:
-        """A chunk is final, whatever wins: its index and its frames ``[T, 3, H, W]`` in 0..1; chunks come in order.
+        """A chunk is final, whatever wins: its index and its frames ``[T, 3, H, W]``; chunks come in order.
 
-        The frames are the search's: read them, or change a copy.
+        Frames are floats in 0..1 or uint8, as the decoder made them: ``core.frames.floats`` makes floats of both. They
+        are the search's: read them, or change a copy.
         """
 
 

@@ -151,4 +151,4 @@ class _Progress(Watcher):
 def _write(run: Run, folder: Path) -> None:
     run.save(folder)
     write_report(folder)
-    write_whole(folder / THUMBNAIL, middle_thumbnail(run.frames, THUMBNAIL_SIDE))
+    write_whole(folder / THUMBNAIL, middle_thumbnail(run.pixels, THUMBNAIL_SIDE))
