@@ -77,6 +77,10 @@ class HPSv3Reward(Qwen2VLReward):
         pieces, pictures = tuple(filled(self.template, text, MARKS)), pictures.to(HOST)
 
         def ask(begin: int, end: int) -> list[Question]:
-            return [Question(resized_picture(picture, PIXELS), pieces) for picture in pictures[begin:end]]
+            return [Question(self._resized(picture), pieces) for picture in pictures[begin:end]]
 
         return self._answers(ask, len(pictures))[:, 0]
+
+    def _resized(self, picture: Tensor) -> Tensor:
+        """On the host, where Pillow works."""
+        return resized_picture(picture, PIXELS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class VideoReward(Qwen2VLReward):
         model = Qwen2VL(base, words.size)
         file = weights_file(folder)
         state = _renamed(read_weights(file))
-        _with_updates(model, state, settings.lora_scale)
+        add_updates(model, _ranks(state), settings.lora_scale)
         head = nn.Linear(model.hidden, settings.outputs, bias=False)
         load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
         model.load(state, str(file))
@@ -193,12 +193,20 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _with_updates(model: Qwen2VL, state: dict[str, Tensor], scale: float) -> None:
-    """Puts a LowRank layer in the place of every layer of the model that the weights have an update of. In place."""
-    for key in [key for key in state if key.endswith(".down.weight")]:
-        path, _, name = key.removesuffix(".down.weight").replace("model.", "language_model.", 1).rpartition(".")
-        parent = model.qwen.get_submodule(path)
-        layer = getattr(parent, name)
+def _ranks(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Of every layer that the weights have an update of, by its name in the model."""
+    updated = ((key, value) for key, value in state.items() if key.endswith(".down.weight"))
+    return {
+        key.removesuffix(".down.weight").replace("model.", "language_model.", 1): len(value) for key, value in updated
+    }
+
+
+def add_updates(model: Qwen2VL, ranks: Mapping[str, int], scale: float) -> None:
+    """Puts a LowRank layer, on the meta device, in the place of every layer that has a rank. Mutates."""
+    for path, rank in ranks.items():
+        parent, _, name = path.rpartition(".")
+        module = model.qwen.get_submodule(parent)
+        layer = getattr(module, name)
         with torch.device("meta"):
-            low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, len(state[key]), scale)
-        setattr(parent, name, low)
+            low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, rank, scale)
+        setattr(module, name, low)

@@ -1,0 +1,150 @@
+"""Does the memory plan say what a run needs? A search at full size without numbers, its peaks beside the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from torch import Tensor
+
+from streamt1.bench.fake_cuda import Device, fake_cuda
+from streamt1.bench.fake_models import fake_models
+from streamt1.bench.subjects import PROMPT
+from streamt1.config.load import load_config
+from streamt1.config.schema import RunConfig
+from streamt1.core.protocols import Branch, DecoderState, Models
+from streamt1.core.types import Remembered, RewardOutput, Route
+from streamt1.families.family import PHASES
+from streamt1.placement.memory_plan import GB, RESERVE, Room, plan_memory
+from streamt1.search.engine import search
+from streamt1.search.start import start
+
+
+def measure(name: str = "longlive", device: float = 24, host: float = 128, chunks: int = 9) -> dict[str, Any]:
+    """A search that keeps every chunk that leaves as a sink, at the placement that is planned for so many GB.
+
+    Returns:
+        Of each phase the most bytes alive (GB), and what the plan says without its reserve; of the last chunk but one
+        the GB that crossed the bus each way.
+    """
+    config = load_config(name)
+    plan = plan_memory(config, Room(device * GB, host * GB))
+    config = plan.applied(config)
+    config = config.model_copy(update={"wan": config.wan.model_copy(update={"steps": config.wan.steps[:2]})})
+    with fake_cuda() as counter:
+        meter = Meter(counter)
+        crossed = _searched(meter, metered(fake_models(config), meter), config, chunks)
+    planned = {phase: (plan.in_phase(phase) - RESERVE) / GB for phase in PHASES}
+    return {
+        "preset": name, "device_gb": device, "peak_gb": {phase: meter.peak[phase] / GB for phase in PHASES},
+        "planned_gb": planned, "ratio": {phase: meter.peak[phase] / GB / planned[phase] for phase in PHASES},
+        "to_device_gb": crossed[0] / GB, "to_host_gb": crossed[1] / GB, "placement": plan.placement.summary(),
+    }  # fmt: skip
+
+
+def _searched(meter: Meter, models: Models, config: RunConfig, chunks: int) -> tuple[int, int]:
+    """Bytes that crossed the bus in the last chunk but one, after which memory is as full as it gets."""
+    settings = dataclasses.replace(config.effective_search, sinking=False)
+    crossed = [(0, 0)]
+    for _ in search(models, settings, start(models, settings, PROMPT, chunks, 0)):
+        crossed.append((meter.to_device, meter.to_host))
+        meter.to_device = meter.to_host = 0
+    return crossed[-2]
+
+
+class Meter:
+    """The peaks of each phase, and what crossed the bus. Mutable."""
+
+    def __init__(self, counter: Device) -> None:
+        self._counter = counter
+        self.peak: dict[str, int] = defaultdict(int)
+        self.host_peak: dict[str, int] = defaultdict(int)
+        self.to_device = self.to_host = 0
+
+    def take(self, phase: str, work: Callable[[], Any]) -> Any:
+        """Does a piece of work of a phase."""
+        counted = self._counter.begin()
+        answer = work()
+        self.peak[phase] = max(self.peak[phase], self._counter.peak["cuda"])
+        self.host_peak[phase] = max(self.host_peak[phase], self._counter.peak["cpu"])
+        self.to_device += counted.to_device
+        self.to_host += counted.to_host
+        return answer
+
+
+def metered(models: Models, meter: Meter) -> Models:
+    """The same models, each call taken by the meter; whatever a reward answers, the first of each beam survives."""
+    frame_reward, clip_reward = _Judge(models.frame_reward, meter), _Judge(models.clip_reward, meter)
+    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter), frame_reward, clip_reward)
+
+
+class _Backbone:
+    def __init__(self, inner: Any, meter: Meter) -> None:
+        self._inner, self._meter = inner, meter
+        self.chunk_shape, self.steps, self.draws = inner.chunk_shape, inner.steps, inner.draws
+
+    def start(self, prompt: str) -> Branch:
+        return self._meter.take("encode", lambda: self._inner.start(prompt))
+
+    def denoise(self, parents: Sequence[Branch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
+        return self._meter.take("denoise", lambda: self._inner.denoise(parents, x, noise, steps))
+
+    def commit(self, branch: Branch, latents: Tensor, route: Route | None) -> Branch:
+        """Every chunk is appended, but for those that find the sink full."""
+        return self._meter.take("commit", lambda: self._inner.commit(branch, latents, Route.APPEND))
+
+    def inspect(self, branch: Branch) -> Remembered | None:
+        return None
+
+    def release(self, branch: Branch) -> None:
+        self._inner.release(branch)
+
+
+class _Decoder:
+    def __init__(self, inner: Any, meter: Meter) -> None:
+        self._inner, self._meter = inner, meter
+        self.fps, self.time_stride = inner.fps, inner.time_stride
+
+    def start(self) -> DecoderState:
+        return self._inner.start()
+
+    def decode(self, states: Sequence[DecoderState], latents: Tensor) -> tuple[Tensor, list[DecoderState]]:
+        return self._meter.take("decode", lambda: self._inner.decode(states, latents))
+
+
+class _Judge:
+    """A reward of either kind: asked in earnest, and answered for, since without numbers it says nothing."""
+
+    takes_bytes = True
+
+    def __init__(self, inner: Any, meter: Meter) -> None:
+        self._inner, self._meter = inner, meter
+
+    def score(self, frames: Tensor, *asked: Any) -> RewardOutput:
+        self._meter.take("score", lambda: self._inner.score(frames, *asked))
+        return _answer(len(frames))
+
+    def looks_at(self, total: int, fps: float) -> Sequence[int]:
+        return self._inner.looks_at(total, fps)
+
+    def score_seen(self, seen: Tensor, *asked: Any) -> RewardOutput:
+        self._meter.take("score", lambda: self._inner.score_seen(seen, *asked))
+        return _answer(len(seen))
+
+
+class _Scores:
+    """Numbers where a tensor is meant: a fake one has none."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._values = list(values)
+
+    def tolist(self) -> list[float]:
+        return self._values
+
+
+def _answer(count: int) -> RewardOutput:
+    """Of candidates that stand beam by beam, the first of each half wins, so that beams never merge."""
+    half = max(1, count // 2)
+    return RewardOutput(cast(Tensor, _Scores([float(index % half == 0) - index / 100 for index in range(count)])), {})
