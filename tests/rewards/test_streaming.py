@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.bench.fake_cuda import CUDA, fake_cuda, placed
-from streamt1.core.devices import HOST
+from streamt1.core.devices import HOST, pin
 from streamt1.rewards.streaming import visits
 
 KB = 1024
@@ -113,6 +113,19 @@ def test_quantised_layers_stream_as_what_they_hold() -> None:
         weight = next(turns).weight
         assert type(weight) is Rounded
         assert weight.levels.data_ptr() != kept[0].levels.data_ptr()
+
+
+def test_what_quantised_tensors_hold_is_locked() -> None:
+    layer = linears(1)[0]
+    levels, scale = torch.randint(-128, 128, (16, 16), dtype=torch.int8), torch.rand(16, 1)
+    layer.weight = nn.Parameter(Rounded(levels.clone(), scale.clone()), requires_grad=False)
+    empty = torch.empty
+    with mock.patch.object(torch, "empty", lambda size, dtype, pin_memory: empty(size, dtype=dtype)):
+        pin(layer)
+    held = layer.weight.levels, layer.weight.scale
+    assert held[0].untyped_storage().data_ptr() == held[1].untyped_storage().data_ptr()
+    assert torch.equal(held[0], levels)
+    assert torch.equal(held[1], scale)
 
 
 @needs_compiler

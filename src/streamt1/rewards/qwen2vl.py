@@ -89,8 +89,7 @@ class Qwen2VLReward:
             if index not in self.model.streamed:
                 layer.to(self.device)
         if self.device.type == "cuda" and torch.cuda.is_available():
-            for visitor in (self.model.qwen.visual, self.head, *(layers[index] for index in self.model.streamed)):
-                pin(visitor)
+            pin(self.model.qwen.visual, self.head, *(layers[index] for index in sorted(self.model.streamed)))
 
     def _answers(self, ask: Callable[[int, int], Sequence[Question]], count: int) -> Tensor:
         """The head's values at the reward tokens, ``[N, marks, outputs]``, of questions ``0..count``.
