@@ -1,8 +1,11 @@
+from typing import Any
+from unittest import mock
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from streamt1.core.devices import Halving, at_work, enough_memory
+from streamt1.core.devices import Halving, at_work, enough_memory, pin
 from streamt1.core.errors import OutOfMemoryError
 
 
@@ -71,3 +74,39 @@ def test_a_visit_that_fails_ends_at_home_too() -> None:
     assert not model.weight.is_meta
     with at_work(torch.device("cpu"), model):
         assert not model.weight.is_meta, "at home already"
+
+
+def lend(most: int) -> Any:
+    """What is lent of locked memory, of which the system has so many bytes, and a patch that stands for it."""
+    lent: list[int] = []
+    empty = torch.empty
+
+    def lock(size: int, dtype: torch.dtype, pin_memory: bool) -> Tensor:
+        assert pin_memory
+        if sum(lent) + size > most:
+            raise RuntimeError("cudaHostAlloc failed")
+        lent.append(size)
+        return empty(size, dtype=dtype)
+
+    return lent, mock.patch.object(torch, "empty", lock)
+
+
+def test_tensors_are_locked_together_and_keep_their_values() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).to(torch.float64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    parameters, (lent, locks) = list(model.parameters()), lend(10**6)
+    with locks:
+        pin(model)
+    assert lent == [9 * 256], "one block; each tensor begins at a multiple of 256 bytes"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(a is b for a, b in zip(model.parameters(), parameters))
+    assert parameters[0].untyped_storage().data_ptr() == parameters[1].untyped_storage().data_ptr()
+
+
+def test_what_cannot_be_locked_stays() -> None:
+    layers = [nn.Linear(64, 64, bias=False) for _ in range(3)]
+    before, (lent, locks) = [layer.weight.data_ptr() for layer in layers], lend(40000)
+    with locks, mock.patch("streamt1.core.devices.BLOCK", 20000):
+        pin(*layers)
+    assert lent == [64 * 64 * 4] * 2
+    assert [layer.weight.data_ptr() == old for layer, old in zip(layers, before)] == [False, False, True]

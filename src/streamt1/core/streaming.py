@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from streamt1.core.devices import Held, tensors_of
+from streamt1.core.devices import Held, plain_tensors, tensors_of
 
 Turns = Generator[nn.Module, None, None]
 
@@ -111,19 +111,11 @@ def _like(home: Any, device: torch.device) -> Tensor:
     return type(home).__tensor_unflatten__(inner, context, home.shape, home.stride())
 
 
-def _plain(tensor: Any) -> list[Tensor]:
-    """The plain tensors that a tensor is made of: itself, or what a quantised one holds."""
-    if not is_traceable_wrapper_subclass(tensor):
-        return [tensor.detach()]
-    names, _ = tensor.__tensor_flatten__()
-    return [plain for name in names for plain in _plain(getattr(tensor, name))]
-
-
 def _kinds(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
-    return [(plain.shape, plain.dtype) for tensor in tensors for plain in _plain(tensor)]
+    return [(plain.shape, plain.dtype) for tensor in tensors for plain in plain_tensors(tensor)]
 
 
 def _copy(room: Sequence[Tensor], homes: Sequence[Tensor]) -> None:
     for copy, home in zip(room, homes):
-        for target, source in zip(_plain(copy), _plain(home)):
+        for target, source in zip(plain_tensors(copy), plain_tensors(home)):
             target.copy_(source, non_blocking=True)

@@ -155,7 +155,12 @@ def _pass(layer: Any, x: Tensor, tables: Tables, heads: tuple[int, int], begin: 
     """Questions ``begin..end`` of ``x`` go through one language layer. Mutates ``x``, at the end alone."""
     old = x[begin:end]
     mid = old + _attention(layer.self_attn, layer.input_layernorm(old), tables, heads)
-    x[begin:end] = mid + layer.mlp(layer.post_attention_layernorm(mid))
+    x[begin:end] = mid + _gated(layer.mlp, layer.post_attention_layernorm(mid))
+
+
+def _gated(mlp: Any, x: Tensor) -> Tensor:
+    """The widest tensors of a pass are made here, so that one of the three is written over."""
+    return mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)).mul_(mlp.up_proj(x)))
 
 
 def _attention(attn: Any, x: Tensor, tables: Tables, heads: tuple[int, int]) -> Tensor:

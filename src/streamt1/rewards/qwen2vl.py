@@ -91,8 +91,7 @@ class Qwen2VLReward:
         if stay:
             move(tower, self.device)
         if self.device.type == "cuda" and torch.cuda.is_available():
-            for visitor in (tower, self.head, *(layers[index] for index in self.model.streamed)):
-                pin(visitor)
+            pin(tower, self.head, *(layers[index] for index in sorted(self.model.streamed)))
 
     def _answers(self, ask: Callable[[int, int], Sequence[Question]], count: int) -> Tensor:
         """The head's values at the reward tokens, ``[N, marks, outputs]``, of questions ``0..count``.

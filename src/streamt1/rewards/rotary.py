@@ -60,4 +60,5 @@ def turned(x: Tensor, tables: Tables) -> Tensor:
     """Queries or keys ``[..., L, head]``, each turned by its position's angles."""
     cos, sin = tables
     first, second = x.chunk(2, dim=-1)
-    return (x * cos) + (torch.cat([-second, first], dim=-1) * sin)
+    crossed = torch.cat([-second, first], dim=-1).mul_(sin)
+    return (x * cos).add_(crossed)
