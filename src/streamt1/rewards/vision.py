@@ -55,7 +55,7 @@ def sampled_frames(total: int, fps: float, rate: float = 2.0) -> list[int]:
 
 def truncated(frames: Tensor) -> Tensor:
     """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures. Bytes stay as they are."""
-    return frames if frames.dtype == torch.uint8 else (frames.clamp(0, 1) * 255).to(torch.uint8)
+    return frames if frames.dtype == torch.uint8 else frames.clamp(0, 1).mul_(255).to(torch.uint8)
 
 
 def resized_picture(image: Tensor, pixels: int) -> Tensor:
