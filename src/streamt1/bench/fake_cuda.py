@@ -12,10 +12,10 @@ import subprocess
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +24,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -212,5 +213,17 @@ def fake_cuda() -> Iterator[Device]:
     def name_of(tensor: Tensor) -> bytes:
         return f"{tuple(tensor.cpu().shape)} {next(numbers)}".encode()
 
-    with mock.patch.object(identity, "_bytes", name_of), FakeTensorMode(allow_non_fake_inputs=True), Device() as device:
+    stand_ins = (
+        mock.patch.object(identity, "_bytes", name_of),
+        mock.patch.object(F, "scaled_dot_product_attention", partial(_fused_attention, F.scaled_dot_product_attention)),
+    )
+    with stand_ins[0], stand_ins[1], FakeTensorMode(allow_non_fake_inputs=True), Device() as device:
         yield device
+
+
+def _fused_attention(plain: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, **told: Any) -> Tensor:
+    """What torch does on a GPU: one kernel, where without one it counts attention by its formula."""
+    if q.device.type != "cuda" or q.dtype not in (torch.bfloat16, torch.float16) or told.get("attn_mask") is not None:
+        return plain(q, k, v, **told)
+    causal, scale = told.get("is_causal", False), told.get("scale")
+    return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, scale=scale)[0]

@@ -30,7 +30,7 @@ from streamt1.rewards.vision import fitted_size
 from streamt1.rewards.words import Question, Words
 
 BFLOAT16 = torch.bfloat16
-WORDS = 500
+WORDS = 800
 """Tokens of a question besides what is seen: the template, and a prompt of about a hundred words."""
 VIDEO = Settings(1, 2.0, 2.0, (448 * 448 // 2, 448 * 448), (3.6757, 1.1646, 2.8105), (2.2476, 1.3811, 2.5121))
 """What VideoReward's ``model_config.json`` says (SPEC section 8)."""
@@ -111,7 +111,8 @@ class _Unseen(HPSv3Reward):
     """Its pictures have a size and nothing else, which Pillow can't do with."""
 
     def _resized(self, picture: Tensor) -> Tensor:
-        return picture.new_zeros(1, 3, *fitted_size(*picture.shape[1:], hpsv3.PIXELS, hpsv3.PIXELS))
+        _, height, width = picture.shape
+        return picture.new_zeros(1, 3, *fitted_size(height, width, hpsv3.PIXELS, hpsv3.PIXELS))
 
 
 class _Words(Words):

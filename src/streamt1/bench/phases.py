@@ -76,8 +76,8 @@ class Meter:
 
 def metered(models: Models, meter: Meter) -> Models:
     """The same models, each call taken by the meter; whatever a reward answers, the first of each beam survives."""
-    frame_reward, clip_reward = _Judge(models.frame_reward, meter), _Judge(models.clip_reward, meter)
-    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter), frame_reward, clip_reward)
+    rewards = _FrameReward(models.frame_reward, meter), _ClipReward(models.clip_reward, meter)
+    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter), *rewards)
 
 
 class _Backbone:
@@ -114,23 +114,34 @@ class _Decoder:
         return self._meter.take("decode", lambda: self._inner.decode(states, latents))
 
 
-class _Judge:
-    """A reward of either kind: asked in earnest, and answered for, since without numbers it says nothing."""
+class _FrameReward:
+    """Asked in earnest, and answered for, since without numbers it says nothing; ``_ClipReward`` likewise."""
 
     takes_bytes = True
 
     def __init__(self, inner: Any, meter: Meter) -> None:
         self._inner, self._meter = inner, meter
 
-    def score(self, frames: Tensor, *asked: Any) -> RewardOutput:
-        self._meter.take("score", lambda: self._inner.score(frames, *asked))
+    def score(self, frames: Tensor, text: str) -> RewardOutput:
+        self._meter.take("score", lambda: self._inner.score(frames, text))
         return _answer(len(frames))
+
+
+class _ClipReward:
+    takes_bytes = True
+
+    def __init__(self, inner: Any, meter: Meter) -> None:
+        self._inner, self._meter = inner, meter
+
+    def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
+        self._meter.take("score", lambda: self._inner.score(clips, fps, text))
+        return _answer(len(clips))
 
     def looks_at(self, total: int, fps: float) -> Sequence[int]:
         return self._inner.looks_at(total, fps)
 
-    def score_seen(self, seen: Tensor, *asked: Any) -> RewardOutput:
-        self._meter.take("score", lambda: self._inner.score_seen(seen, *asked))
+    def score_seen(self, seen: Tensor, total: int, fps: float, text: str) -> RewardOutput:
+        self._meter.take("score", lambda: self._inner.score_seen(seen, total, fps, text))
         return _answer(len(seen))
 
 

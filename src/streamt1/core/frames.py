@@ -21,7 +21,7 @@ def floats(frames: Tensor) -> Tensor:
 
 def truncated(frames: Tensor) -> Tensor:
     """0..1 -> uint8, truncating, as the official pipeline does when it writes pictures; bytes stay what they are."""
-    return frames if frames.dtype is torch.uint8 else (frames.clamp(0, 1) * 255).to(torch.uint8)
+    return frames if frames.dtype is torch.uint8 else frames.clamp(0, 1).mul_(255).to(torch.uint8)
 
 
 def shown_to(reward: object, frames: Tensor) -> Tensor:
