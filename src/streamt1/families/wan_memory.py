@@ -17,15 +17,13 @@ from streamt1.families import wan_work
 from streamt1.families.family import PHASES, Part
 from streamt1.families.wan_sizes import VAE_PARAMETERS, RewardSizes, wan_parameters, wan_sizes
 from streamt1.families.wan_told import reward_sizes, text_sizes
+from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
 
 GB = 10**9
-BYTES = {"float32": 4, "bfloat16": 2}
 CHUNKED = PHASES[1:]
 """The phases of a chunk."""
 PROCESS = 1.2 * GB
 """Python, torch and the libraries, without a CUDA context."""
-KEPT_SECONDS = 60
-"""Of video that the host holds in bytes."""
 
 
 def parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part]:
@@ -37,8 +35,8 @@ def parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part]
     yield from _memory_parts(config, placement, batch, sizes)
     yield Part("decoder", VAE_PARAMETERS * width)
     yield from _decoder_parts(config, placement, width)
-    yield from _reward_parts(config, placement, width)
-    yield Part("frames", _frames_kept(config), CHUNKED, f"{KEPT_SECONDS} s of video and all candidates", "host")
+    yield from _reward_parts(config, placement, width, batch)
+    yield Part("frames", _frames_kept(config), CHUNKED, f"{LONGEST} s of video and all candidates", "host")
 
 
 def _text_parts(config: RunConfig, placement: Placement, sizes: WanConfig) -> Iterator[Part]:
@@ -93,24 +91,20 @@ def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
     yield Part("draft states", size * values * count, CHUNKED, f"{count} of {size * values / GB:.2f} GB")
 
 
-def _reward_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
+def _reward_parts(config: RunConfig, placement: Placement, width: int, batch: int) -> Iterator[Part]:
     layers = {"hpsv3": placement.frame_reward_layers, "videoreward": placement.clip_reward_layers}
-    asked, note = reward_sizes(config), f"{placement.reward_bits} bit"
-    here, passing = placement.rewards == "device", 0.0
-    for name, sizes in asked.items():
+    note, here, work = f"{placement.reward_bits} bit", placement.rewards == "device", 0.0
+    for name, sizes in reward_sizes(config).items():
         layer = layer_bytes(sizes, placement.reward_bits, width)
-        rest = (sizes.parameters - sizes.layers * (sizes.linear + sizes.rest)) * width
+        rest, tower = (sizes.parameters - sizes.layers * (sizes.linear + sizes.rest)) * width, sizes.vision * width
         yield Part(f"reward {name}", sizes.layers * layer + rest, place="device" if here else "host", note=note)
-        if not here:
-            stay, tower = min(layers[name], sizes.layers), sizes.vision * width
-            if stay:
-                note = f"{stay} of {sizes.layers}, and the vision tower"
-                yield Part(f"{name}'s layers", tower + stay * layer, note=note)
-            passing = max(passing, 0 if stay else tower, min(2, sizes.layers - stay) * layer)
-    if passing:
-        yield Part("rewards, passing", passing, ("score",), "one at a time: the vision tower, then two layers")
-    if asked:
-        yield Part("rewards at work", max(wan_work.score(name, config, placement) for name in asked), ("score",))
+        stay = sizes.layers if here else min(layers[name], sizes.layers)
+        if stay and not here:
+            yield Part(f"{name}'s layers", tower + stay * layer, note=f"{stay} of {sizes.layers}, and the vision tower")
+        passing = layer * min(2, sizes.layers - stay) / 2
+        work = max(work, wan_work.score(name, sizes, config, not stay, passing, batch))
+    if work:
+        yield Part("reward at work", work, ("score",), "" if here else "with two layers that come over")
 
 
 def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterable[Any]]]:
@@ -168,5 +162,5 @@ def _frames_kept(config: RunConfig) -> float:
     """Bytes of a long video and of the candidates of one chunk."""
     search = config.effective_search
     frame = 3 * config.wan.height * config.wan.width
-    chunk = 4 * config.memory.chunk * search.beam_size * search.top_k
-    return frame * (KEPT_SECONDS * config.wan.fps * search.top_k + chunk)
+    chunk = TIME_STRIDE * config.memory.chunk * search.beam_size * search.top_k
+    return frame * (LONGEST * config.wan.fps * search.top_k + chunk)

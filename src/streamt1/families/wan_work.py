@@ -6,16 +6,25 @@
 from __future__ import annotations
 
 from streamt1.backbones.wan.config import WanConfig
-from streamt1.config.schema import Placement, RunConfig
-from streamt1.families.wan_sizes import TextSizes
+from streamt1.config.schema import RunConfig
+from streamt1.families.wan_sizes import RewardSizes, TextSizes
+from streamt1.rewards.sizes import Call, work_bytes
+from streamt1.rewards.vision import IN_TIME, MERGE, PATCH, fitted_size, sampled_frames
 
-GB = 10**9
+BYTES = {"float32": 4, "bfloat16": 2}
+TIME_STRIDE = 4
+"""Pixel frames per latent frame."""
+LONGEST = 60
+"""Seconds of video that are planned for: they are kept, and judged as a whole in the end."""
+PICTURE = 448 * 448
+"""Pixels of what the rewards look at."""
+QUESTION = 900
+"""Tokens of a question besides what is seen: the template, and a prompt of about a hundred words."""
 STATE_VALUES_PER_PIXEL = 1.76 * 2**30 / 2 / (480 * 832)
 """Of the decoder's carried features: 1.76 GiB in bfloat16 at 480x832."""
 DECODER_WORK_PER_PIXEL = 4 * 96 * 5
 """Values alive at the widest place: four frames of 96 channels, about five tensors of them."""
 DRAFT_PARAMETERS = 9_843_651
-REWARD_WORK = 1.5 * GB
 
 
 def encode(text: TextSizes, length: int, width: int) -> float:
@@ -33,6 +42,28 @@ def decode(pixels: int, width: int) -> float:
     return pixels * DECODER_WORK_PER_PIXEL * width
 
 
-def score(name: str, config: RunConfig, placement: Placement) -> float:
-    """One call of a reward."""
-    return REWARD_WORK
+def score(name: str, sizes: RewardSizes, config: RunConfig, visiting: bool, layer: float, batch: int) -> float:
+    """One call of a reward for ``batch`` candidates, with the weights that come over for it.
+
+    Args:
+        visiting: whether its vision tower comes over.
+        layer: bytes of one of its language layers where they do, else 0.
+        batch: candidates that are judged in one call.
+    """
+    width = BYTES[config.dtype]
+    patches, questions, together = _asked(name, config, batch)
+    tokens = patches // MERGE**2 + QUESTION
+    call = Call(questions if layer else together, together, tokens, patches)
+    return work_bytes(call, sizes.hidden, sizes.feed, width, sizes.vision * width * visiting, layer)
+
+
+def _asked(name: str, config: RunConfig, batch: int) -> tuple[int, int, int]:
+    """Patches of one question, questions of a call, and how many go through a layer together."""
+    wan, frames = config.wan, TIME_STRIDE * config.memory.chunk
+    if name == "hpsv3":
+        rows, columns = fitted_size(wan.height, wan.width, PICTURE, PICTURE)
+        questions = batch * min(config.search.frames_scored or frames, frames)
+        return rows * columns // PATCH**2, questions, min(questions, config.batches.frame_reward)
+    rows, columns = fitted_size(wan.height, wan.width, PICTURE // 2, PICTURE)
+    seen = len(sampled_frames(max(LONGEST * wan.fps, frames * config.search.window), wan.fps))
+    return seen // IN_TIME * rows * columns // PATCH**2, batch, min(batch, config.batches.clip_reward)

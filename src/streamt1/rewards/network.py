@@ -22,7 +22,7 @@ from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.streaming import visits
 from streamt1.core.weights import load_strictly
 from streamt1.rewards.rotary import Tables, base_of, frame_tables, frequencies, text_tables, turned
-from streamt1.rewards.vision import MERGE, Grid
+from streamt1.rewards.vision import MERGE, MOST_PATCHES, Grid
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,16 @@ class Qwen2VL(nn.Module):
         x[begin:end].view(-1, self.hidden).index_copy_(0, sent(torch.tensor(places), x.device), seen.to(x.dtype))
 
     def seen(self, patches: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Patches ``[P, 1176]`` -> vision tokens ``[P/4, hidden]``. Frames of one size go through together."""
+        """Patches ``[P, 1176]`` -> vision tokens ``[P/4, hidden]``. Frames of one size go through together.
+
+        A long clip goes through in parts, so that it takes no more room than a short one.
+        """
         runs = [(size, sum(t for t, *_ in run)) for size, run in groupby(grids, lambda grid: grid[1:])]
         shares = patches.split([count * h * w for (h, w), count in runs])
-        return torch.cat([self._tower(share, *size) for share, (size, _) in zip(shares, runs)])
+        parts = (
+            (part, size) for share, (size, _) in zip(shares, runs) for part in share.split(_patches_at_once(*size))
+        )
+        return torch.cat([self._tower(part, *size) for part, size in parts])
 
     def _tower(self, patches: Tensor, rows: int, columns: int) -> Tensor:
         visual: Any = self.qwen.visual
@@ -134,6 +140,11 @@ class Qwen2VL(nn.Module):
             x = x + _attention_seen(block.attn, block.norm1(x), tables, self.heads_seen)
             x = x + block.mlp(block.norm2(x))
         return visual.merger(x)
+
+
+def _patches_at_once(rows: int, columns: int) -> int:
+    """Of whole frames, at least one."""
+    return max(1, MOST_PATCHES // (rows * columns)) * rows * columns
 
 
 def _check_places(asked: Asked) -> None:

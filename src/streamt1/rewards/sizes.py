@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamt1.rewards.vision import MOST_PATCHES
+
 PATCH_VALUES, SEEN_WIDTH, SEEN_INNER = 1176, 1280, 5120
 """A patch's values, and the widths of the vision tower and of its inner layers, the same in all Qwen2-VL models."""
 
@@ -36,6 +38,6 @@ def work_bytes(call: Call, hidden: int, inner: int, width: int, visual: float = 
         visual, layer: bytes of the vision tower and of one language layer where they live on the host, else 0.
     """
     states = call.questions * call.tokens * hidden
-    seen = call.at_once * call.patches * (PATCH_VALUES + 2 * SEEN_WIDTH + 3 * SEEN_INNER)
+    seen = min(call.at_once * call.patches, MOST_PATCHES) * (PATCH_VALUES + 2 * SEEN_WIDTH + 3 * SEEN_INNER)
     read = call.at_once * call.tokens * (2 * hidden + 2 * inner)
     return states * width + max(seen * width + visual, read * width + 2 * layer)

@@ -18,6 +18,8 @@ FACTOR = PATCH * MERGE
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 MOST_FRAMES, FEWEST_FRAMES = 768, 4
+MOST_PATCHES = 8192
+"""That go through the vision tower together; a clip of ten chunks at 480x832 has 7056."""
 STEEPEST = 200
 """Largest ratio of a picture's sides."""
 
