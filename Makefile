@@ -1,4 +1,4 @@
-# make demo | make test | make setup | make lint
+# make demo | make test | make setup | make lint | make check-slow
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
@@ -6,7 +6,7 @@ OUT ?= outputs/demo
 PROMPT ?= an orange star sliding on a brown striped background
 SEED ?= 63
 
-.PHONY: demo test setup lint clean
+.PHONY: demo test check-slow setup lint clean
 
 setup: .venv/.done
 
@@ -22,6 +22,9 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest
+
+check-slow: setup
+	$(BIN)/python -m pytest -m slow --durations=0
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from streamt1.bench.fake_cuda import Device, fake_cuda
@@ -25,6 +26,8 @@ from streamt1.search.start import start
 def measure(name: str = "longlive", device: float = 24, host: float = 128, chunks: int = 9) -> dict[str, Any]:
     """A search that keeps every chunk that leaves as a sink, at the placement that is planned for so many GB.
 
+    Before its last three chunks it only writes memory, until that is as full as it gets.
+
     Returns:
         Of each phase the most bytes alive (GB), and what the plan says without its reserve; of the last chunk but one
         the GB that crossed the bus each way.
@@ -34,7 +37,7 @@ def measure(name: str = "longlive", device: float = 24, host: float = 128, chunk
     config = plan.applied(config)
     config = config.model_copy(update={"wan": config.wan.model_copy(update={"steps": config.wan.steps[:2]})})
     with fake_cuda() as counter:
-        meter = Meter(counter)
+        meter = Meter(counter, chunks - 3)
         crossed = _searched(meter, metered(fake_models(config), meter), config, chunks)
     planned = {phase: (plan.in_phase(phase) - RESERVE) / GB for phase in PHASES}
     return {
@@ -48,20 +51,29 @@ def _searched(meter: Meter, models: Models, config: RunConfig, chunks: int) -> t
     """Bytes that crossed the bus in the last chunk but one, after which memory is as full as it gets."""
     settings = dataclasses.replace(config.effective_search, sinking=False)
     crossed = [(0, 0)]
-    for _ in search(models, settings, start(models, settings, PROMPT, chunks, 0)):
+    for state in search(models, settings, start(models, settings, PROMPT, chunks, 0)):
         crossed.append((meter.to_device, meter.to_host))
-        meter.to_device = meter.to_host = 0
+        meter.next_chunk(state.chunk)
     return crossed[-2]
 
 
 class Meter:
-    """The peaks of each phase, and what crossed the bus. Mutable."""
+    """The peaks of each phase, and what crossed the bus. Mutable.
 
-    def __init__(self, counter: Device) -> None:
-        self._counter = counter
+    Attributes:
+        skips: whether the present chunk comes before those that are measured.
+    """
+
+    def __init__(self, counter: Device, first: int) -> None:
+        self._counter, self._first = counter, first
+        self.skips = first > 0
         self.peak: dict[str, int] = defaultdict(int)
         self.host_peak: dict[str, int] = defaultdict(int)
         self.to_device = self.to_host = 0
+
+    def next_chunk(self, chunk: int) -> None:
+        """What crossed the bus is counted for each chunk."""
+        self.skips, self.to_device, self.to_host = chunk < self._first, 0, 0
 
     def take(self, phase: str, work: Callable[[], Any]) -> Any:
         """Does a piece of work of a phase."""
@@ -89,6 +101,8 @@ class _Backbone:
         return self._meter.take("encode", lambda: self._inner.start(prompt))
 
     def denoise(self, parents: Sequence[Branch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
+        if self._meter.skips:
+            return x, x
         return self._meter.take("denoise", lambda: self._inner.denoise(parents, x, noise, steps))
 
     def commit(self, branch: Branch, latents: Tensor, route: Route | None) -> Branch:
@@ -111,6 +125,10 @@ class _Decoder:
         return self._inner.start()
 
     def decode(self, states: Sequence[DecoderState], latents: Tensor) -> tuple[Tensor, list[DecoderState]]:
+        if self._meter.skips:
+            frames = latents.shape[1] * self.time_stride
+            height, width = (8 * side for side in latents.shape[-2:])
+            return torch.zeros(len(latents), frames, 3, height, width, dtype=torch.uint8), list(states)
         return self._meter.take("decode", lambda: self._inner.decode(states, latents))
 
 
@@ -123,7 +141,8 @@ class _FrameReward:
         self._inner, self._meter = inner, meter
 
     def score(self, frames: Tensor, text: str) -> RewardOutput:
-        self._meter.take("score", lambda: self._inner.score(frames, text))
+        if not self._meter.skips:
+            self._meter.take("score", lambda: self._inner.score(frames, text))
         return _answer(len(frames))
 
 
@@ -134,14 +153,16 @@ class _ClipReward:
         self._inner, self._meter = inner, meter
 
     def score(self, clips: Tensor, fps: float, text: str) -> RewardOutput:
-        self._meter.take("score", lambda: self._inner.score(clips, fps, text))
+        if not self._meter.skips:
+            self._meter.take("score", lambda: self._inner.score(clips, fps, text))
         return _answer(len(clips))
 
     def looks_at(self, total: int, fps: float) -> Sequence[int]:
         return self._inner.looks_at(total, fps)
 
     def score_seen(self, seen: Tensor, total: int, fps: float, text: str) -> RewardOutput:
-        self._meter.take("score", lambda: self._inner.score_seen(seen, total, fps, text))
+        if not self._meter.skips:
+            self._meter.take("score", lambda: self._inner.score_seen(seen, total, fps, text))
         return _answer(len(seen))
 
 
