@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
+from streamt1.core.frames import floats
 from streamt1.core.protocols import ClipReward, Decoder, FrameReward
 from streamt1.core.types import Remembered, RewardOutput, Route
 from streamt1.media.mp4 import write_video
@@ -109,17 +110,16 @@ def _copied(memory: Branch) -> Branch:
 
 @dataclass(frozen=True, eq=False)
 class _Past:
-    """The decoder's state before each chunk of the window, and the chunks' latents."""
+    """The decoder's state before the first chunk of the next window, and the latents of that window's past."""
 
-    states: tuple[Any, ...]
-    latents: tuple[Tensor, ...]
-    now: Any
+    state: Any
+    latents: tuple[Tensor, ...] = ()
 
 
 class NaiveDecoder:
     """Satisfies ``Decoder``: decodes the whole window again for every candidate, and the chunk alone once more.
 
-    Frames are those of the streaming decode, so that the scores, and with them the survivors, are the same.
+    Frames are those of the streaming decode, as floats, so that the scores, and with them the survivors, are the same.
     """
 
     def __init__(self, inner: Decoder, window: int) -> None:
@@ -128,19 +128,20 @@ class NaiveDecoder:
 
     def start(self) -> _Past:
         """See ``Decoder.start``."""
-        return _Past((), (), self.inner.start())
+        return _Past(self.inner.start())
 
     def decode(self, states: Sequence[_Past], latents: Tensor) -> tuple[Tensor, list[_Past]]:
         """See ``Decoder.decode``."""
         frames, after_each = [], []
-        for state, own in zip(states, latents, strict=True):
+        for past, own in zip(states, latents, strict=True):
             self.inner.decode([self.inner.start()], own[None])
-            past, clip = state.states[0] if state.states else state.now, []
-            for chunk in (*state.latents, own):
-                decoded, [past] = self.inner.decode([past], chunk[None])
-                clip.append(decoded)
-            frames.append(torch.cat(clip, dim=1)[:, -decoded.shape[1] :])
-            keep = self.window - 1
-            kept = _Past((*state.states, state.now)[-keep:], (*state.latents, own)[-keep:], past)
-            after_each.append(kept)
+            window, clip, state, first = (*past.latents, own), [], past.state, past.state
+            slides = len(window) == self.window
+            for place, chunk in enumerate(window):
+                decoded, [state] = self.inner.decode([state], chunk[None])
+                clip.append(floats(decoded))
+                if slides and not place:
+                    first = state
+            frames.append(torch.cat(clip, dim=1)[:, -decoded.shape[1] :].clone())
+            after_each.append(_Past(first, window[slides:]))
         return torch.cat(frames), after_each
