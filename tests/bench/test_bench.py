@@ -1,7 +1,12 @@
 """The measuring instruments count what they say; what they measure is not asserted."""
 
-from streamt1.bench import cheaper, growth, memory, naive_twin, overhead, width
-from streamt1.bench.subjects import pocket
+import pytest
+import torch
+
+from streamt1.bench import cheaper, growth, host, memory, naive_twin, overhead, width
+from streamt1.bench.naive import NaiveDecoder
+from streamt1.bench.subjects import PROMPT, ShrunkClips, ShrunkFrames, pocket, wan_small
+from streamt1.core.frames import floats
 from streamt1.search.config import SearchConfig
 
 
@@ -10,6 +15,38 @@ def test_the_slow_twin_finds_the_same_survivors() -> None:
     assert ours["survivors"] == theirs["survivors"]
     assert len(ours["survivors"]) == 12
     assert pocket().models.backbone.steps == 4
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_the_slow_twin_decodes_its_windows_again_and_sees_the_same_frames(window: int) -> None:
+    own, latents = pocket().models.decoder, torch.randn(6, 1, 3, 8, 8, 8)
+    twin = NaiveDecoder(own, window)
+    state, past = own.start(), twin.start()
+    for chunk in latents:
+        frames, [state] = own.decode([state], chunk)
+        again, [past] = twin.decode([past], chunk)
+        assert torch.allclose(again, frames, atol=1e-6)
+        assert len(past.latents) < window
+
+
+def test_the_small_wan_shows_bytes_that_its_rewards_read_as_the_twins_floats() -> None:
+    models = wan_small().models
+    latents = torch.randn(1, *models.backbone.chunk_shape)
+    frames, _ = models.decoder.decode([models.decoder.start()], latents)
+    assert (frames.dtype, frames.shape) == (torch.uint8, (1, 9, 3, 160, 256))
+    assert frames.float().std() > 20, "pictures that a reward can tell apart"
+    for reward, more in ((models.frame_reward, ()), (models.clip_reward, (16,))):
+        assert isinstance(reward, ShrunkFrames | ShrunkClips)
+        some, others = (reward.score(seen, *more, PROMPT).score for seen in (frames, floats(frames)))
+        assert torch.equal(some, others)
+
+
+def test_the_hosts_work_is_the_same_on_bytes_and_on_floats() -> None:
+    found = host.measure(64, 96)
+    assert set(found["parts"]) == set(found["floats"]) - {"seconds"}
+    assert found["seconds"] == sum(found["parts"].values())
+    windows = [[torch.rand(host.WINDOW - host.CHUNK, 3, 4, 4), torch.rand(host.CHUNK, 3, 4, 4)]]
+    assert torch.equal(host._seen(windows, whole=True), host._seen(windows, whole=False))
 
 
 def test_overhead_times_the_calls_that_a_search_makes(monkeypatch) -> None:

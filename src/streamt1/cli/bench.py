@@ -13,10 +13,11 @@ from streamt1.core.errors import UnknownNameError
 
 QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "overhead": tuple({"name": name, "width": width} for name in ("pocket", "random") for width in (2, 4)),
-    "naive_twin": ({},),
+    "naive_twin": ({}, {"name": "wan-small", "chunks": 14}),
     "growth": ({},),
     "width": ({"threads": 1}, {"threads": 2}),
     "memory": ({},),
+    "host": ({},),
     "cheaper": ({},),
 }
 """Modules of ``streamt1.bench``, and the settings that each is asked at."""
@@ -27,7 +28,7 @@ def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, cheaper searches."""
+    """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, host, cheaper ways."""
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in question or QUESTIONS:
         if name not in QUESTIONS:
