@@ -16,7 +16,7 @@ from streamt1.media.mp4 import VideoWriter
 from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.rewards.hpsv3 import PIXELS
-from streamt1.rewards.vision import image_patches, sampled_frames, video_patches
+from streamt1.rewards.vision import patches_of, resized_clip, resized_picture, sampled_frames
 
 T = TypeVar("T")
 CANDIDATES, SURVIVORS = 4, 2
@@ -25,13 +25,16 @@ CHUNK, WINDOW, FPS = 12, 117, 16
 CLIP_PIXELS = (100352, 200704)
 """Fewest and most of a frame that VideoReward looks at, by its ``model_config.json``."""
 REPEATS = 3
+ON_DEVICE = ("clips", "patches")
+"""What a GPU does where there is one."""
 
 
 def measure(height: int = 480, width: int = 832) -> dict[str, Any]:
     """CPU seconds (of all threads, the best of three) of one chunk at 2x2, by what they go into.
 
-    ``seconds`` is without ``encode``, the H.264 encoder's own for the chunk that leaves. ``floats`` is the same with
-    frames in float32 and windows joined whole, as a decoder and rewards that know neither bytes nor samples get it.
+    ``seconds`` is all but ``encode``, the H.264 encoder's own for the chunk that leaves; ``seconds_beside_a_gpu``
+    leaves out ``clips`` and ``patches``, which are made where the rewards work. ``floats`` is the same with frames in float32
+    and windows joined whole, as a decoder and rewards that know neither bytes nor samples get it.
     """
     torch.manual_seed(0)
     past = torch.randint(0, 256, (SURVIVORS, WINDOW - CHUNK, 3, height, width), dtype=torch.uint8)
@@ -39,8 +42,10 @@ def measure(height: int = 480, width: int = 832) -> dict[str, Any]:
     parts = _best(past, made, whole=False)
     encode = min(_encoded(made[0]) for _ in range(REPEATS))
     wide = _best(floats(past), floats(made), whole=True)
+    beside = sum(spent for part, spent in parts.items() if part not in ON_DEVICE)
     return {
-        "size": f"{width}x{height}", "seconds": sum(parts.values()), "encode": encode, "parts": parts,
+        "size": f"{width}x{height}", "seconds": sum(parts.values()), "seconds_beside_a_gpu": beside, "encode": encode,
+        "parts": parts,
         "floats": {"seconds": sum(wide.values()), **wide}, "ratio": sum(parts.values()) / sum(wide.values()),
     }  # fmt: skip
 
@@ -64,10 +69,11 @@ def _parts(past: Tensor, made: Tensor, whole: bool) -> dict[str, float]:
     windows = [[past[rank * SURVIVORS // CANDIDATES], frames] for rank, frames in enumerate(made)]
     chunks = timed("gather", lambda: picked([[frames] for frames in made], None))
     pictures = timed("truncate", lambda: truncated(chunks.flatten(0, 1)))
-    timed("pictures", lambda: [image_patches(picture, PIXELS) for picture in pictures])
+    resized = timed("pictures", lambda: [resized_picture(picture, PIXELS) for picture in pictures])
     clips = timed("gather", lambda: _seen(windows, whole))
     sampled = timed("truncate", lambda: truncated(clips))
-    timed("clips", lambda: [video_patches(clip, *CLIP_PIXELS) for clip in sampled])
+    fitted = timed("clips", lambda: [resized_clip(clip, *CLIP_PIXELS) for clip in sampled])
+    timed("patches", lambda: [patches_of(frames[None], torch.float32) for frames in (*resized, *fitted)])
     timed("survivors", lambda: [frames.clone() for frames in made[:SURVIVORS]])
     timed("leaving", lambda: to_bytes(enlarge(made[0], SHOWN_SIDE)))
     return spent

@@ -14,7 +14,7 @@ from streamt1.backbones.wan.model import WanModel
 from streamt1.bench.fake_cuda import CUDA, Device, fake_cuda, placed
 from streamt1.config.load import load_config
 from streamt1.core.types import Route
-from streamt1.families.wan_memory import wan_sizes
+from streamt1.families.wan_sizes import wan_sizes
 from streamt1.memory import Branch, Page
 
 CANDIDATES, BEAMS, PAST = 4, 2, 3

@@ -18,6 +18,8 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "width": ({"threads": 1}, {"threads": 2}),
     "memory": ({},),
     "host": ({},),
+    "passes": ({},),
+    "phases": ({"device": 80}, {"device": 24}, {"device": 12}),
     "cheaper": ({},),
 }
 """Modules of ``streamt1.bench``, and the settings that each is asked at."""
@@ -28,7 +30,10 @@ def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, host, cheaper ways."""
+    """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, host, cheaper ways.
+
+    Passes and phases are counted at full size on a GPU that is not there.
+    """
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in question or QUESTIONS:
         if name not in QUESTIONS:

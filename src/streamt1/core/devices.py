@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from streamt1.core.errors import ConfigError, OutOfMemoryError
+from streamt1.core.transfer import locked, upload
 
 T = TypeVar("T")
 HOST = torch.device("cpu")
@@ -21,9 +22,7 @@ Held = tuple[dict[str, Any], str, Tensor]
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device. The host does not wait for a copy from itself to CUDA: it goes through locked memory."""
-    if device.type == "cuda" and tensor.device == HOST and torch.cuda.is_available():
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=device.type == "cuda")
+    return upload(locked(tensor, device), device)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -14,7 +14,7 @@ from streamt1.core.errors import PromptError
 from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
-from streamt1.families.wan_memory import parts, spare
+from streamt1.families.wan_memory import GB, parts, spare
 from streamt1.families.wan_sizes import wan_sizes
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tens
     from streamt1.backbones.wan.backbone import WanBackbone
 
     wan, kv_device = config.wan, "cpu" if config.placement.kv == "host" else None
-    size = (wan.height // 8, wan.width // 8)
-    return WanBackbone(model, text, size, config.memory, Schedule(wan.steps, wan.shift), kv_device)
+    size, copies = (wan.height // 8, wan.width // 8), config.placement.kv_copies * GB
+    return WanBackbone(model, text, size, config.memory, Schedule(wan.steps, wan.shift), kv_device, copies)
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:

@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from streamt1.core.transfer import upload
 from streamt1.memory.pages import Content, Page
-from streamt1.memory.transfer import upload
 
 
 class DevicePages:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import MemoryIntegrityError
+from streamt1.core.transfer import room
 from streamt1.core.types import Route
-from streamt1.memory.transfer import room
 
 
 class Content:

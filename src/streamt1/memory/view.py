@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from streamt1.core.transfer import room
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
-from streamt1.memory.transfer import room
 
 
 def read(

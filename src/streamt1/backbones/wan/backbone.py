@@ -15,10 +15,10 @@ from streamt1.backbones.wan.model import Attend, TextContext, WanModel
 from streamt1.backbones.wan.rope import Rotary, shift_time
 from streamt1.core.devices import Halving
 from streamt1.core.identity import content_id
+from streamt1.core.transfer import locked, upload
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.device_pages import DevicePages
-from streamt1.memory.transfer import locked, upload
 from streamt1.memory.view import PageWriter, read
 
 
