@@ -155,7 +155,8 @@ def test_the_host_needs_what_the_plan_says(tmp_path: Path) -> None:
     write_wan(tmp_path / "tiny")
     files = {
         "transformer": str(write_transformer(tmp_path)), "lora": None,
-        "text_encoder": str(write_text_encoder(tmp_path)), "tokenizer": str(tmp_path / "tiny" / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers" / "tokenizer"),
+        "text_encoder": str(write_text_encoder(tmp_path)),
+        "tokenizer": str(tmp_path / "tiny" / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers" / "tokenizer"),
         "vae": str(write_vae(tmp_path)), **write_hpsv3(hpsv3, tmp_path), **write_videoreward(videoreward, tmp_path),
     }  # fmt: skip
     keys = {

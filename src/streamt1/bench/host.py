@@ -33,8 +33,8 @@ def measure(height: int = 480, width: int = 832) -> dict[str, Any]:
     """CPU seconds (of all threads, the best of three) of one chunk at 2x2, by what they go into.
 
     ``seconds`` is all but ``encode``, the H.264 encoder's own for the chunk that leaves; ``seconds_beside_a_gpu``
-    leaves out ``clips`` and ``patches``, which are made where the rewards work. ``floats`` is the same with frames in float32
-    and windows joined whole, as a decoder and rewards that know neither bytes nor samples get it.
+    leaves out ``clips`` and ``patches``, which are made where the rewards work. ``floats`` is the same with frames in
+    float32 and windows joined whole, as a decoder and rewards that know neither bytes nor samples get it.
     """
     torch.manual_seed(0)
     past = torch.randint(0, 256, (SURVIVORS, WINDOW - CHUNK, 3, height, width), dtype=torch.uint8)
