@@ -18,7 +18,7 @@ from streamt1.backbones.wan.rope import axis_pairs, grid_angles, rotate, shift_t
 from streamt1.core.errors import ConfigError
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
-from streamt1.memory import MemoryConfig
+from streamt1.memory import DevicePages, MemoryConfig
 
 TINY = WanConfig(dim=48, ffn_dim=64, num_layers=2, num_heads=2, in_channels=4, out_channels=4, text_dim=8, text_len=5)
 
@@ -237,6 +237,15 @@ def test_proposing_reads_memory_and_changes_nothing() -> None:
     assert all(torch.equal(p.keys, k) and torch.equal(p.values, v) for p, (k, v) in zip(pages, before))
 
 
+def test_pages_at_another_place_read_the_same() -> None:
+    """With room for copies and without; on the CPU both places are the same memory."""
+    plain, apart = tiny_backbone(), tiny_backbone()
+    for limit in (0.0, 1e9):
+        apart._home, apart.copies = torch.device("cpu"), DevicePages(torch.device("cpu"), limit)
+        ours, theirs = (denoised(b, [rolled(b, 5)] * 2, [1, 2]) for b in (apart, plain))
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize(("chunks", "blended"), [(2, 0), (3, 1)])
 def test_eight_survivors_of_one_parent_add_their_own_chunks_only(chunks: int, blended: int) -> None:
     """With 2 chunks nothing leaves; with 3 an EMA does, and the eight share the one sink that it makes."""
@@ -261,12 +270,12 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 def test_bfloat16_follows_float32_and_keeps_blended_sinks_wide() -> None:
     wide, narrow = tiny_backbone(), tiny_backbone(torch.bfloat16)
     latents = denoised(wide, [rolled(wide, 5)], [1])
-    branch = rolled(narrow, 5)
-    close = denoised(narrow, [branch], [1])
+    close = denoised(narrow, [rolled(narrow, 5)], [1])
     assert close.dtype is torch.float32
     assert (close - latents).abs().mean() < 0.05
-    assert branch.memory.sinks[0].keys.dtype is torch.float32
-    assert branch.memory.window[0].keys.dtype is torch.bfloat16
+    blended, appended = rolled(narrow, 4).memory, rolled(narrow, 5).memory
+    assert [page.keys.dtype for page in blended.pages] == [torch.float32, torch.bfloat16, torch.bfloat16]
+    assert {page.keys.dtype for page in appended.pages} == {torch.bfloat16}, "a slot with one behind it stays as it is"
 
 
 def test_sizes_that_do_not_fit_are_named() -> None:

@@ -149,6 +149,38 @@ def test_sinks_are_kept_in_float32_where_a_small_ema_step_would_vanish() -> None
     assert branch.sinks[0].values.mean().item() == pytest.approx(1 - 0.999**100, rel=1e-3)
 
 
+def narrow(chunk: int, route: Route | None) -> Page:
+    """A page in 16 bits, of values that an EMA rounds."""
+    content = torch.linspace(chunk, chunk + 1, 6, dtype=torch.float32).view(2, 3, 1, 1).bfloat16()
+    return Page(3 * chunk, content, content.clone(), f"chunk {chunk}", route)
+
+
+def test_a_slot_that_another_is_put_behind_is_kept_as_it_is_read() -> None:
+    memory = BranchingMemory(MemoryConfig(ema_alpha=ALPHA), lambda keys, frames: keys)
+    parent = memory.start()
+    for chunk, route in enumerate((None, E, A, D)):
+        parent = memory.commit(parent, narrow(chunk, route))
+    assert parent.sinks[0].keys.dtype is torch.float32
+    children = [memory.commit(parent, narrow(4, D)) for _ in range(2)]
+    for child in children:
+        assert starts(child.sinks) == [0, 6]
+        assert {page.keys.dtype for page in child.pages} == {torch.bfloat16}
+    assert children[0].sinks[0] is children[1].sinks[0], "cast once, and shared"
+    assert children[0].sinks[0].id == parent.sinks[0].id
+    for layer in (0, 1):
+        before, after = (
+            read(Branch(sinks=branch.sinks[:1]), layer, torch.bfloat16) for branch in (parent, children[0])
+        )
+        assert torch.equal(before[0], after[0])
+        assert torch.equal(before[1], after[1])
+
+
+def test_float32_slots_stay_what_they_are() -> None:
+    memory = make_memory()
+    parent = grown(memory, [None, E, A, D])
+    assert memory.commit(parent, page(4, D)).sinks[0] is parent.sinks[0]
+
+
 @pytest.mark.parametrize(
     ("sizes", "named"),
     [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakValueDictionary
 
+import torch
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
@@ -125,6 +126,7 @@ class BranchingMemory:
         self.pool = PagePool()
         self._shift_time = shift_time
         self._blends: WeakValueDictionary[str, Page] = WeakValueDictionary()
+        self._settled: WeakValueDictionary[str, Page] = WeakValueDictionary()
 
     def start(self) -> Branch:
         """An empty branch."""
@@ -153,7 +155,7 @@ class BranchingMemory:
         leaving, window = branch.window[0], branch.window[1:]
         sinks, route, outcome = branch.sinks, self._route(leaving), Route.DISCARD
         if route is Route.APPEND and len(sinks) * self.config.chunk < self.config.max_sink:
-            sinks, outcome = (*sinks, leaving), Route.APPEND
+            sinks, outcome = (*self._settle(sinks, leaving.keys.dtype), leaving), Route.APPEND
         elif route is not Route.DISCARD and sinks:
             sinks, outcome = (*sinks[:-1], self._blend(sinks[-1], leaving)), Route.EMA
         slot = None if outcome is Route.DISCARD else len(sinks) - 1
@@ -173,10 +175,24 @@ class BranchingMemory:
         return blend
 
     def _blended(self, slot: Page, leaving: Page, id: str) -> Page:
-        alpha = self.config.ema_alpha
-        keys = self._shift_time(leaving.keys.float(), slot.start - leaving.start)
-        return slot.with_content(
-            alpha * slot.keys.float() + (1 - alpha) * keys,
-            alpha * slot.values.float() + (1 - alpha) * leaving.values.float(),
-            id,
-        )
+        """Layer by layer: the moved keys of all layers at once, in float64, would not fit beside a model."""
+        alpha, shift = self.config.ema_alpha, slot.start - leaving.start
+        keys, values = (slot.like(part, torch.float32) for part in (slot.keys, slot.values))
+        for layer in range(len(keys)):
+            moved = self._shift_time(leaving.keys[layer].float(), shift)
+            torch.add(alpha * slot.keys[layer].float(), (1 - alpha) * moved, out=keys[layer])
+            own, other = slot.values[layer].float(), leaving.values[layer].float()
+            torch.add(alpha * own, (1 - alpha) * other, out=values[layer])
+        return slot.with_content(keys, values, id)
+
+    def _settle(self, sinks: tuple[Page, ...], dtype: torch.dtype) -> tuple[Page, ...]:
+        """Sinks before another is put behind them: the last is blended into no more, so it need not stay in float32.
+
+        It is kept as it is read, in the dtype that pages are written in; siblings share it.
+        """
+        if not sinks or sinks[-1].keys.dtype == dtype:
+            return sinks
+        settled = self._settled.get(sinks[-1].id)
+        if settled is None:
+            self._settled[sinks[-1].id] = settled = sinks[-1].kept_in(dtype)
+        return (*sinks[:-1], settled)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from streamt1.core.errors import MemoryIntegrityError
 from streamt1.core.types import Route
+from streamt1.memory.transfer import room
+
+
+class Content:
+    """What pages that read the same have in common, whatever dtype they are kept in; copies are found by it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +27,7 @@ class Page:
         keys, values: ``[layers, L, heads, head_dim]``.
         route: what becomes of the page when it leaves the local window.
         id: of its content, see ``core.identity``: pages of the same id hold the same, in whatever process they are.
+        content: for this process's copies.
     """
 
     start: int
@@ -28,6 +35,7 @@ class Page:
     values: Tensor
     id: str
     route: Route | None = None
+    content: Content = field(default_factory=Content)
 
     @property
     def nbytes(self) -> int:
@@ -35,7 +43,16 @@ class Page:
 
     def with_content(self, keys: Tensor, values: Tensor, id: str) -> Page:
         """A new page at the same position."""
-        return replace(self, keys=keys, values=values, id=id)
+        return replace(self, keys=keys, values=values, id=id, content=Content())
+
+    def kept_in(self, dtype: torch.dtype) -> Page:
+        """The page in another dtype, the one that it is read in: what is read of it stays the same."""
+        keys, values = (self.like(part, dtype).copy_(part) for part in (self.keys, self.values))
+        return replace(self, keys=keys, values=values)
+
+    def like(self, part: Tensor, dtype: torch.dtype) -> Tensor:
+        """Room for keys or values of another page, where this one's are."""
+        return room(part.shape, dtype, part.device, part.is_pinned())
 
 
 class PagePool:

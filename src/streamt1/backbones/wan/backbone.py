@@ -17,7 +17,8 @@ from streamt1.core.devices import Halving
 from streamt1.core.identity import content_id
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
-from streamt1.memory.transfer import upload
+from streamt1.memory.device_pages import DevicePages
+from streamt1.memory.transfer import locked, upload
 from streamt1.memory.view import PageWriter, read
 
 
@@ -52,9 +53,11 @@ class WanBackbone:
         memory: window and sink sizes.
         schedule: denoising steps.
         kv_device: where pages are kept; None means with the model. Each layer's are brought to it as they are read.
+        device_pages: bytes beside the model for copies of pages that are kept elsewhere.
 
     Attributes:
         batch: how many candidates run at once; shrinks where memory runs out.
+        copies: of pages that are kept elsewhere; None where they are with the model.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class WanBackbone:
         memory: MemoryConfig = MemoryConfig(),
         schedule: Schedule = Schedule(),
         kv_device: str | None = None,
+        device_pages: float = 0.0,
     ) -> None:
         model.config.grid(*latent_size)
         self.model, self.encode_text, self.schedule = model, encode_text, schedule
@@ -73,7 +77,9 @@ class WanBackbone:
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
         self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
-        self._kv_device = self._weight.device if kv_device is None else torch.device(kv_device)
+        self._home = None if kv_device is None else torch.device(kv_device)
+        elsewhere = self._home is not None and self._home != self._weight.device
+        self.copies = DevicePages(self._weight.device, device_pages) if elsewhere else None
 
     @property
     def steps(self) -> int:
@@ -96,7 +102,8 @@ class WanBackbone:
         """
         if len({(parent.prompt.id, parent.memory.chunks) for parent in parents}) > 1:
             raise ValueError("candidates that are denoised together need one prompt and one length")
-        x, noise = (upload(t, self._weight.device, torch.float32) for t in (x, noise))
+        device = self._weight.device
+        x, noise = (upload(locked(t, device), device, torch.float32) for t in (x, noise))
 
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
             own = parents[begin:end]
@@ -116,14 +123,16 @@ class WanBackbone:
     @torch.no_grad()
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
         """See ``Backbone.commit``. One pass at t = 0 over the clean chunk writes its keys and values."""
-        writer = PageWriter(self._start_frame(branch), len(self.model.blocks))
+        writer = PageWriter(self._start_frame(branch), len(self.model.blocks), self._home, self.copies)
         look_back = self._reader([branch.memory])
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            writer.write(layer, k[0].to(self._kv_device), v[0].to(self._kv_device))
+            writer.write(layer, k[0], v[0])
             return look_back(layer, q, k, v)
 
-        self._flow(branch, latents[None].to(self._weight.device), torch.zeros((), device=self._weight.device), attend)
+        self._flow(
+            branch, upload(latents[None], self._weight.device), torch.zeros((), device=self._weight.device), attend
+        )
         id = content_id(branch.prompt.id, branch.memory.id, writer.start, latents, route and route.value)
         return WanBranch(branch.prompt, self.memory.commit(branch.memory, writer.page(id, route)))
 
@@ -145,14 +154,17 @@ class WanBackbone:
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if len(runs) == 1:
-                return shared_prefix_attention(q, k, v, *read(memories[0], layer, k.dtype, k.device))
+                return shared_prefix_attention(q, k, v, *self._read(memories[0], layer, k))
             seen = torch.empty_like(q)
             parts = zip(runs, q.split(counts), k.split(counts), v.split(counts), seen.split(counts), strict=True)
             for run, own_q, own_k, own_v, out in parts:
-                shared_prefix_attention(own_q, own_k, own_v, *read(run[0], layer, k.dtype, k.device), out)
+                shared_prefix_attention(own_q, own_k, own_v, *self._read(run[0], layer, k), out)
             return seen
 
         return attend
+
+    def _read(self, memory: Branch, layer: int, k: Tensor) -> tuple[Tensor, Tensor]:
+        return read(memory, layer, k.dtype, k.device, self.copies)
 
     def _flow(self, branch: WanBranch, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
         timesteps = timestep.to(x.device).expand(x.shape[0], x.shape[1])

@@ -1,0 +1,47 @@
+"""Copies on the device of pages that live on the host."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from streamt1.memory.pages import Content, Page
+from streamt1.memory.transfer import upload
+
+
+class DevicePages:
+    """Keeps copies of pages while there is room, so that each crosses the bus once. Mutable.
+
+    Pages are never written, so nothing goes back. A copy lives as long as a page of its content and is not evicted
+    before: every pass reads all pages, and whichever were dropped would be the next one missed.
+
+    Args:
+        device: where the copies are.
+        limit: bytes that they may take; a page that does not fit crosses layer by layer whenever it is read.
+    """
+
+    def __init__(self, device: torch.device, limit: float) -> None:
+        self.device, self.limit = device, limit
+        self._copies: WeakKeyDictionary[Content, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all copies."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self._copies.values())
+
+    def fits(self, nbytes: int) -> bool:
+        """Whether there is room for so much more."""
+        return self.nbytes + nbytes <= self.limit
+
+    def keep(self, page: Page, keys: Tensor, values: Tensor) -> None:
+        """Mutates: what the page holds, as it stands on the device already."""
+        self._copies[page.content] = keys, values
+
+    def layer(self, page: Page, layer: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer on the device. Mutates: a page for which there is room is brought over whole."""
+        if page.content not in self._copies and self.fits(2 * page.keys.numel() * dtype.itemsize):
+            self.keep(page, upload(page.keys, self.device, dtype), upload(page.values, self.device, dtype))
+        keys, values = self._copies.get(page.content, (page.keys, page.values))
+        return upload(keys[layer], self.device, dtype), upload(values[layer], self.device, dtype)
