@@ -22,7 +22,7 @@ LINEAR = nn.Linear(DIM, 2 * DIM)
 
 def turned(x: Tensor) -> Tensor:
     """Rotary over four heads of tokens ``[2, 70, DIM]``."""
-    angles = grid_angles(torch.tensor([7, 8]), (5, 7), DIM // 4)
+    angles = grid_angles(torch.tensor([7, 8], device=x.device), (5, 7), DIM // 4)
     return Rotary.of(angles).apply(x.flatten(1, 2).unflatten(-1, (4, -1)))
 
 
