@@ -23,8 +23,9 @@ def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watc
     cost = CostMeter(state.cost)
     candidates = expand(models, config, state, watcher, cost)
     candidates = score(models, config, state, candidates, watcher, cost)
-    survivors = prune(config, state, candidates, watcher)
-    return commit(models, state.tried(candidates), survivors, watcher, cost)
+    survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
+    del candidates  # the losers' frames and decoder states, before the survivors are written
+    return commit(models, tried, survivors, watcher, cost)
 
 
 def search(
