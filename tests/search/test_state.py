@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
 from typing import Any
 
 import pytest
 import torch
 
-from streamt1.backbones.gaussian import GaussianBackbone
+from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder
 from streamt1.core.errors import Cancelled, ConfigError, MemoryIntegrityError, RewardError
 from streamt1.core.protocols import Models
 from streamt1.core.types import RewardOutput
@@ -187,3 +188,27 @@ def test_a_result_holds_no_handles_and_its_frames_once() -> None:
     assert all(chunk.frames.untyped_storage().data_ptr() == storage for chunk in result.beam.chunks)
     assert torch.equal(torch.cat([chunk.frames for chunk in result.beam.chunks]), result.frames)
     assert result.beam in result.beams
+
+
+class Carrying(IdentityDecoder):
+    """Counts the states that are alive; each is an object of its own."""
+
+    def __init__(self) -> None:
+        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def decode(self, states: Any, latents: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
+        after = [type("State", (), {})() for _ in states]
+        self.alive.update(after)
+        return latents, after
+
+
+def test_losers_are_freed_before_the_survivors_are_written() -> None:
+    decoder, seen = Carrying(), list[int]()
+
+    class Looking(GaussianBackbone):
+        def commit(self, *given: Any) -> Any:
+            seen.append(len(decoder.alive))
+            return super().commit(*given)
+
+    Engine(toy(Looking(), decoder), SearchConfig()).run("", 4)
+    assert seen == [2, 2, 4, 4, 4, 4], "the survivors' states, and their parents' after the first chunk"

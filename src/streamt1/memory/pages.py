@@ -18,10 +18,6 @@ class Content:
     """What pages that read the same have in common, whatever dtype they are kept in; copies are found by it."""
 
 
-class Content:
-    """What pages that read the same have in common, whatever dtype they are kept in; copies are found by it."""
-
-
 @dataclass(frozen=True, eq=False)
 class Page:
     """Keys and values of one chunk in every layer. Never written after it is made, so any number of beams may read it.

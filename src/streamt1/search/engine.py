@@ -23,8 +23,8 @@ def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watc
     cost = CostMeter(state.cost)
     candidates = expand(models, config, state, watcher, cost)
     candidates = score(models, config, state, candidates, watcher, cost)
-    tried, survivors = state.tried(candidates), prune(config, state, candidates, watcher)
-    del candidates  # so that losers' decoder states are gone before survivors are written
+    survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
+    del candidates  # the losers' frames and decoder states, before the survivors are written
     return commit(models, tried, survivors, watcher, cost)
 
 
