@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError
+from streamt1.core.json_files import read_json
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.qwen2vl import Question, Qwen2VL, Qwen2VLReward, Words
@@ -47,10 +48,10 @@ class Settings:
     def read(cls, file: Path) -> Settings:
         """Raises ``CheckpointError``."""
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = read_json(file)
             lora, data, stats = config["peft_lora_config"], config["data_config"], config["inference_config"]
             most = int(data["max_frame_pixels"])
-            return cls(
+            read = cls(
                 outputs=int(config["model_config"]["output_dim"]),
                 lora_scale=lora["lora_alpha"] / lora["lora_r"],
                 rate=float(data["fps"]),
@@ -58,8 +59,16 @@ class Settings:
                 mean=tuple(float(stats[f"{head}_mean"]) for head in HEADS),
                 std=tuple(float(stats[f"{head}_std"]) for head in HEADS),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{file} is not VideoReward's configuration ({error!r})") from error
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
+            raise CheckpointError(
+                f"{file} is not VideoReward's configuration ({error!r}); download it again"
+            ) from error
+        numbers = (read.outputs, read.lora_scale, read.rate, read.pixels[0], *read.std)
+        if not all(math.isfinite(number) and number > 0 for number in numbers):
+            raise CheckpointError(
+                f"{file} is not VideoReward's configuration (a number is not above 0); download it again"
+            )
+        return read
 
 
 class VideoReward(Qwen2VLReward):
@@ -102,10 +111,10 @@ class VideoReward(Qwen2VLReward):
         words = Words(base, MARKS, "video")
         model = Qwen2VL(base, words.size)
         file = weights_file(folder)
-        state = _renamed(read_weights(file))
-        _with_updates(model, state, settings.lora_scale)
+        state = plain_names(read_weights(file))
+        with_updates(model, state, settings.lora_scale)
         head = nn.Linear(model.hidden, settings.outputs, bias=False)
-        load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
+        load_strictly(head, head_of(state, file), f"{file}, rm_head")
         model.load(state, str(file))
         reward = cls(model, head, words, next(iter(constants.values())), settings, batch, device)
         return reward.placed(dtype, bits, stays)
@@ -154,7 +163,7 @@ class LowRank(nn.Linear):
         return super().forward(input) + self.scale * self.up(self.down(input))
 
 
-def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """PEFT's names -> those of the plain model, and ``down`` and ``up`` beside each updated weight."""
     changes = (
         ("base_model.model.", ""), (".base_layer.", "."), (".lora_A.default.", ".down."), (".lora_B.default.", ".up.")
@@ -167,12 +176,24 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _with_updates(model: Qwen2VL, state: dict[str, Tensor], scale: float) -> None:
-    """Puts a LowRank layer in the place of every layer of the model that the weights have an update of. In place."""
+def head_of(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Takes the head's weights out of the others. Raises ``CheckpointError`` for a file without one."""
+    if "rm_head.weight" not in state:
+        raise CheckpointError(f"{file} has no head of a reward (rm_head.weight): it is not VideoReward's")
+    return {"weight": state.pop("rm_head.weight").float()}
+
+
+def with_updates(model: Qwen2VL, state: dict[str, Tensor], scale: float) -> None:
+    """Puts a LowRank layer in the place of every layer of the model that the weights have an update of. In place.
+
+    Raises ``CheckpointError`` for an update of a layer that is not there.
+    """
     for key in [key for key in state if key.endswith(".down.weight")]:
         path, _, name = key.removesuffix(".down.weight").replace("model.", "language_model.", 1).rpartition(".")
-        parent = model.qwen.get_submodule(path)
-        layer = getattr(parent, name)
+        parent = dict(model.qwen.named_modules()).get(path)
+        layer = getattr(parent, name, None)
+        if parent is None or not isinstance(layer, nn.Linear) or not state[key].ndim:
+            raise CheckpointError(f"the weights update {path}.{name}, which VideoReward's model does not have")
         with torch.device("meta"):
             low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, len(state[key]), scale)
         setattr(parent, name, low)
