@@ -206,6 +206,6 @@ def test_the_adapters_own_file_tells_the_scale(weights: dict[str, Tensor], tmp_p
     with pytest.warns(StreamT1Warning, match=r"wan\.lora_alpha=4 is used, but .*adapter_config\.json says 8"):
         given = load_wan(TINY, file, lora, lora_alpha=4, dtype=torch.float32).state_dict()[name]
     assert torch.allclose(given, weights[name] + 4)
-    (tmp_path / "adapter_config.json").write_text("[]")
+    (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="tells no lora_alpha"):
         load_wan(TINY, file, lora, dtype=torch.float32)

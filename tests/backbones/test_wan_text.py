@@ -80,7 +80,7 @@ def spoilt(folder: Path, spoil: str) -> str:
         told = rf"NaN or infinite values in 1 weights: {name}"
     else:
         config.write_text("{")
-        return "no configuration of UMT5"
+        return r"config\.json is damaged"
     save_file(weights, file)
     config.write_text(json.dumps(sizes))
     return told

@@ -74,7 +74,7 @@ def test_a_pickle_with_code_is_refused_without_torchs_colours(tmp_path: Path) ->
 )
 def test_an_index_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(CheckpointError, match="is no index of weights files"):
+    with pytest.raises(CheckpointError, match=r"index\.json is (no index of weights files|damaged)"):
         read_tensors(tmp_path)
 
 

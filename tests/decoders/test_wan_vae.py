@@ -102,7 +102,7 @@ def spoilt(folder: Path, spoil: str) -> str:
         told = r"NaN or infinite values in 1 weights: decoder\.conv_in\.bias"
     else:
         sizes["_class_name"] = "AutoencoderKL"
-        told = "holds a AutoencoderKL, not"
+        told = "is of a AutoencoderKL, not"
     save_file(weights, file)
     config.write_text(json.dumps(sizes))
     return told

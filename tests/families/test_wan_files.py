@@ -50,7 +50,7 @@ SPOILS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "transformer is gone": (f"{LONGLIVE}/longlive_base.pt", Path.unlink, "is not on this disk"),
     "lora lacks a side": (f"{LONGLIVE}/lora.pt", without_one, "lacks its lora_"),
     "vae is cut": (f"{WAN}/vae/diffusion_pytorch_model.safetensors", cut, "not downloaded to its end"),
-    "vae has no config": (f"{WAN}/vae/config.json", Path.unlink, "no configuration of Wan's VAE"),
+    "vae has no config": (f"{WAN}/vae/config.json", Path.unlink, r"cannot read .*vae/config\.json"),
     "text encoder is cut": (f"{WAN}/text_encoder/model.safetensors", cut, "not downloaded to its end"),
     "text encoder is gone": (f"{WAN}/text_encoder/model.safetensors", Path.unlink, "holds no weights file"),
     "tokenizer is gone": (f"{WAN}/tokenizer/tokenizer.json", Path.unlink, "holds no tokenizer"),
@@ -82,14 +82,10 @@ def test_sizes_that_are_not_the_files_are_refused(tmp_path: Path) -> None:
         check_files(larger)
 
 
-def test_rewards_are_looked_at_too(tmp_path: Path) -> None:
+def test_a_reward_without_its_files_is_refused(tmp_path: Path) -> None:
     own = config(tmp_path)
     with pytest.raises(ConfigError, match=r"names no files\.hpsv3"):
         check_files(own.model_copy(update={"frame_reward": "hpsv3"}))
-    (tmp_path / "hpsv3.safetensors").write_bytes(b"<html>")
-    files = {**own.files, "hpsv3": str(tmp_path / "hpsv3.safetensors")}
-    with pytest.raises(CheckpointError, match="an HTML page"):
-        check_files(own.model_copy(update={"frame_reward": "hpsv3", "files": files}))
 
 
 def test_pocket_ships_with_its_files() -> None:

@@ -73,6 +73,11 @@ def broken(found: Any) -> Any:
     return tuple(broken(part) if isinstance(part, Tensor) else part for part in found)
 
 
+def black(found: Any) -> Any:
+    """What NaN becomes where pixels are made bytes."""
+    return torch.zeros_like(found[0], dtype=torch.uint8), found[1]
+
+
 def raising(error: Exception) -> Callable[[Any], Any]:
     def answer(found: object) -> None:
         raise error
@@ -84,8 +89,9 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 NO_HOST = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 STRANGE = RuntimeError("CUDA error: no kernel image is available\nfor execution on the device")
 SPOILT = {
-    "denoise is NaN": ("backbone", "denoise", broken, "denoise", "the transformer answers with NaN or infinity: try"),
+    "denoise is NaN": ("backbone", "denoise", broken, "denoise", "the transformer answers with NaN, infinity or"),
     "pixels are NaN": ("decoder", "decode", broken, "decode", "the decoder answers with NaN"),
+    "pixels are black": ("decoder", "decode", black, "decode", "the decoder answers with NaN, infinity or a single"),
     "frames score NaN": ("frame_reward", "score", broken, "frame reward", "the frame reward answers with NaN"),
     "clips score NaN": ("clip_reward", "score", broken, "clip reward", "the clip reward answers with NaN"),
     "the device is full": ("decoder", "decode", raising(FULL), "decode", "ran out of memory while candidates were dec"),

@@ -74,8 +74,7 @@ def _vae() -> Any:
 
 def _hpsv3(config: RunConfig) -> HPSv3Reward:
     model, place = _qwen("hpsv3"), config.placement
-    layers = (nn.Linear(model.hidden, 1024), nn.ReLU(), nn.Dropout(0.05), nn.Linear(1024, 16), nn.ReLU())
-    head = placed(nn.Sequential(*layers, nn.Linear(16, 2)), torch.float32, HOST)
+    head = placed(hpsv3.reward_head(model.hidden), torch.float32, HOST)
     reward = _Unseen(model, head, _Words(hpsv3.MARKS), hpsv3.MARKS[0], config.batches.frame_reward, CUDA)
     return reward.placed(BFLOAT16, 16, place.rewards == "device", place.frame_reward_layers)
 
@@ -101,9 +100,9 @@ def _qwen(name: str) -> Qwen2VL:
         (Path(folder) / "config.json").write_text(json.dumps(told), encoding="utf-8")
         model = Qwen2VL(Path(folder), sizes.words)
     if sizes.rank:
-        layers = model.qwen.language_model.named_modules(prefix="language_model")
-        linear = [name for name, layer in layers if isinstance(layer, nn.Linear)]
-        videoreward.add_updates(model, dict.fromkeys(linear, sizes.rank), VIDEO.lora_scale)
+        linear = [name for name, layer in model.qwen.language_model.named_modules() if isinstance(layer, nn.Linear)]
+        down = torch.empty(sizes.rank, 1, device="meta")
+        videoreward.with_updates(model, {f"model.{name}.down.weight": down for name in linear}, VIDEO.lora_scale)
     return placed(model, BFLOAT16, HOST)
 
 

@@ -17,7 +17,8 @@ class WanSettings(BaseModel):
     Attributes:
         size: ``1.3B``, ``14B``, or the keys of ``WanConfig`` for another.
         height, width: of the video, pixels; multiples of 16.
-        lora_alpha: scale of low-rank updates times their rank; None means equal to the rank.
+        lora_alpha: scale of low-rank updates times their rank; None means what ``adapter_config.json`` beside the
+            updates says, or equal to the rank where there is none.
         steps, shift: see ``Schedule``.
         fps: pixel frames per second.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import CheckpointError
+from streamt1.core.json_files import read_json
 
 NAMES = ("*.safetensors.index.json", "*.safetensors", "*.pt", "*.pth", "*.bin")
 """What a folder of weights may hold, best first."""
@@ -18,8 +19,12 @@ _STRANGERS = (
     (b"GGUF", "a GGUF file, which holds weights in blocks of few bits: get the safetensors or .pt file"),
     (b"<!doctype", "an HTML page, not weights: the download was answered by a web page; download again"),
     (b"<html", "an HTML page, not weights: the download was answered by a web page; download again"),
-    (b'{"error', "an answer of a server, not weights: download again"),
+    (b"<?xml", "an answer of a server, not weights: download again"),
+    (b"<error", "an answer of a server, not weights: download again"),
+    (b"\x1f\x8b\x08", "compressed with gzip: unpack it"),
 )
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+"""How files of torch.save begin: now, and before torch 1.6."""
 _AGAIN = "delete it and download again"
 
 
@@ -27,19 +32,26 @@ def weight_files(path: Path) -> list[Path]:
     """The files behind a path: itself, those that an index names, or those of a folder.
 
     Raises:
-        CheckpointError: the path or one of the files is not there, or a folder holds several and no index of them.
+        CheckpointError: the path or one of the files is not there, a folder holds several and no index of them, or the
+            files do not hold what their index says.
     """
-    if not path.exists():
-        raise CheckpointError(f"the weights file {path} does not exist; download it, or give the right path")
     if path.is_dir():
         return weight_files(_inside(path))
+    if not path.exists():
+        raise CheckpointError(f"the weights file {path} does not exist; download it, or give the right path")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no file; give the path of a weights file, or of the folder that holds it")
     if not path.name.endswith(".index.json"):
         return [path]
-    shards = _shards(path)
+    places = _places(path)
+    shards = sorted(set(places.values()))
     missing = [name for name in shards if not path.with_name(name).is_file()]
     if missing:
         raise CheckpointError(f"{path.parent} lacks {len(missing)} of the files in its index: {', '.join(missing[:5])}")
-    return [path.with_name(name) for name in shards]
+    files = [path.with_name(name) for name in shards]
+    for file in files:
+        _check_shard(file, {name for name, shard in places.items() if shard == file.name}, path)
+    return files
 
 
 def check_weight_file(path: Path) -> None:
@@ -54,14 +66,35 @@ def check_weight_file(path: Path) -> None:
         raise CheckpointError(f"{path} is empty; {_AGAIN}")
     if path.name.endswith((".incomplete", ".part", ".crdownload", ".aria2")):
         raise CheckpointError(f"{path} is a download that was not finished; download again")
-    told = start.lstrip()[:64]
+    told = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:64].lower()
     for mark, what in _STRANGERS:
-        if told[: len(mark)].lower() == mark.lower():
+        if told.startswith(mark.lower()):
             raise CheckpointError(f"{path} is {what}")
+    if told.startswith(b'{"') and b"\0" not in told:
+        raise CheckpointError(f"{path} is JSON, perhaps an answer of a server, not weights: download again")
     if path.suffix == ".safetensors":
-        _check_safetensors(path, size)
-    elif start[:4] == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        _check_safetensors(path, size, start)
+    else:
+        _check_torch(path, size, start)
+
+
+def _check_torch(path: Path, size: int, start: bytes) -> None:
+    if start[8:10] == b'{"' and start[:4] != _ZIP:
+        raise CheckpointError(f"{path} is a safetensors file by its content; give it that ending")
+    if start[:4] != _ZIP and start[:1] != _PICKLE:
+        begins = "zeros: it was not downloaded" if not any(start) else repr(start[:16].decode("ascii", "replace"))
+        raise CheckpointError(f"{path} is no weights file of torch: it begins with {begins}; {_AGAIN}")
+    if start[:4] != _ZIP:
+        return
+    if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path} was not downloaded to its end: it has {size} bytes and no directory; {_AGAIN}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged: its directory cannot be read; {_AGAIN}") from error
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise CheckpointError(f"{path} is a zip archive, but not of torch: unpack it, and give the file inside")
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -86,21 +119,38 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return {name: {**entry, "shape": shape} for (name, entry), shape in zip(entries.items(), shapes)}
 
 
-def _check_safetensors(path: Path, size: int) -> None:
+def _check_safetensors(path: Path, size: int, start: bytes) -> None:
     if size < 9:
         raise CheckpointError(f"{path} is no whole safetensors file: it has {size} bytes; {_AGAIN}")
+    if start[:4] == _ZIP:
+        raise CheckpointError(f"{path} is a file of torch.save or a zip by its content; end its name in .pt")
+    if not any(start):
+        raise CheckpointError(f"{path} is no whole safetensors file: it begins with zeros; {_AGAIN}")
     safetensors_header(path)
 
 
-def _shards(index: Path) -> list[str]:
-    try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        shards = sorted({str(name) for name in names})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{index} is no index of weights files: it has no readable weight_map") from error
-    if not shards or any(Path(name).name != name for name in shards):
-        raise CheckpointError(f"{index} is no index of weights files: it must name files beside it")
-    return shards
+def _places(index: Path) -> dict[str, str]:
+    """Names of weights -> the file beside the index that holds each."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"{index} is no index of weights files: it has no readable weight_map; {_AGAIN}")
+    if not places or any(Path(name).name != name for name in places.values()):
+        raise CheckpointError(f"{index} is no index of weights files: it must name files beside it; {_AGAIN}")
+    return places
+
+
+def _check_shard(file: Path, named: set[str], index: Path) -> None:
+    """A shard holds what the index says of it, no more and no less."""
+    check_weight_file(file)
+    if file.suffix != ".safetensors":
+        return
+    found = set(safetensors_header(file))
+    if found != named:
+        wrong = sorted(found ^ named)
+        raise CheckpointError(
+            f"{file} does not hold what {index.name} says of it, as for {wrong[0]} ({len(wrong)} in all); the files are"
+            " of different downloads: download them again"
+        )
 
 
 def _inside(folder: Path) -> Path:

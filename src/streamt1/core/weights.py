@@ -7,7 +7,7 @@ import math
 import pickle
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from streamt1.core.errors import CheckpointError
+from streamt1.core.errors import CheckpointError, warn
 from streamt1.core.weight_files import check_weight_file, safetensors_header, weight_files
 
 _DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error)
 """What the readers raise for files that are not what they seem."""
 SHOWN = 5
 """Names that an error message lists."""
+FORMS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""What weights may be made of, by safetensors' names. Fewer bits need scales, which only their own project reads."""
+_WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
 
 
 def read_tensors(path: Path) -> dict[str, object]:
@@ -52,8 +55,11 @@ def _read_file(path: Path) -> dict[str, object]:
             return _read_safetensors(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        found = f"names {named[1]}, which is code" if named else "is not plain"
         raise CheckpointError(
-            f"{path} is not a plain weights file ({one_line(error)}); it is refused, since unpickling can run code"
+            f"{path} holds more than weights: its pickle {found}; it is refused, since unpickling can run code: get a"
+            " file of weights alone, best as safetensors"
         ) from error
     except _DAMAGED as error:
         raise CheckpointError(
@@ -75,40 +81,92 @@ def read_layout(path: Path) -> dict[str, object]:
 def _layout_of(path: Path) -> dict[str, object]:
     if path.suffix != ".safetensors":
         return _read_file(path)
-    return {key: torch.empty(entry["shape"], device="meta") for key, entry in safetensors_header(path).items()}
+    header = safetensors_header(path)
+    # a type that torch's own names lack stands as bytes: it is refused by its type in any case
+    return {
+        key: torch.empty(entry["shape"], dtype=FORMS.get(entry["dtype"], torch.uint8), device="meta")
+        for key, entry in header.items()
+    }
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Like :func:`read_tensors`, for files that hold tensors and nothing else."""
-    loaded = read_tensors(path)
-    weights = {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
+def read_weights(path: Path, read: Callable[[Path], Mapping[str, object]] = read_tensors) -> dict[str, Tensor]:
+    """Like :func:`read_tensors`, for files that hold tensors and nothing else, under the names of the plain model.
+
+    Args:
+        read: :func:`read_layout` for a check that reads no data.
+    """
+    loaded = read(path)
+    while len(loaded) == 1 and isinstance(inner := next(iter(loaded.values())), dict):
+        loaded = inner  # such as {"state_dict": ...}
+    weights = {unwrapped(k): value for k, value in loaded.items() if isinstance(k, str) and isinstance(value, Tensor)}
     if len(weights) < len(loaded) or not weights:
         raise CheckpointError(f"{path} holds more than weights, or none: {', '.join(sorted(map(str, loaded))[:SHOWN])}")
     return weights
 
 
+def layout_of(path: Path) -> dict[str, Tensor]:
+    """:func:`read_weights` without their data."""
+    return read_weights(path, read_layout)
+
+
+def unwrapped(name: str) -> str:
+    """A weight's name without what wrappers of training and compilers put before and into it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
+
+
 def load_strictly(module: nn.Module, weights: dict[str, Tensor], name: str) -> None:
     """Puts weights into a module (which may be on the meta device), every one of them.
 
-    Raises ``CheckpointError`` that lists names that are missing, unexpected, of another shape, or not finite.
+    Raises ``CheckpointError`` that lists names that are missing, unexpected, of another shape or kind, or not finite;
+    warns of matrices that hold nothing but zeros, as a download leaves them that was not finished.
     """
     check_fit(module, weights, name)
-    broken = [key for key, value in weights.items() if not all_finite(value)]
-    if broken:
-        raise CheckpointError(f"{name} holds NaN or infinite values in {len(broken)} weights: {_listed(broken)}")
+    check_numbers(weights, name)
     module.load_state_dict(weights, assign=True)
+
+
+def check_numbers(weights: Mapping[str, Tensor], name: str) -> None:
+    """Reads the weights' data. Raises ``CheckpointError`` for NaN and infinity; warns of matrices of zeros."""
+    absent, broken, blank = [key for key, value in weights.items() if value.is_meta], [], []
+    if absent:
+        raise CheckpointError(f"{name} holds no data for {len(absent)} weights: {_listed(absent)}; download again")
+    for key, value in weights.items():
+        low, high = _range(value)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            broken.append(key)
+        elif low == high == 0 and value.ndim > 1:
+            blank.append(key)
+    if broken:
+        raise CheckpointError(
+            f"{name} holds NaN or infinite values in {len(broken)} weights: {_listed(broken)}; delete it and download"
+            " again"
+        )
+    if blank:
+        warn(
+            f"{name} holds nothing but zeros in {len(blank)} of {len(weights)} weights ({_listed(blank)}), as a"
+            " download that was not finished: `streamt1 download` checks it"
+        )
 
 
 def all_finite(values: Tensor) -> bool:
     """Whether all are finite numbers; one pass, without a copy."""
+    return all(map(math.isfinite, _range(values)))
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    """The least and the greatest, in one pass and without a copy; 0, 0 where there is nothing to look at."""
     if not values.numel() or not values.is_floating_point() or values.is_meta:
-        return True
-    low, high = torch.aminmax(values)
-    return math.isfinite(low.item()) and math.isfinite(high.item())
+        return 0.0, 0.0
+    low, high = torch.aminmax(values.detach())
+    return low.item(), high.item()
 
 
 def check_fit(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
-    """Names and shapes alone; see ``load_strictly``."""
+    """Names, shapes and types alone; see ``load_strictly``."""
     expected = module.state_dict()
     missing = [key for key in expected if key not in weights]
     unexpected = [key for key in weights if key not in expected]
@@ -123,7 +181,21 @@ def check_fit(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> No
         if names
     ]
     if problems:
-        raise CheckpointError(f"{name} does not fit the model; {'; '.join(problems)}")
+        raise CheckpointError(
+            f"{name} does not fit the model; {'; '.join(problems)}; give the file that the preset names"
+        )
+    check_forms({key: weights[key] for key, tensor in expected.items() if tensor.is_floating_point()}, name)
+
+
+def check_forms(weights: Mapping[str, Tensor], name: str) -> None:
+    """Raises ``CheckpointError`` for weights that are not plain numbers of 16 bits or more."""
+    odd = [key for key, value in weights.items() if value.layout != torch.strided or value.dtype not in FORMS.values()]
+    if odd:
+        kinds = sorted({str(weights[key].dtype).removeprefix("torch.") for key in odd})
+        raise CheckpointError(
+            f"{name} holds {len(odd)} weights that are not plain 16 or 32 bit numbers ({', '.join(kinds)}):"
+            f" {_listed(odd)}; give the file before it was quantised or packed"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ is all that streaming needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,16 +140,8 @@ class TAEHVDecoder:
 
         Raises ``CheckpointError`` for a file that is missing, damaged, or made for latents of other ``channels``.
         """
-        found = {name: tensor for name, tensor in read_weights(path).items() if name.startswith("decoder.")}
-        config = _sizes(found, path)
-        if config.channels != channels:
-            raise CheckpointError(
-                f"{path} decodes latents of {config.channels} channels, this model's have {channels}; for Wan2.1 it is"
-                " taew2_1.pth"
-            )
-        with torch.device("meta"):
-            decoder = TAEHV(config)
-        load_strictly(decoder, _latest_frames(found, decoder), str(path))
+        decoder, weights = taehv_of(path, channels)
+        load_strictly(decoder, weights, str(path))
         return cls(decoder.to(device=device, dtype=dtype), fps, batch)
 
     def start(self) -> State:
@@ -171,10 +163,29 @@ class TAEHVDecoder:
         return truncated(frames.float()).cpu(), state_of_each(after)
 
 
+def taehv_of(
+    path: Path, channels: int, read: Callable[[Path], Mapping[str, Tensor]] = read_weights
+) -> tuple[TAEHV, dict[str, Tensor]]:
+    """The decoder in the sizes of a checkpoint, on the meta device, and the weights that belong into it.
+
+    Raises ``CheckpointError`` for another model's file, or latents of other ``channels``.
+    """
+    found = {name: tensor for name, tensor in read(path).items() if name.startswith("decoder.")}
+    config = _sizes(found, path)
+    if config.channels != channels:
+        raise CheckpointError(
+            f"{path} decodes latents of {config.channels} channels, this model's have {channels}; for Wan2.1 it is"
+            " taew2_1.pth"
+        )
+    with torch.device("meta"):
+        decoder = TAEHV(config)
+    return decoder, _latest_frames(found, decoder)
+
+
 def _sizes(weights: dict[str, Tensor], path: Path) -> TAEHVConfig:
     """Read off the weights' shapes; the stages' strides are the same for all."""
     first, *stages, last = (f"decoder.{index}.weight" for index in (1, 8, 14, 20, 22))
-    if any(name not in weights for name in (first, *stages, last)):
+    if any(name not in weights or weights[name].ndim != 4 for name in (first, *stages, last)):
         raise CheckpointError(f"{path} holds no decoder of TAEHV; for Wan2.1 it is taew2_1.pth")
     one, two, three, four = (len(weights[name]) for name in (first, *stages))
     patch = math.isqrt(len(weights[last]) // 3)
@@ -185,4 +196,6 @@ def _latest_frames(weights: dict[str, Tensor], decoder: TAEHV) -> dict[str, Tens
     """Where a checkpoint makes more frames of each one than we ask for, the last ones."""
     sizes = {name: len(tensor) for name, tensor in decoder.state_dict().items()}
     grown = {f"decoder.{i}.conv.weight" for i, layer in enumerate(decoder.decoder) if isinstance(layer, TimeGrow)}
-    return {name: tensor[-sizes[name] :] if name in grown else tensor for name, tensor in weights.items()}
+    return {
+        name: tensor[-sizes[name] :] if name in grown and tensor.ndim else tensor for name, tensor in weights.items()
+    }

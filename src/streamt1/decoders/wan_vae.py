@@ -6,17 +6,17 @@ the project pins diffusers to one minor version. SPEC section 7.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.frames import truncated
+from streamt1.core.json_files import read_json
 from streamt1.core.weights import load_strictly, one_line, read_weights
 from streamt1.decoders.batching import in_batches, joined
 
@@ -123,7 +123,7 @@ def load_vae(path: Path, device: torch.device, dtype: torch.dtype) -> Autoencode
     return vae.to(device=device, dtype=dtype)
 
 
-def empty_vae(path: Path) -> nn.Module:
+def empty_vae(path: Path) -> AutoencoderKLWan:
     """Wan's VAE in the sizes of a folder's ``config.json`` (a single file has Wan2.1's), on the meta device.
 
     Raises ``CheckpointError``, ``MissingExtraError``.
@@ -133,15 +133,18 @@ def empty_vae(path: Path) -> nn.Module:
     if not path.is_dir():
         with torch.device("meta"):
             return AutoencoderKLWan()
+    file = path / "config.json"
+    sizes = read_json(file)
+    kind = sizes.get("_class_name", "AutoencoderKLWan")
+    if kind != "AutoencoderKLWan":
+        raise CheckpointError(f"{file} is of a {kind}, not of an AutoencoderKLWan; give the VAE of Wan2.1")
     try:
-        sizes = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        kind = sizes.get("_class_name", "AutoencoderKLWan")
-        if kind != "AutoencoderKLWan":
-            raise CheckpointError(f"{path} holds a {kind}, not an AutoencoderKLWan")
         with torch.device("meta"):
             return AutoencoderKLWan.from_config(sizes)  # pyright: ignore[reportReturnType]
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"there is no configuration of Wan's VAE in {path}: {one_line(error)}") from error
+    except Exception as error:  # whatever diffusers raises for sizes that cannot be
+        raise CheckpointError(
+            f"{file} is no configuration of Wan's VAE: {one_line(error)}; download it again"
+        ) from error
 
 
 def vae_weights(path: Path, read: Callable[[Path], Mapping[str, Any]] = read_weights) -> dict[str, Tensor]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import CheckpointError
-from streamt1.core.weight_files import check_weight_file, weight_files
-from streamt1.core.weights import check_fit, read_layout
+from streamt1.core.weights import check_fit, layout_of
+from streamt1.families.reward_files import check_hpsv3, check_videoreward
 from streamt1.families.wan_sizes import wan_sizes
 from streamt1.hub.origins import locate, needed
 
@@ -40,42 +39,52 @@ def _check_transformer(config: RunConfig) -> None:
 
 
 def _check_text(config: RunConfig) -> None:
-    from streamt1.backbones.wan.text import empty_encoder, encoder_weights
+    from streamt1.backbones.wan.text import check_tokenizer, empty_encoder, encoder_weights, read_tokenizer
 
-    folder = file_of(config, "text_encoder")
-    check_fit(empty_encoder(folder), encoder_weights(folder, read_layout), str(folder))
-    _check_tokenizer(file_of(config, "tokenizer"))
+    folder, words = file_of(config, "text_encoder"), file_of(config, "tokenizer")
+    encoder, rows = empty_encoder(folder), wan_sizes(config.wan).text_dim
+    check_fit(encoder, encoder_weights(folder, layout_of), str(folder))
+    if encoder.config.d_model != rows:
+        raise CheckpointError(
+            f"{folder} encodes text into rows of {encoder.config.d_model}, the transformer reads rows of {rows}; give"
+            " the text encoder of Wan2.1"
+        )
+    _check_vocabulary(words)
+    check_tokenizer(read_tokenizer(words), encoder, words)
 
 
 def _check_decoder(config: RunConfig) -> None:
+    channels = wan_sizes(config.wan).in_channels
+    if config.decoder == "wan":
+        _check_vae(file_of(config, "vae"), channels)
+    if config.draft == "taehv":
+        from streamt1.decoders.taehv import taehv_of
+
+        path = file_of(config, "draft")
+        check_fit(*taehv_of(path, channels, layout_of), str(path))
+
+
+def _check_vae(path: Path, channels: int) -> None:
     from streamt1.decoders.wan_vae import empty_vae, vae_weights
 
-    if config.decoder == "wan":
-        path = file_of(config, "vae")
-        check_fit(empty_vae(path), vae_weights(path, read_layout), str(path))
-    if config.draft is not None:
-        _check_whole(file_of(config, "draft"))
+    vae = empty_vae(path)
+    found = vae.config["z_dim"]
+    if found != channels:
+        raise CheckpointError(
+            f"{path} decodes latents of {found} channels, the transformer's have {channels}; give the VAE of Wan2.1"
+        )
+    check_fit(vae, vae_weights(path, layout_of), str(path))
 
 
 def _check_rewards(config: RunConfig) -> None:
-    found: dict[str, Callable[[Path], Path]] = {}
-    if config.frame_reward == "hpsv3":
-        found["hpsv3"] = lambda path: path
-    if config.clip_reward == "videoreward":
-        from streamt1.rewards.videoreward import weights_file
-
-        found["videoreward"] = weights_file
-    for name, weights in found.items():
-        _check_whole(weights(file_of(config, name)))
-        _check_tokenizer(file_of(config, f"{name}_base"))
-        file_of(config, f"{name}_template")
+    checks = {"hpsv3": check_hpsv3, "videoreward": check_videoreward}
+    for name in (config.frame_reward, config.clip_reward):
+        if name in checks:
+            weights, base, template = (file_of(config, f"{name}{part}") for part in ("", "_base", "_template"))
+            _check_vocabulary(base)
+            checks[name](weights, base, template)
 
 
-def _check_whole(path: Path) -> None:
-    for file in weight_files(path):
-        check_weight_file(file)
-
-
-def _check_tokenizer(folder: Path) -> None:
+def _check_vocabulary(folder: Path) -> None:
     if not any((folder / name).is_file() for name in TOKENIZER):
         raise CheckpointError(f"{folder} holds no tokenizer ({', '.join(TOKENIZER)}); download the preset again")

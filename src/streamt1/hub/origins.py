@@ -65,16 +65,27 @@ def locate(name: str, source: str | Origin, folder: Path | None) -> Path:
     """
     if isinstance(source, str):
         path = Path(source).expanduser()
-        if not path.exists():
-            raise CheckpointError(f"files.{name}: there is no {path}")
+        if not _is_there(name, path):
+            raise CheckpointError(f"files.{name}: there is no {path}; give the right path, or download the preset")
         return path
     path = _downloaded(source, folder)
-    if path is None or not path.exists():
+    if path is None or not _is_there(name, path):
         raise CheckpointError(
             f"files.{name} ({source}) is not on this disk: run `streamt1 download` for this preset,"
             f" or give your own copy with --set files.{name}=PATH"
         )
     return path
+
+
+def _is_there(name: str, path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"files.{name}: cannot read {path}: {reason}; give a path that can be read") from error
+    return True
 
 
 def _downloaded(origin: Origin, folder: Path | None) -> Path | None:

@@ -34,7 +34,8 @@ class Step:
         peak: bytes, of all rounds: allocated on a CUDA device, else resident in this process.
         planned: bytes that the memory plan says, without its reserve, or of the host where the models run there;
             None where it says nothing.
-        finite: whether all that came out are finite numbers; None where only handles did, which the next pass reads.
+        finite: whether what came out are finite numbers, and pictures of more than one colour; None where only handles
+            did, which the next pass reads.
         per_chunk: how often a chunk of a search needs it.
         problem: what went wrong and what to do, in one sentence; "" where nothing did.
     """
@@ -91,6 +92,11 @@ def chunk_seconds(steps: Sequence[Step]) -> float:
     return sum(step.seconds * step.per_chunk for step in steps)
 
 
+def _sound(answer: Tensor) -> bool:
+    """Finite numbers; of bytes, where NaN has become 0, more than one."""
+    return all_finite(answer) if answer.is_floating_point() else bool((answer != answer.flatten()[0]).any())
+
+
 class _Ended(Exception):  # noqa: N818 (a trial that has its answer)
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -114,15 +120,15 @@ class _Meter:
                 spent, answer = self._round(task.work, task.doing, turn)
                 seconds.append(spent)
                 if isinstance(answer, Tensor):
-                    finite = finite is not False and all_finite(answer)
+                    finite = finite is not False and _sound(answer)
         except StreamT1Error as error:
             problem = str(error).split("\n")[0]
         except Exception as error:  # whatever libraries and drivers raise: finding it is what a trial is for
             problem = f"{type(error).__name__} while {task.doing}: {one_line(error)}; report it with this table"
         if finite is False:
             problem = (
-                f"{task.model} answers with NaN or infinity: try --set dtype=float32; if that is what you have, its"
-                " file is damaged: delete it and run `streamt1 download` again"
+                f"{task.model} answers with NaN, infinity or a single colour: try --set dtype=float32; if that is what"
+                " you have, its file is damaged: delete it and run `streamt1 download` again"
             )
         last, first = (seconds or [0.0])[-1], seconds[0] if len(seconds) > 1 else None
         needed = self._planned(task.phase)

@@ -56,9 +56,7 @@ class HPSv3Reward(Qwen2VLReward):
         words = Words(base, MARKS, "image")
         model = Qwen2VL(base, words.size)
         state = read_weights(weights)
-        head = nn.Sequential(
-            nn.Linear(model.hidden, 1024), nn.ReLU(), nn.Dropout(0.05), nn.Linear(1024, 16), nn.ReLU(), nn.Linear(16, 2)
-        )
+        head = reward_head(model.hidden)
         heads = {key.removeprefix("rm_head."): value.float() for key, value in state.items() if "rm_head." in key}
         load_strictly(head, heads, f"{weights}, rm_head")
         model.load({key: value for key, value in state.items() if "rm_head." not in key}, str(weights))
@@ -84,3 +82,10 @@ class HPSv3Reward(Qwen2VLReward):
     def _resized(self, picture: Tensor) -> Tensor:
         """On the host, where Pillow works."""
         return resized_picture(picture, PIXELS)
+
+
+def reward_head(hidden: int) -> nn.Sequential:
+    """Hidden state at the reward token -> mu and the model's own uncertainty."""
+    return nn.Sequential(
+        nn.Linear(hidden, 1024), nn.ReLU(), nn.Dropout(0.05), nn.Linear(1024, 16), nn.ReLU(), nn.Linear(16, 2)
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from streamt1.core.devices import sent
 from streamt1.core.errors import CheckpointError
 from streamt1.core.frames import truncated
+from streamt1.core.json_files import read_json
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_strictly, read_weights
 from streamt1.rewards.network import Qwen2VL
@@ -52,10 +53,10 @@ class Settings:
     def read(cls, file: Path) -> Settings:
         """Raises ``CheckpointError``."""
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = read_json(file)
             lora, data, stats = config["peft_lora_config"], config["data_config"], config["inference_config"]
             most = int(data["max_frame_pixels"])
-            return cls(
+            read = cls(
                 outputs=int(config["model_config"]["output_dim"]),
                 lora_scale=lora["lora_alpha"] / lora["lora_r"],
                 rate=float(data["fps"]),
@@ -63,8 +64,16 @@ class Settings:
                 mean=tuple(float(stats[f"{head}_mean"]) for head in HEADS),
                 std=tuple(float(stats[f"{head}_std"]) for head in HEADS),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{file} is not VideoReward's configuration ({error!r})") from error
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
+            raise CheckpointError(
+                f"{file} is not VideoReward's configuration ({error!r}); download it again"
+            ) from error
+        numbers = (read.outputs, read.lora_scale, read.rate, read.pixels[0], *read.std)
+        if not all(math.isfinite(number) and number > 0 for number in numbers):
+            raise CheckpointError(
+                f"{file} is not VideoReward's configuration (a number is not above 0); download it again"
+            )
+        return read
 
 
 class VideoReward(Qwen2VLReward):
@@ -110,10 +119,10 @@ class VideoReward(Qwen2VLReward):
         words = Words(base, MARKS, "video")
         model = Qwen2VL(base, words.size)
         file = weights_file(folder)
-        state = _renamed(read_weights(file))
-        add_updates(model, _ranks(state), settings.lora_scale)
+        state = plain_names(read_weights(file))
+        with_updates(model, state, settings.lora_scale)
         head = nn.Linear(model.hidden, settings.outputs, bias=False)
-        load_strictly(head, {"weight": state.pop("rm_head.weight").float()}, f"{file}, rm_head")
+        load_strictly(head, head_of(state, file), f"{file}, rm_head")
         model.load(state, str(file))
         reward = cls(model, head, words, next(iter(constants.values())), settings, batch, device)
         return reward.placed(dtype, bits, stays, resident_layers)
@@ -180,7 +189,7 @@ class LowRank(nn.Linear):
         return super().forward(input) + self.scale * self.up(self.down(input))
 
 
-def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """PEFT's names -> those of the plain model, and ``down`` and ``up`` beside each updated weight."""
     changes = (
         ("base_model.model.", ""), (".base_layer.", "."), (".lora_A.default.", ".down."), (".lora_B.default.", ".up.")
@@ -193,20 +202,24 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _ranks(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Of every layer that the weights have an update of, by its name in the model."""
-    updated = ((key, value) for key, value in state.items() if key.endswith(".down.weight"))
-    return {
-        key.removesuffix(".down.weight").replace("model.", "language_model.", 1): len(value) for key, value in updated
-    }
+def head_of(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Takes the head's weights out of the others. Raises ``CheckpointError`` for a file without one."""
+    if "rm_head.weight" not in state:
+        raise CheckpointError(f"{file} has no head of a reward (rm_head.weight): it is not VideoReward's")
+    return {"weight": state.pop("rm_head.weight").float()}
 
 
-def add_updates(model: Qwen2VL, ranks: Mapping[str, int], scale: float) -> None:
-    """Puts a LowRank layer, on the meta device, in the place of every layer that has a rank. Mutates."""
-    for path, rank in ranks.items():
-        parent, _, name = path.rpartition(".")
-        module = model.qwen.get_submodule(parent)
-        layer = getattr(module, name)
+def with_updates(model: Qwen2VL, state: dict[str, Tensor], scale: float) -> None:
+    """Puts a LowRank layer in the place of every layer of the model that the weights have an update of. In place.
+
+    Raises ``CheckpointError`` for an update of a layer that is not there.
+    """
+    for key in [key for key in state if key.endswith(".down.weight")]:
+        path, _, name = key.removesuffix(".down.weight").replace("model.", "language_model.", 1).rpartition(".")
+        parent = dict(model.qwen.named_modules()).get(path)
+        layer = getattr(parent, name, None)
+        if parent is None or not isinstance(layer, nn.Linear) or not state[key].ndim:
+            raise CheckpointError(f"the weights update {path}.{name}, which VideoReward's model does not have")
         with torch.device("meta"):
-            low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, rank, scale)
-        setattr(module, name, low)
+            low = LowRank(layer.in_features, layer.out_features, layer.bias is not None, len(state[key]), scale)
+        setattr(parent, name, low)

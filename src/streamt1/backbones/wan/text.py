@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from streamt1.core.devices import HOST, at_work, move, pin, sent
 from streamt1.core.errors import CheckpointError, PromptError, needs_extra
+from streamt1.core.json_files import read_json
 from streamt1.core.streaming import visits
 from streamt1.core.weights import load_strictly, one_line, read_weights
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
-"""What transformers raises for files of the wrong kind."""
+SPARE_ROWS = 512
+"""Rows of the word table that may stand for no word: UMT5 has 84, to a round number."""
 
 
 class WanText:
@@ -62,11 +63,7 @@ class WanText:
         """
         with needs_extra("wan", "encoding prompts for Wan"):
             import ftfy  # noqa: F401  # needed later, missed now
-            from transformers import AutoTokenizer
-        try:
-            words = AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)
-        except _UNREADABLE as error:
-            raise CheckpointError(f"there is no tokenizer in {tokenizer}: {one_line(error)}") from error
+        words = read_tokenizer(tokenizer)
         model: Any = empty_encoder(encoder)
         load_strictly(model, encoder_weights(encoder), str(encoder))
         model.set_input_embeddings(model.shared)  # one table under two names, whatever the file and the library say
@@ -116,16 +113,44 @@ def _arrived(turns: Iterator[nn.Module]) -> None:
     next(turns)
 
 
-def empty_encoder(folder: Path) -> nn.Module:
+def empty_encoder(folder: Path) -> UMT5EncoderModel:
     """UMT5's encoder in the sizes of a folder's ``config.json``, on the meta device. Raises ``CheckpointError``."""
     with needs_extra("wan", "encoding prompts for Wan"):
         from transformers import UMT5Config, UMT5EncoderModel
+    file = folder / "config.json"
+    sizes = read_json(file)
+    kind = sizes.get("model_type", "umt5")
+    if kind != "umt5":
+        raise CheckpointError(f"{file} is of a model of type {kind}, not of UMT5; give the text encoder of Wan2.1")
     try:
-        config = UMT5Config.from_pretrained(str(folder), local_files_only=True)
         with torch.device("meta"):
-            return UMT5EncoderModel(config)
-    except _UNREADABLE as error:
-        raise CheckpointError(f"there is no configuration of UMT5 in {folder}: {one_line(error)}") from error
+            return UMT5EncoderModel(UMT5Config.from_dict(sizes))
+    except Exception as error:  # whatever transformers raises for sizes that cannot be
+        raise CheckpointError(f"{file} is no configuration of UMT5: {one_line(error)}; download it again") from error
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder. Raises ``CheckpointError``."""
+    with needs_extra("wan", "encoding prompts for Wan"):
+        from transformers import AutoTokenizer
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # whatever transformers and tokenizers raise for files of the wrong kind
+        raise CheckpointError(f"there is no tokenizer in {folder}: {one_line(error)}; download it again") from error
+
+
+def check_tokenizer(words: PreTrainedTokenizerBase, encoder: UMT5EncoderModel, folder: Path) -> None:
+    """Whether a tokenizer is the encoder's own: by its special tokens, and as many words as the encoder has rows.
+
+    Raises ``CheckpointError``.
+    """
+    sizes = encoder.config
+    special = (words.pad_token_id, words.eos_token_id) == (sizes.pad_token_id, sizes.eos_token_id)
+    if not special or not sizes.vocab_size - SPARE_ROWS <= len(words) <= sizes.vocab_size:
+        raise CheckpointError(
+            f"{folder} holds the tokenizer of another model: it has {len(words)} words, the text encoder"
+            f" {sizes.vocab_size} rows; give the tokenizer of Wan2.1"
+        )
 
 
 def encoder_weights(folder: Path, read: Callable[[Path], Mapping[str, Any]] = read_weights) -> dict[str, Tensor]:
