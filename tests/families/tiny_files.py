@@ -16,9 +16,9 @@ from streamt1.config.load import load_config
 from streamt1.config.schema import RunConfig
 from streamt1.decoders.taehv import TAEHV, TAEHVConfig
 from streamt1.rewards import hpsv3, videoreward
-from streamt1.rewards.qwen2vl import Qwen2VL
+from streamt1.rewards.network import Qwen2VL
 from tests.e2e.test_official_layouts import tiny_preset, write_longlive, write_wan
-from tests.rewards.tiny_qwen import official_names, tiny_base
+from tests.rewards.tiny_qwen import base_of, official_names
 
 WAN = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 LONGLIVE = "Efficient-Large-Model/LongLive-1.3B/models"
@@ -31,7 +31,7 @@ def write_all(root: Path) -> None:
     write_longlive(root)
     torch.save(TAEHV(TAEHVConfig(channels=4, widths=(8, 8, 8, 8))).state_dict(), root / "draft.pth")
     for name in ("hpsv3", "videoreward"):
-        _write_words(tiny_base(root / f"{name}_base"))
+        _write_words(base_of(root / f"{name}_base"))
         (root / f"{name}.py").write_text("".join(f"{key} = {text!r}\n" for key, text in template(name).items()))
     _write_hpsv3(root)
     _write_videoreward(root)

@@ -23,10 +23,13 @@ from streamt1.search.engine import search
 from streamt1.search.start import start
 
 
-def measure(name: str = "longlive", device: float = 24, host: float = 128, chunks: int = 9) -> dict[str, Any]:
-    """A search that keeps every chunk that leaves as a sink, at the placement that is planned for so many GB.
+def measure(
+    name: str = "longlive", device: float = 24, host: float = 128, chunks: int = 10, sinks: bool = True
+) -> dict[str, Any]:
+    """A search at the placement that is planned for so many GB.
 
-    Before its last three chunks it only writes memory, until that is as full as it gets.
+    Before its last three chunks it only writes memory, until that is as full as it gets, if every chunk that leaves
+    becomes a sink; without ``sinks`` all of them are dropped.
 
     Returns:
         Of each phase the most bytes alive (GB), and what the plan says without its reserve; of the last chunk but one
@@ -35,9 +38,8 @@ def measure(name: str = "longlive", device: float = 24, host: float = 128, chunk
     config = load_config(name)
     plan = plan_memory(config, Room(device * GB, host * GB))
     config = plan.applied(config)
-    config = config.model_copy(update={"wan": config.wan.model_copy(update={"steps": config.wan.steps[:2]})})
     with fake_cuda() as counter:
-        meter = Meter(counter, chunks - 3)
+        meter = Meter(counter, chunks - 3, Route.APPEND if sinks else Route.DISCARD)
         crossed = _searched(meter, metered(fake_models(config), meter), config, chunks)
     planned = {phase: (plan.in_phase(phase) - RESERVE) / GB for phase in PHASES}
     return {
@@ -61,11 +63,12 @@ class Meter:
     """The peaks of each phase, and what crossed the bus. Mutable.
 
     Attributes:
+        route: of every chunk.
         skips: whether the present chunk comes before those that are measured.
     """
 
-    def __init__(self, counter: Device, first: int) -> None:
-        self._counter, self._first = counter, first
+    def __init__(self, counter: Device, first: int, route: Route) -> None:
+        self._counter, self._first, self.route = counter, first, route
         self.skips = first > 0
         self.peak: dict[str, int] = defaultdict(int)
         self.host_peak: dict[str, int] = defaultdict(int)
@@ -106,8 +109,8 @@ class _Backbone:
         return self._meter.take("denoise", lambda: self._inner.denoise(parents, x, noise, steps))
 
     def commit(self, branch: Branch, latents: Tensor, route: Route | None) -> Branch:
-        """Every chunk is appended, but for those that find the sink full."""
-        return self._meter.take("commit", lambda: self._inner.commit(branch, latents, Route.APPEND))
+        """By the meter's route, whatever the rewards say."""
+        return self._meter.take("commit", lambda: self._inner.commit(branch, latents, self._meter.route))
 
     def inspect(self, branch: Branch) -> Remembered | None:
         return None

@@ -51,33 +51,49 @@ def _text_parts(config: RunConfig, placement: Placement, sizes: WanConfig) -> It
 
 
 def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: WanConfig) -> Iterator[Part]:
-    width, beams, frames = BYTES[config.dtype], config.effective_search.top_k, config.memory.max_frames
+    width, beams, memory = BYTES[config.dtype], config.effective_search.top_k, config.memory
     frame, home = kv_bytes_per_frame(config), "device" if placement.kv == "device" else "host"
-    note = f"{beams} beams x {frames} frames at most"
-    yield Part("KV pages", pages_bytes(config), CHUNKED, note, home)
+    held, page = memory.max_frames - memory.chunk, frame * memory.chunk
+    sink = beams * memory.chunk * frame * (4 / width - 1) if _blends(config) else 0.0
+    note = f"{beams} beams x {held} frames at most"
+    yield Part("KV pages", beams * held * frame + sink, CHUNKED, note, home)
+    blend = beams * page * 4 / width if _blends(config) else 0.0
+    yield Part("KV pages, written", beams * page + blend, ("commit",), "and blended sinks, before old ones go", home)
     if placement.kv == "host" and placement.kv_copies:
         yield Part("KV pages, copied", placement.kv_copies * GB, CHUNKED, "the rest is read layer by layer")
-    tokens = frame_tokens(config, sizes) * config.memory.chunk
-    past = (frames - config.memory.chunk) * frame / sizes.num_layers
-    work = wan_work.denoise(sizes, tokens, batch, width) + past
+    tokens, past = frame_tokens(config, sizes) * memory.chunk, frame_tokens(config, sizes) * held
+    crossing = placement.kv == "host"
+    work = wan_work.denoise(sizes, tokens, batch, past, crossing, width)
     yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
-    page = frame * config.memory.chunk
-    yield Part("transformer at work", wan_work.denoise(sizes, tokens, 1, width) + past + page, ("commit",), "one chunk")
+    yield Part(
+        "transformer at work", wan_work.denoise(sizes, tokens, 1, past, crossing, width), ("commit",), "one chunk"
+    )
+
+
+def _blends(config: RunConfig) -> bool:
+    """Whether a sink is ever blended into, which is done in float32."""
+    return bool(config.memory.max_sink) and config.memory.eviction != "discard"
 
 
 def _decoder_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
-    pixels = config.wan.height * config.wan.width
-    state = pixels * wan_work.STATE_VALUES_PER_PIXEL * width
-    beams, all_of_them = config.effective_search.top_k, 1 if config.draft else _states_kept(config)
-    if placement.decoder_states == "device":
-        yield Part("decoder states", state * all_of_them, CHUNKED, f"{all_of_them} of {state / GB:.2f} GB")
-    elif placement.decoder_states == "recompute" and not config.draft:
-        yield Part("decoder states", state * beams, CHUNKED, f"{beams} of {state / GB:.2f} GB, made again")
-        yield Part("decoder states made", state * 2, ("decode",))
+    """Between chunks each beam has a state; each candidate has one from its decoding until it is dropped."""
+    pixels, search = config.wan.height * config.wan.width, config.effective_search
+    state, beams, tried = pixels * wan_work.STATE_VALUES * width, search.top_k, search.top_k * search.beam_size
+    size = f"of {state / GB:.2f} GB"
+    if config.draft is not None:
+        yield Part("decoder state", state, CHUNKED, f"1 {size}")
+        yield Part("decoder state, new", state, ("decode",))
+        yield from _draft_parts(config, pixels * width)
+    elif placement.decoder_states == "recompute":
+        yield Part("decoder states", state * beams, CHUNKED, f"{beams} {size}; survivors' are made again")
+        yield Part("decoder state, new", state, ("decode",))
+    elif placement.decoder_states == "host":
+        yield Part("decoder states", state * (beams + tried), CHUNKED, f"{beams + tried} {size}", "host")
+        yield Part("decoder states at work", state * 2, ("decode",), "one that was and one that comes")
     else:
-        yield Part("decoder states", state * all_of_them, CHUNKED, place="host")
-        yield Part("decoder states at work", state * 2, ("decode",))
-    yield from _draft_parts(config, pixels * width)
+        yield Part("decoder states", state * beams, CHUNKED, f"{beams} {size}")
+        yield Part("decoder states, new", state * tried, ("decode", "score"), f"{tried} {size}")
+        yield Part("decoder states, kept", state * beams, ("commit",), f"{beams} {size}")
     yield Part("decoder at work", wan_work.decode(pixels, width), ("decode",))
 
 
@@ -109,17 +125,16 @@ def _reward_parts(config: RunConfig, placement: Placement, width: int, batch: in
 
 def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterable[Any]]]:
     """See ``family.Spare``. A copied page saves a crossing in every pass of a chunk, a resident layer one a chunk."""
-    on_host = placement.kv == "host"
+    on_host, beams = placement.kv == "host", config.effective_search.top_k
     if on_host:
-        usual = config.effective_search.top_k * (config.memory.window - config.memory.chunk)
-        yield "kv_copies", _tenths(usual * kv_bytes_per_frame(config))
+        yield "kv_copies", _tenths(beams * config.memory.window * kv_bytes_per_frame(config))
     if placement.rewards == "host":
         for key, name in (("clip_reward_layers", config.clip_reward), ("frame_reward_layers", config.frame_reward)):
             sizes = reward_sizes(config).get(name)
             if sizes is not None:
                 yield key, range(1, sizes.layers + 1)
     if on_host:
-        yield "kv_copies", _tenths(pages_bytes(config))
+        yield "kv_copies", _tenths(beams * config.memory.max_frames * kv_bytes_per_frame(config))
 
 
 def _tenths(most: float) -> list[float]:
@@ -137,13 +152,6 @@ def kv_bytes_per_frame(config: RunConfig) -> float:
     """Keys and values of one latent frame in all layers."""
     sizes = wan_sizes(config.wan)
     return frame_tokens(config, sizes) * sizes.dim * 2 * BYTES[config.dtype] * sizes.num_layers
-
-
-def pages_bytes(config: RunConfig) -> float:
-    """Pages of all beams at their most; the last sink is in float32."""
-    memory, beams = config.memory, config.effective_search.top_k
-    wide = memory.chunk * (4 / BYTES[config.dtype] - 1) if memory.sink and memory.eviction != "discard" else 0
-    return beams * (memory.max_frames + wide) * kv_bytes_per_frame(config)
 
 
 def frame_tokens(config: RunConfig, sizes: WanConfig) -> int:

@@ -16,30 +16,40 @@ TIME_STRIDE = 4
 """Pixel frames per latent frame."""
 LONGEST = 60
 """Seconds of video that are planned for: they are kept, and judged as a whole in the end."""
+LATENT_PATCH = 4
+"""Latent pixels of a token."""
 PICTURE = 448 * 448
 """Pixels of what the rewards look at."""
 QUESTION = 900
 """Tokens of a question besides what is seen: the template, and a prompt of about a hundred words."""
-STATE_VALUES_PER_PIXEL = 1.76 * 2**30 / 2 / (480 * 832)
-"""Of the decoder's carried features: 1.76 GiB in bfloat16 at 480x832."""
-DECODER_WORK_PER_PIXEL = 4 * 96 * 5
-"""Values alive at the widest place: four frames of 96 channels, about five tensors of them."""
+STATE_VALUES = 2364.5
+"""Values of the decoder's carried features, per pixel of a frame: 1.89 GB in bfloat16 at 480x832."""
+DECODER_VALUES = 2721.5
+"""Values alive beside the new state at the decoder's widest place: four frames of 96 channels, about seven times."""
 DRAFT_PARAMETERS = 9_843_651
 
 
 def encode(text: TextSizes, length: int, width: int) -> float:
-    """One prompt in the text encoder."""
-    return length * (3 * text.feed + 4 * text.dim) * width + 2 * text.heads * length**2 * 4
+    """One prompt in the text encoder: scores of all heads, several times, and the feed-forward's inner layer."""
+    return 7 * text.heads * length**2 * width + 3 * length * text.feed * width
 
 
-def denoise(sizes: WanConfig, tokens: int, batch: int, width: int) -> float:
-    """Candidates of one chunk of ``tokens`` in the transformer, beside what they read of the past."""
-    return batch * tokens * (sizes.ffn_dim * width + sizes.dim * (6 * 4 + 6 * width))
+def denoise(sizes: WanConfig, tokens: int, batch: int, past: int, crossing: bool, width: int) -> float:
+    """A pass over candidates of one chunk of ``tokens``.
+
+    Two places can be the widest: the inner layer of the feed-forward, and attention, where the keys and values of a
+    layer's ``past`` tokens are gathered for one parent; with ``crossing``, they have just come over besides.
+    """
+    own = batch * tokens * (sizes.ffn_dim + 9 * sizes.dim) * width
+    gathered = 2 * past * sizes.dim * width * (2 if crossing else 1)
+    reading = gathered + batch * tokens * (4.4 if crossing else 6.4) * sizes.dim * width
+    latents = batch * tokens * 4 * LATENT_PATCH * sizes.in_channels * 8
+    return max(own, reading) + latents
 
 
 def decode(pixels: int, width: int) -> float:
-    """One latent frame in Wan's decoder."""
-    return pixels * DECODER_WORK_PER_PIXEL * width
+    """One latent frame in Wan's decoder, beside the states."""
+    return pixels * DECODER_VALUES * width
 
 
 def score(name: str, sizes: RewardSizes, config: RunConfig, visiting: bool, layer: float, batch: int) -> float:

@@ -1,0 +1,34 @@
+"""The plan against a search at full size on a device that is not there."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from streamt1.bench import phases
+from streamt1.placement.plan_table import DEVICES
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(
+    torch.version.cuda is None and not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"
+)
+WITHIN = 0.03
+IN_CI = 24
+"""GB: here everything streams, pages live on the host, and states are made again."""
+
+
+@pytest.mark.parametrize(
+    "device", [pytest.param(size, marks=[] if size == IN_CI else pytest.mark.slow) for size in DEVICES]
+)
+def test_peaks_are_what_the_plan_says(device: int) -> None:
+    found = phases.measure(device=device)
+    assert found["ratio"] == pytest.approx(dict.fromkeys(found["ratio"], 1.0), abs=WITHIN), found["planned_gb"]
+    if device == IN_CI:
+        assert found["to_device_gb"] + found["to_host_gb"] < MOST_CROSSING
+
+
+MOST_CROSSING = 25.0
+"""GB in a chunk of two denoising steps, with memory as full as it gets."""
