@@ -56,9 +56,11 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     held, page = memory.max_frames - memory.chunk, frame * memory.chunk
     sink = beams * memory.chunk * frame * (4 / width - 1) if _blends(config) else 0.0
     note = f"{beams} beams x {held} frames at most"
-    yield Part("KV pages", beams * held * frame + sink, CHUNKED, note, home)
+    room = _locked(page) / page if home == "host" else 1.0
+    yield Part("KV pages", (beams * held * frame + sink) * room, CHUNKED, note, home)
     blend = beams * page * 4 / width if _blends(config) else 0.0
-    yield Part("KV pages, written", beams * page + blend, ("commit",), "and blended sinks, before old ones go", home)
+    written = (beams * page + blend) * room
+    yield Part("KV pages, written", written, ("commit",), "and blended sinks, before old ones go", home)
     if placement.kv == "host" and placement.kv_copies:
         yield Part("KV pages, copied", placement.kv_copies * GB, CHUNKED, "the rest is read layer by layer")
     tokens, past = frame_tokens(config, sizes) * memory.chunk, frame_tokens(config, sizes) * held
@@ -68,6 +70,11 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     yield Part(
         "transformer at work", wan_work.denoise(sizes, tokens, 1, past, crossing, width), ("commit",), "one chunk"
     )
+
+
+def _locked(size: float) -> int:
+    """Bytes that torch locks on the host for so many: a power of two."""
+    return 2 ** math.ceil(math.log2(size))
 
 
 def _blends(config: RunConfig) -> bool:
