@@ -144,7 +144,7 @@ class Qwen2VL(nn.Module):
 
 def _patches_at_once(rows: int, columns: int) -> int:
     """Of whole frames, at least one."""
-    return max(1, MOST_PATCHES // (rows * columns)) * rows * columns
+    return int(max(1, MOST_PATCHES // (rows * columns)) * rows * columns)
 
 
 def _check_places(asked: Asked) -> None:
