@@ -132,3 +132,11 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), f"{path.name} -> {target}"
+
+
+def test_the_table_of_plans_is_what_the_command_prints() -> None:
+    from streamt1.config.load import load_config
+    from streamt1.placement.plan_table import plan_table
+
+    table = "\n".join(plan_table(load_config("longlive")))
+    assert table in (ROOT / "docs" / "large_models.md").read_text()
