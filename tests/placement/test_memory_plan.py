@@ -62,7 +62,7 @@ def test_spare_room_holds_what_would_have_to_come_over() -> None:
     assert small.placement.kv_copies * GB >= usual, "first the pages of two usual beams"
     assert small.placement.clip_reward_layers > 0, "then layers"
     assert larger.placement.kv == "device"
-    assert larger.placement.clip_reward_layers > small.placement.clip_reward_layers
+    assert larger.placement.clip_reward_layers >= small.placement.clip_reward_layers
 
 
 def test_a_host_that_is_short_is_helped_by_fewer_bits() -> None:

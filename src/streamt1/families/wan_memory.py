@@ -62,7 +62,8 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     written = (beams * page + blend) * room
     yield Part("KV pages, written", written, ("commit",), "and blended sinks, before old ones go", home)
     if placement.kv == "host" and placement.kv_copies:
-        yield Part("KV pages, copied", placement.kv_copies * GB, CHUNKED, "the rest is read layer by layer")
+        copied = placement.kv_copies * GB // page
+        yield Part("KV pages, copied", copied * page, CHUNKED, f"{copied:.0f}; the rest is read layer by layer")
     tokens, past = frame_tokens(config, sizes) * memory.chunk, frame_tokens(config, sizes) * held
     crossing = placement.kv == "host"
     work = wan_work.denoise(sizes, tokens, batch, past, crossing, width)
@@ -96,7 +97,7 @@ def _decoder_parts(config: RunConfig, placement: Placement, width: int) -> Itera
         yield Part("decoder state, new", state, ("decode",))
     elif placement.decoder_states == "host":
         yield Part("decoder states", state * (beams + tried), CHUNKED, f"{beams + tried} {size}", "host")
-        yield Part("decoder states at work", state * 2, ("decode",), "one that was and one that comes")
+        yield Part("decoder state at work", state, ("decode",), "the old one's features make room for the new one's")
     else:
         yield Part("decoder states", state * beams, CHUNKED, f"{beams} {size}")
         yield Part("decoder states, new", state * tried, ("decode", "score"), f"{tried} {size}")
@@ -134,19 +135,21 @@ def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterab
     """See ``family.Spare``. A copied page saves a crossing in every pass of a chunk, a resident layer one a chunk."""
     on_host, beams = placement.kv == "host", config.effective_search.top_k
     if on_host:
-        yield "kv_copies", _tenths(beams * config.memory.window * kv_bytes_per_frame(config))
+        yield "kv_copies", _copies(config, beams * config.memory.window)
     if placement.rewards == "host":
         for key, name in (("clip_reward_layers", config.clip_reward), ("frame_reward_layers", config.frame_reward)):
             sizes = reward_sizes(config).get(name)
             if sizes is not None:
                 yield key, range(1, sizes.layers + 1)
     if on_host:
-        yield "kv_copies", _tenths(beams * config.memory.max_frames * kv_bytes_per_frame(config))
+        yield "kv_copies", _copies(config, beams * config.memory.max_frames)
 
 
-def _tenths(most: float) -> list[float]:
-    """GB, in steps of a tenth, up to the first that holds ``most`` bytes."""
-    return [step / 10 for step in range(1, math.ceil(most / GB * 10) + 1)]
+def _copies(config: RunConfig, frames: int) -> list[float]:
+    """GB, in hundredths, that hold 1, 2, ... pages, up to those of so many latent frames."""
+    chunk = config.memory.chunk
+    page = chunk * kv_bytes_per_frame(config)
+    return [math.ceil(count * page / GB * 100) / 100 for count in range(1, frames // chunk + 1)]
 
 
 def layer_bytes(sizes: RewardSizes, bits: int, width: int) -> float:

@@ -176,18 +176,16 @@ def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
     if config.placement != Placement() or room.device is None:
         yield config.placement, batch
         return
+    sizes = [batch >> halvings for halvings in range(batch.bit_length())]
     for bits in (16, 8, 4):
-        placement, size = Placement(reward_bits=bits), batch
-        yield placement, size
-        for changes in (
-            {"text_encoder": "host"}, {"decoder_states": "recompute"}, {"rewards": "host"}, {"kv": "host"}
-        ):  # fmt: skip
+        placement = Placement(reward_bits=bits)
+        yield placement, batch
+        for changes in ({"text_encoder": "host"}, {"decoder_states": "recompute"}, {"rewards": "host"}):
             placement = placement.model_copy(update=changes)
-            yield placement, size
-        while size > 1:
-            size //= 2
-            yield placement, size
-        yield placement.model_copy(update={"decoder_states": "host"}), size
+            yield placement, batch
+        for changes in ({"kv": "host"}, {"decoder_states": "host"}):
+            placement = placement.model_copy(update=changes)
+            yield from ((placement, size) for size in sizes)
 
 
 def _filled(config: RunConfig, needs: Needs, plan: MemoryPlan) -> MemoryPlan:
