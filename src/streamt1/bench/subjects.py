@@ -149,8 +149,9 @@ class ShrunkClips:
 
 
 def _shrunk(frames: Tensor) -> Tensor:
-    """``[N, T, 3, H, W]`` -> floats ``[N, T, 3, 64, 64]`` in 0..1; one clip at a time, as the official rewards look."""
-    return torch.stack([F.interpolate(floats(clip), (64, 64), mode="area") for clip in frames])
+    """``[N, T, 3, H, W]`` -> floats ``[N, T, 3, 64, 64]`` in 0..1, made one frame at a time."""
+    small = [F.interpolate(floats(frame[None]), (64, 64), mode="area") for frame in frames.flatten(0, 1)]
+    return torch.cat(small).unflatten(0, frames.shape[:2])
 
 
 SUBJECTS = {"pocket": pocket, "random": random_model, "wan-small": wan_small}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 def floats(frames: Tensor) -> Tensor:
     """Bytes -> float32 in 0..1, of which ``truncated`` makes the same bytes again; floats stay what they are."""
-    return frames.float() / 255 if frames.dtype is torch.uint8 else frames
+    return frames.float().div_(255) if frames.dtype is torch.uint8 else frames
 
 
 def truncated(frames: Tensor) -> Tensor:
