@@ -65,7 +65,7 @@ def run(name: str, chunks: int, naive: bool) -> dict[str, Any]:
 
 
 def _give_back() -> None:
-    """What has been freed goes back to the system, where its C library can, so that it counts again when it is taken."""
+    """What has been freed goes back to the system, where its C library can, to count again once taken."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
