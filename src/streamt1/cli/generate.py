@@ -140,7 +140,7 @@ def _run_one(
 def _sum_up(console: Console, run: Run, folder: Path, compare: bool, page: bool) -> None:
     cost = run.result.cost
     console.print(
-        f"{len(run.frames)} frames in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
+        f"{len(run.pixels)} frames in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
         f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls",
         highlight=False,
         soft_wrap=True,
