@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
-import pytest
 import torch
 from torch import nn
 
 from streamt1.bench.fake_cuda import CUDA, fake_cuda, placed
 from streamt1.core.devices import at_work
+from tests.compiler import needs_compiler
 
-pytestmark = pytest.mark.skipif(
-    torch.version.cuda is None and not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"
-)
+pytestmark = needs_compiler
 KB = 1024
 
 

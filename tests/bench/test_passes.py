@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import pytest
-import torch
 
 from streamt1.bench import passes
+from tests.compiler import needs_compiler
 
-pytestmark = pytest.mark.skipif(
-    torch.version.cuda is None and not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"
-)
+pytestmark = needs_compiler
 MOST = {
     "first step": (1725, 102, 0.9),
     "further step": (1662, 102, 0.9),

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-import torch
 
 from streamt1.bench import phases
 from streamt1.placement.plan_table import DEVICES
+from tests.compiler import needs_compiler
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
-pytestmark = pytest.mark.skipif(
-    torch.version.cuda is None and not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"
-)
+pytestmark = needs_compiler
 WITHIN = 0.03
 IN_CI = 24
 """GB: here everything streams, pages live on the host, and states are made again."""

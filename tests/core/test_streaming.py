@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -15,11 +14,9 @@ from torch import Tensor, nn
 from streamt1.bench.fake_cuda import CUDA, fake_cuda, placed
 from streamt1.core.devices import HOST, pin
 from streamt1.core.streaming import visits
+from tests.compiler import needs_compiler
 
 KB = 1024
-needs_compiler = pytest.mark.skipif(
-    torch.version.cuda is None and not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"
-)
 
 
 class Rounded(Tensor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,10 @@ from streamt1.rewards.network import Qwen2VL
 from streamt1.rewards.sizes import Call, work_bytes
 from streamt1.rewards.videoreward import Settings, VideoReward
 from streamt1.rewards.words import Question
+from tests.compiler import needs_compiler
 from tests.rewards.tiny_qwen import SIZES, PlainWords, base_of
 
-pytestmark = pytest.mark.skipif(
-    torch.version.cuda is None and not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"
-)
+pytestmark = needs_compiler
 
 GB = 10**9
 WORDS = 800

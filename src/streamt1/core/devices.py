@@ -82,7 +82,7 @@ def _once(home: Tensor, device: torch.device, dtype: torch.dtype | None, known: 
 
 
 def _copied(home: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    copy = home.detach().to(device, dtype, non_blocking=True)
+    copy = upload(home.detach(), device, dtype)
     return nn.Parameter(copy, requires_grad=False) if isinstance(home, nn.Parameter) else copy
 
 

@@ -48,8 +48,8 @@ def check_files(config: RunConfig) -> None:
         check(config)
 
 
-def build(config: RunConfig) -> Models:
-    """Loads everything that a run needs.
+def build(config: RunConfig, checked: bool = False) -> Models:
+    """Loads everything that a run needs, once its files have been looked at, unless they are ``checked`` already.
 
     Raises:
         UnknownNameError: a name that no family builds.
@@ -60,7 +60,8 @@ def build(config: RunConfig) -> Models:
     device = resolve_device(config.device)
     if config.compile:
         _check_compiler(device)
-    check_files(config)
+    if not checked:
+        check_files(config)
     with enough_memory("the models were loaded"):
         return _loaded(config, device)
 

@@ -36,8 +36,11 @@ class Part:
     place: Literal["device", "host"] = "device"
 
 
-Needs = Callable[[RunConfig, Placement, int], Iterator[Part]]
-"""(configuration, placement, candidates at once) -> all that takes room, on the device and on the host."""
+Needs = Callable[[RunConfig], Callable[[Placement, int], Iterator[Part]]]
+"""configuration -> (placement, candidates at once) -> all that takes room, on the device and on the host.
+
+Files are read in the first call, and not for every placement that is tried.
+"""
 
 Spare = Callable[[RunConfig, Placement], Iterator[tuple[str, Iterable[Any]]]]
 """(configuration, placement) -> keys of a placement that use spare room, most useful first, each with rising values."""

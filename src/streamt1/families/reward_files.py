@@ -75,9 +75,6 @@ def _empty(base: Path, marks: tuple[str, ...], vision: str) -> Qwen2VL:
 
 def _check_body(model: Qwen2VL, weights: dict[str, Tensor], file: Path) -> None:
     """As ``Qwen2VL.load`` names them."""
-    named = {
-        key.replace("model.", "language_model.", 1) if key.startswith("model.") else key: value
-        for key, value in weights.items()
-        if key != "lm_head.weight"
-    }
-    check_fit(model.qwen, named, str(file))
+    from streamt1.rewards.network import modern_names
+
+    check_fit(model.qwen, modern_names(weights), str(file))

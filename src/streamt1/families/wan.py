@@ -14,7 +14,7 @@ from streamt1.core.errors import PromptError
 from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
-from streamt1.families.wan_memory import GB, parts, spare
+from streamt1.families.wan_memory import GB, needs, spare
 from streamt1.families.wan_sizes import wan_sizes
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ WAN = Family(
     frame_rewards={"hpsv3": _hpsv3},
     clip_rewards={"videoreward": _videoreward},
     read_prompt=_read_prompt,
-    needs=parts,
+    needs=needs,
     spare=spare,
     check_files=check_files,
 )

@@ -7,7 +7,8 @@ of a phase; tests hold it against a count of the very calls (``bench.fake_cuda``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from streamt1.backbones.wan.config import WanConfig
@@ -15,7 +16,7 @@ from streamt1.config.schema import Placement, RunConfig
 from streamt1.decoders.taehv import BLOCKS, TAEHVConfig
 from streamt1.families import wan_work
 from streamt1.families.family import PHASES, Part
-from streamt1.families.wan_sizes import VAE_PARAMETERS, RewardSizes, wan_parameters, wan_sizes
+from streamt1.families.wan_sizes import VAE_PARAMETERS, RewardSizes, TextSizes, wan_parameters, wan_sizes
 from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
 
@@ -26,21 +27,26 @@ PROCESS = 1.2 * GB
 """Python, torch and the libraries, without a CUDA context."""
 
 
-def parts(config: RunConfig, placement: Placement, batch: int) -> Iterator[Part]:
+def needs(config: RunConfig) -> Callable[[Placement, int], Iterator[Part]]:
     """All that a run of Wan's models needs, part by part; see ``family.Needs``."""
+    return partial(_parts, config, text_sizes(config), reward_sizes(config))
+
+
+def _parts(
+    config: RunConfig, text: TextSizes, rewards: Mapping[str, RewardSizes], placement: Placement, batch: int
+) -> Iterator[Part]:
     sizes, width = wan_sizes(config.wan), BYTES[config.dtype]
     yield Part("process", PROCESS, place="host")
     yield Part("transformer", wan_parameters(sizes) * width)
-    yield from _text_parts(config, placement, sizes)
+    yield from _text_parts(text, placement, sizes, width)
     yield from _memory_parts(config, placement, batch, sizes)
     yield Part("decoder", VAE_PARAMETERS * width)
     yield from _decoder_parts(config, placement, width)
-    yield from _reward_parts(config, placement, width, batch)
+    yield from _reward_parts(config, rewards, placement, batch)
     yield Part("frames", _frames_kept(config), CHUNKED, f"{LONGEST} s of video and all candidates", "host")
 
 
-def _text_parts(config: RunConfig, placement: Placement, sizes: WanConfig) -> Iterator[Part]:
-    text, width = text_sizes(config), BYTES[config.dtype]
+def _text_parts(text: TextSizes, placement: Placement, sizes: WanConfig, width: int) -> Iterator[Part]:
     if placement.text_encoder == "device":
         yield Part("text encoder", text.parameters * width)
     else:
@@ -115,10 +121,13 @@ def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
     yield Part("draft states", size * values * count, CHUNKED, f"{count} of {size * values / GB:.2f} GB")
 
 
-def _reward_parts(config: RunConfig, placement: Placement, width: int, batch: int) -> Iterator[Part]:
+def _reward_parts(
+    config: RunConfig, rewards: Mapping[str, RewardSizes], placement: Placement, batch: int
+) -> Iterator[Part]:
+    width = BYTES[config.dtype]
     layers = {"hpsv3": placement.frame_reward_layers, "videoreward": placement.clip_reward_layers}
     note, here, work = f"{placement.reward_bits} bit", placement.rewards == "device", 0.0
-    for name, sizes in reward_sizes(config).items():
+    for name, sizes in rewards.items():
         layer = layer_bytes(sizes, placement.reward_bits, width)
         rest, tower = (sizes.parameters - sizes.layers * (sizes.linear + sizes.rest)) * width, sizes.vision * width
         yield Part(f"reward {name}", sizes.layers * layer + rest, place="device" if here else "host", note=note)
@@ -137,10 +146,10 @@ def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterab
     if on_host:
         yield "kv_copies", _copies(config, beams * config.memory.window)
     if placement.rewards == "host":
+        sizes = reward_sizes(config)
         for key, name in (("clip_reward_layers", config.clip_reward), ("frame_reward_layers", config.frame_reward)):
-            sizes = reward_sizes(config).get(name)
-            if sizes is not None:
-                yield key, range(1, sizes.layers + 1)
+            if name in sizes:
+                yield key, range(1, sizes[name].layers + 1)
     if on_host:
         yield "kv_copies", _copies(config, beams * config.memory.max_frames)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import StreamT1Error
+from streamt1.core.json_files import read_json
+from streamt1.families.wan_files import file_of
 from streamt1.families.wan_sizes import REWARDS, RewardSizes, TextSizes
-from streamt1.hub.origins import locate
 
 
 def text_sizes(config: RunConfig) -> TextSizes:
@@ -45,14 +44,10 @@ def _of_reward(config: RunConfig, name: str) -> RewardSizes:
 
 def _told(config: RunConfig, key: str, name: str) -> dict[str, Any]:
     """A folder's JSON, as far as it is here and can be read; whether it is right is looked at elsewhere."""
-    if key not in config.files:
-        return {}
     try:
-        folder = locate(key, config.files[key], Path(config.models) if config.models else None)
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (StreamT1Error, OSError, ValueError):
+        return read_json(file_of(config, key) / name)
+    except StreamT1Error:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _replaced(sizes: Any, told: object, names: Mapping[str, str]) -> Any:

@@ -45,7 +45,7 @@ class Pipeline:
         self.config = config
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.models = build(config) if models is None else models
+        self.models = build(config, checked=self.plan is not None) if models is None else models
 
     def chunks_for(self, seconds: float) -> int:
         """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk."""

@@ -18,7 +18,7 @@ from streamt1.config.schema import Placement, RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
 from streamt1.families.build import check_files, family_of
-from streamt1.families.family import PHASES, Needs, Part
+from streamt1.families.family import PHASES, Part
 
 GB = 10**9
 RESERVE = 1.5 * GB
@@ -161,19 +161,28 @@ def plan_memory(config: RunConfig, room: Room) -> MemoryPlan:
     needs = family_of(config).needs
     if needs is None:
         raise ConfigError(f"backbone {config.backbone!r} needs no memory plan: it runs in less than 1 GB")
-    tried: list[MemoryPlan] = []
+    parts, tried = needs(config), list[MemoryPlan]()
+
+    def made(placement: Placement, batch: int) -> MemoryPlan:
+        return MemoryPlan(placement, batch, tuple(parts(placement, batch)), room)
+
     for placement, batch in _choices(config, room):
-        tried.append(MemoryPlan(placement, batch, tuple(needs(config, placement, batch)), room))
+        tried.append(made(placement, batch))
         if tried[-1].fits:
-            return _filled(config, needs, tried[-1])
+            return tried[-1] if _is_given(config, room) else _filled(config, tried[-1], made)
     raise ConfigError(_short(tried))
+
+
+def _is_given(config: RunConfig, room: Room) -> bool:
+    """Whether there is nothing to choose: the configuration names its placement, or there is no device."""
+    return config.placement != Placement() or room.device is None
 
 
 def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
     """Placements from the fastest to the smallest; each gives up one thing more, precision last of all."""
     search = config.effective_search
     batch = search.candidate_batch or search.beam_size * search.top_k
-    if config.placement != Placement() or room.device is None:
+    if _is_given(config, room):
         yield config.placement, batch
         return
     sizes = [batch >> halvings for halvings in range(batch.bit_length())]
@@ -188,16 +197,12 @@ def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
             yield from ((placement, size) for size in sizes)
 
 
-def _filled(config: RunConfig, needs: Needs, plan: MemoryPlan) -> MemoryPlan:
+def _filled(config: RunConfig, plan: MemoryPlan, made: Callable[[Placement, int], MemoryPlan]) -> MemoryPlan:
     """The same plan, with what spare room can hold: the family says what, and in which order."""
     spare = family_of(config).spare
-    if spare is None or config.placement != Placement() or plan.room.device is None:
-        return plan
-    for key, values in spare(config, plan.placement):
+    for key, values in spare(config, plan.placement) if spare is not None else ():
         for value in values:
-            placement = plan.placement.model_copy(update={key: value})
-            parts = tuple(needs(config, placement, plan.candidate_batch))
-            larger = dataclasses.replace(plan, placement=placement, parts=parts)
+            larger = made(plan.placement.model_copy(update={key: value}), plan.candidate_batch)
             if not larger.fits:
                 break
             plan = larger

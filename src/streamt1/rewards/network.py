@@ -76,12 +76,7 @@ class Qwen2VL(nn.Module):
 
     def load(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Puts official weights in (``visual.*`` and ``model.*``); the vocabulary head is dropped. Strict."""
-        renamed = {
-            key.replace("model.", "language_model.", 1) if key.startswith("model.") else key: value
-            for key, value in weights.items()
-            if key != "lm_head.weight"
-        }
-        load_strictly(self.qwen, renamed, source)
+        load_strictly(self.qwen, modern_names(weights), source)
 
     def forward(self, asked: Asked, device: torch.device, parts: Halving) -> Tensor:
         """Last hidden states at the places, ``[B, K, hidden]``.
@@ -140,6 +135,15 @@ class Qwen2VL(nn.Module):
             x = x + _attention_seen(block.attn, block.norm1(x), tables, self.heads_seen)
             x = x + block.mlp(block.norm2(x))
         return visual.merger(x)
+
+
+def modern_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Official weights under the names that the model has today, without the vocabulary head."""
+    return {
+        key.replace("model.", "language_model.", 1) if key.startswith("model.") else key: value
+        for key, value in weights.items()
+        if key != "lm_head.weight"
+    }
 
 
 def _patches_at_once(rows: int, columns: int) -> int:
