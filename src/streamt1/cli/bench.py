@@ -13,7 +13,7 @@ from streamt1.core.errors import UnknownNameError
 
 QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "overhead": tuple({"name": name, "width": width} for name in ("pocket", "random") for width in (2, 4)),
-    "naive_twin": ({}, {"name": "wan-small", "chunks": 14}),
+    "naive_twin": ({}, {"name": "wan-small", "chunks": 14}, {"name": "wan-small", "chunks": 14, "lean": True}),
     "growth": ({},),
     "width": ({"threads": 1}, {"threads": 2}),
     "memory": ({},),
