@@ -31,7 +31,8 @@ def measure(name: str = "random", chunks: int = 40, lean: bool = False) -> dict[
 
     Args:
         name: see ``subjects``; 40 chunks are 30 s of video.
-        lean: ours makes survivors' decoder states again, ``placement.decoder_states=recompute``: less memory, more work.
+        lean: ours makes survivors' decoder states again (``placement.decoder_states=recompute``): less memory, more
+            work.
 
     Returns:
         Wall seconds and those of all processors, which another program beside this one leaves alone; ``naive_parts``
@@ -41,7 +42,8 @@ def measure(name: str = "random", chunks: int = 40, lean: bool = False) -> dict[
     return {
         "subject": name, "chunks": chunks, "lean": lean, "seconds": ours["seconds"],
         "naive_seconds": theirs["seconds"], "speedup": theirs["seconds"] / ours["seconds"],
-        "cpu_speedup": theirs["cpu_seconds"] / ours["cpu_seconds"], "peak_mb": ours["peak_mb"], "naive_peak_mb": theirs["peak_mb"],
+        "cpu_speedup": theirs["cpu_seconds"] / ours["cpu_seconds"], "peak_mb": ours["peak_mb"],
+        "naive_peak_mb": theirs["peak_mb"],
         "memory_ratio": ours["peak_mb"] / theirs["peak_mb"], "same_survivors": ours["survivors"] == theirs["survivors"],
         "parts": ours["parts"], "naive_parts": theirs["parts"],
     }  # fmt: skip

@@ -11,17 +11,15 @@ import yaml
 from rich.console import Console
 
 from streamt1.cli.errors import FAILED, reported
-from streamt1.cli.progress import ProgressView
 from streamt1.cli.prompts import read_prompts
-from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
+from streamt1.cli.run_one import DEFAULT, Options, check_suits, default_folder, run_one, standing
+from streamt1.cli.signals import Stopping, stopping
+from streamt1.core.errors import ConfigError, PromptError, Stopped, StreamT1Error
 from streamt1.core.files import check_writable
 
 if TYPE_CHECKING:
+    from streamt1.pipeline.asked import Asked
     from streamt1.pipeline.pipeline import Pipeline
-    from streamt1.pipeline.run import Run
-
-PARTIAL = "partial.mp4"
-"""The video of a run that was stopped, as far as it was final."""
 
 
 @reported
@@ -35,7 +33,11 @@ def generate(
     beam_size: Annotated[int | None, typer.Option(help="Candidates per beam and chunk.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Beams that survive a chunk.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default outputs, or outputs-2 where that is taken.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run has left there.")] = False,
+    endless: Annotated[bool, typer.Option("--endless", help="No length: go on until Ctrl-C or SIGTERM.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Also one plain sample, side by side.")] = False,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html, a page about the run.")] = True,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
@@ -54,7 +56,8 @@ def generate(
     """Generate videos with a search at every chunk boundary.
 
     Writes report.html, video.mp4, sheet.png, trace.jsonl, thumbnails.jsonl and run.json into --out (one folder per
-    prompt with --prompts). The video is written while the search goes on; of a run that is stopped, partial.mp4 stays.
+    prompt with --prompts). The run is written as it happens: one that was stopped or killed goes on from its last
+    chunk with the same command, or with `streamt1 resume`; until then its video is partial.mp4, which plays.
     """
     from streamt1.config.load import load_config
     from streamt1.pipeline.pipeline import Pipeline
@@ -76,80 +79,49 @@ def generate(
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
     if seconds is not None and chunks is not None:
         raise ConfigError("give --seconds or --chunks, not both")
-    check_writable(out)
-    pipeline = Pipeline(config)
-    if pipeline.plan is not None:
-        typer.echo("\n".join(pipeline.plan.lines()), err=True)
-    length = chunks if chunks is not None else pipeline.chunks_for(5.0 if seconds is None else seconds)
-    if length < 1:
-        raise ConfigError(f"chunks={length} must be at least 1")
-    for text in wanted:
-        pipeline.check_prompt(text)
-    folders = [out] if prompts is None else [out / _folder_name(i, text) for i, text in enumerate(wanted)]
-    _run_all(pipeline, list(zip(wanted, folders)), length, seed, compare, page)
+    if endless and (prompts is not None or compare):
+        raise ConfigError(
+            "--endless makes one video and goes on until it is stopped: leave out --prompts and --compare"
+        )
+    options = Options(compare, page, fresh)
+    with stopping() as stop:
+        check_writable(out or DEFAULT)
+        pipeline = Pipeline(config)
+        if pipeline.plan is not None:
+            typer.echo("\n".join(pipeline.plan.lines()), err=True)
+        asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]
+        names = [""] if prompts is None else [_folder_name(i, text) for i, text in enumerate(wanted)]
+
+        def suits(base: Path) -> bool:
+            if prompts is not None and standing(base, asked[0], compare) != "free":
+                return False
+            found = [standing(base / name, one, compare) for name, one in zip(names, asked)]
+            return fresh or not {"other", "finished"} & set(found) or (prompts is not None and "other" not in found)
+
+        base = out if out is not None else default_folder(suits)
+        jobs = [(one, base / name) for one, name in zip(asked, names)]
+        for one, path in jobs:
+            check_suits(path, one, options)
+        stop.running = True
+        run_all(pipeline, jobs, options, stop)
 
 
-def _run_all(
-    pipeline: Pipeline, jobs: list[tuple[str, Path]], chunks: int, seed: int, compare: bool, page: bool
-) -> None:
-    """Runs every prompt; one that fails is reported and does not stop the others."""
+def run_all(pipeline: Pipeline, jobs: list[tuple[Asked, Path]], options: Options, stop: Stopping) -> None:
+    """Makes every video; one that fails is reported and does not stop the others. Raises ``typer.Exit``."""
     console, failed = Console(), 0
-    for prompt, folder in jobs:
+    for asked, path in jobs:
         try:
-            _run_one(pipeline, console, prompt, folder, chunks, seed, compare, page)
+            run_one(pipeline, console, asked, path, options, stop)
+        except Stopped:
+            raise
         except StreamT1Error as error:
             if len(jobs) == 1:
                 raise
-            typer.echo(f"error: {prompt!r}: {error}", err=True)
+            typer.echo(f"error: {asked.prompt!r}: {error}", err=True)
             failed += 1
     if failed:
         typer.echo(f"{failed} of {len(jobs)} prompts failed", err=True)
         raise typer.Exit(FAILED)
-
-
-def _run_one(
-    pipeline: Pipeline, console: Console, prompt: str, folder: Path, chunks: int, seed: int, compare: bool, page: bool
-) -> None:
-    from streamt1.pipeline.recording import recording
-    from streamt1.pipeline.run import save_comparison
-    from streamt1.search.watcher import Watchers
-
-    def recorded(title: str, policy: str | None, into: Path) -> Run:
-        def rescued(frames: int) -> None:
-            typer.echo(f"stopped; the {frames} frames that were final are in {into / PARTIAL}", err=True)
-
-        fps = pipeline.models.decoder.fps
-        with recording(into / "video.mp4", fps, into / PARTIAL, rescued) as video, ProgressView(console, title) as view:
-            return pipeline.run(prompt, chunks, seed, policy, Watchers((view, video)))
-
-    console.print(f"{prompt}", style="bold", highlight=False)
-    if compare:
-        baseline = recorded("one sample", "greedy", folder / "baseline")
-        run = recorded(pipeline.config.policy, None, folder)
-        save_comparison(run, baseline, folder, videos=False)
-    else:
-        run = recorded(pipeline.config.policy, None, folder)
-        run.save(folder, video=False)
-    if page:
-        from streamt1.report import write_report
-
-        write_report(folder)
-    _sum_up(console, run, folder, compare, page)
-
-
-def _sum_up(console: Console, run: Run, folder: Path, compare: bool, page: bool) -> None:
-    cost = run.result.cost
-    console.print(
-        f"{len(run.pixels)} frames in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
-        f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls",
-        highlight=False,
-        soft_wrap=True,
-    )
-    files = (
-        ["report.html"] * page + ["video.mp4"] + ["compare.mp4"] * compare + ["sheet.png", "trace.jsonl", "run.json"]
-    )
-    for name in files:
-        console.print(f"  {folder / name}", highlight=False, soft_wrap=True)
 
 
 def _budget(text: str | None) -> dict[str, Any]:

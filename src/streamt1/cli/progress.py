@@ -42,12 +42,14 @@ class ProgressView(Watcher):
 
     Args:
         title: what is being made.
+        done: chunks that were there before.
     """
 
-    def __init__(self, console: Console, title: str) -> None:
-        self._console, self._title = console, title
+    def __init__(self, console: Console, title: str, done: int = 0) -> None:
+        self._console, self._title, self._before = console, title, done
         self._line: ChunkLine | None = None
-        self._chunks, self._begin = 0, time.perf_counter()
+        self._chunks: int | None = None
+        self._begin = time.perf_counter()
         self._task = TaskID(0)
         self._bar: Progress | None = None
         if console.is_terminal:
@@ -78,7 +80,7 @@ class ProgressView(Watcher):
         if isinstance(event, RunStarted):
             self._chunks = event.chunks
             if self._bar:
-                self._task = self._bar.add_task(self._title, total=event.chunks, line="")
+                self._task = self._bar.add_task(self._title, total=event.chunks, completed=self._before, line="")
         elif isinstance(event, Warned):
             self._console.print(f"warning: {event.message}", style="yellow", highlight=False)
         elif isinstance(event, (ChunkStarted, BeamJudged)):
@@ -97,9 +99,10 @@ class ProgressView(Watcher):
         if self._bar:
             self._bar.update(self._task, completed=done, line=str(line))
         else:
-            left = spent / done * (self._chunks - done)
+            place, left = f"{done}", ""
+            if self._chunks is not None:
+                each = spent / max(1, done - self._before)
+                place, left = f"{done}/{self._chunks}", f", {each * (self._chunks - done):.1f} s left"
             self._console.print(
-                f"{self._title}: chunk {done}/{self._chunks}  {line}  {spent:.1f} s, {left:.1f} s left",
-                highlight=False,
-                soft_wrap=True,
+                f"{self._title}: chunk {place}  {line}  {spent:.1f} s{left}", highlight=False, soft_wrap=True
             )

@@ -14,6 +14,7 @@
     ├── OutputError            a folder that cannot be written, or a full disk
     ├── MemoryIntegrityError   memory was released twice, or never, or is the next state's by now
     ├── Cancelled              whoever watches a run has ended it
+    │   └── Stopped            somebody wants it to end in order
     └── RequestError           what a client asks of the server cannot be done
         ├── ForbiddenError     without the key, or on behalf of another site
         ├── UnknownVideoError  there is no such video
@@ -116,6 +117,10 @@ class MemoryIntegrityError(StreamT1Error):
 
 class Cancelled(StreamT1Error):  # noqa: N818 (it is no mistake)
     """A run was ended by whoever watches it: raise it from ``watch``, and the search gives its memory back."""
+
+
+class Stopped(Cancelled):
+    """A run is to end in order: a video without an end gets its last chunk, any other can be gone on with."""
 
 
 class RequestError(StreamT1Error):

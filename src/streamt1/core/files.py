@@ -32,10 +32,13 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file, or nothing; see :func:`whole_file`."""
-    with whole_file(path) as part:
-        part.write_bytes(content)
+def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
+    """Writes a file, or nothing; see :func:`whole_file`. ``durable`` waits until it is on the disk."""
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def check_writable(folder: Path) -> None:

@@ -17,7 +17,11 @@ def content_id(*parts: str | float | Tensor | None) -> str:
     return digest.hexdigest()
 
 
+def raw_bytes(tensor: Tensor) -> bytes:
+    """A tensor's numbers as they lie in memory."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
 def _bytes(tensor: Tensor) -> bytes:
     """Type, shape and content."""
-    plain = tensor.detach().cpu().contiguous()
-    return f"{plain.dtype}{tuple(plain.shape)}".encode() + plain.view(-1).view(torch.uint8).numpy().tobytes()
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode() + raw_bytes(tensor)

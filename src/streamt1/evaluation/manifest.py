@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
 from streamt1.core.files import write_whole
+from streamt1.core.provenance import commit
 from streamt1.core.weights import bundled_path
 from streamt1.evaluation.judge import POCKET
 from streamt1.evaluation.suites import Suite
@@ -108,19 +108,9 @@ def _digest(value: Any) -> str:
 def _provenance() -> dict[str, Any]:
     return {
         "versions": {"streamt1": version("streamt1"), "torch": torch.__version__, "python": platform.python_version()},
-        "commit": _commit(),
+        "commit": commit(),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
     }
-
-
-def _commit() -> str | None:
-    """Of the source that runs, with ``-dirty`` where it was changed; None where it is no git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip() or None
 
 
 def _processor() -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import enough_memory
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, Stopped
 from streamt1.core.protocols import Models
 from streamt1.families.build import build, check_prompt
+from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import Run
-from streamt1.pipeline.stream import FinalChunk, Stream
+from streamt1.pipeline.run_folder import RunFolder, run_folder
+from streamt1.pipeline.stream import FinalChunk, Left, Stream
 from streamt1.placement.memory_plan import MemoryPlan, planned
 from streamt1.search.choose import choose
+from streamt1.search.config import check_endless
 from streamt1.search.engine import step
-from streamt1.search.start import start
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.search.width import check_budget
 
@@ -75,6 +77,29 @@ class Pipeline:
         """Raises ``PromptError`` for a prompt that the backbone cannot use, before any time is spent on it."""
         check_prompt(self.config, prompt)
 
+    def asked(
+        self,
+        prompt: str,
+        chunks: int | None = None,
+        seed: int = 0,
+        policy: str | None = None,
+        *,
+        seconds: float | None = None,
+        endless: bool = False,
+    ) -> Asked:
+        """What the arguments of ``stream`` ask for. Raises ``PromptError`` and ``ConfigError``."""
+        self.check_prompt(prompt)
+        config = self.config.with_policy(policy) if policy is not None else self.config
+        if endless:
+            if chunks is not None or seconds is not None:
+                raise ConfigError("a video without an end has no length: leave out seconds and chunks, or endless")
+            asked = Asked(prompt, seed, None, config)
+            check_endless(asked.search)
+            return asked
+        length = self.length(chunks, seconds)
+        check_budget(config.effective_search.budget_passes, length, self.models.backbone.steps)
+        return Asked(prompt, seed, length, config)
+
     def stream(
         self,
         prompt: str,
@@ -84,22 +109,30 @@ class Pipeline:
         watcher: Watcher = Watcher(),
         *,
         seconds: float | None = None,
+        endless: bool = False,
+        folder: str | Path | None = None,
+        fresh: bool = False,
     ) -> Stream:
         """Searches for a video and gives its chunks away one after another, each as soon as it is final.
 
         Args:
             chunks, seconds: length, in either unit; 5 seconds by default.
             policy: replaces the configuration's, over the same loaded models.
-            watcher: sees the search; it may raise ``Cancelled`` to end it.
+            watcher: sees the search; it may raise ``Cancelled`` to end it, or ``Stopped``.
+            endless: no length; the search goes on until the watcher raises ``Stopped``, and then ends with a video.
+                What has been read is kept nowhere but in ``folder``.
+            folder: the run is written there as it happens. Where an unfinished run of the same arguments is there, it
+                is gone on with; see ``pipeline.run_folder``.
+            fresh: begin anew, whatever is in the folder.
 
         Raises:
             PromptError, ConfigError: at once; what is raised later, while the stream is read: see ``Engine.run``.
+            OutputError: the folder cannot be written, or holds another run; while the stream is read.
         """
-        self.check_prompt(prompt)
-        config = self.config.with_policy(policy) if policy is not None else self.config
-        length = self.length(chunks, seconds)
-        check_budget(config.effective_search.budget_passes, length, self.models.backbone.steps)
-        return Stream(self._stream(prompt, length, seed, config, watcher))
+        asked = self.asked(prompt, chunks, seed, policy, seconds=seconds, endless=endless)
+        if folder is None:
+            return Stream(self.search(asked, Recorder(), watcher))
+        return Stream(self._in_folder(asked, Path(folder), fresh, watcher))
 
     def run(
         self,
@@ -110,32 +143,38 @@ class Pipeline:
         watcher: Watcher = Watcher(),
         *,
         seconds: float | None = None,
+        endless: bool = False,
+        folder: str | Path | None = None,
+        fresh: bool = False,
     ) -> Run:
         """The same as ``stream``, read to its end."""
-        return self.stream(prompt, chunks, seed, policy, watcher, seconds=seconds).finish()
+        length = {"seconds": seconds, "endless": endless}
+        return self.stream(prompt, chunks, seed, policy, watcher, **length, folder=folder, fresh=fresh).finish()
 
-    def _stream(
-        self, prompt: str, chunks: int, seed: int, config: RunConfig, watcher: Watcher
-    ) -> Iterator[FinalChunk | Run]:
-        models, settings, recorder = self.models, config.effective_search, Recorder()
-        watchers = Watchers((recorder, watcher))
+    def _in_folder(self, asked: Asked, path: Path, fresh: bool, watcher: Watcher) -> Iterator[FinalChunk | Run]:
+        with run_folder(path, asked, self.models.decoder.fps, fresh) as folder:
+            yield from self.search(asked, folder, watcher)
+
+    def search(self, asked: Asked, record: Recorder | RunFolder, watcher: Watcher) -> Iterator[FinalChunk | Run]:
+        """Final chunks as they come, and before the last of them the run."""
+        models, settings, left = self.models, asked.search, Left()
+        watchers = Watchers((record, left, watcher))
         with enough_memory("the prompt was encoded"):
-            state, final = start(models, settings, prompt, chunks, seed, watchers), 0
+            state = record.begin(models, asked, Watchers((left, watcher)))
         try:
-            while state.chunk < chunks:
-                with enough_memory(f"chunk {state.chunk} was searched"):
-                    state = step(models, settings, state, watchers)
-                if state.chunk < chunks:  # the last ones come with the run
-                    yield from _final(state.settled[final:], final)
-                    final = len(state.settled)
+            while not state.ended:
+                yield from left.chunks()
+                try:
+                    with enough_memory(f"chunk {state.chunk} was searched"):
+                        state = step(models, settings, state, watchers)
+                except Stopped:
+                    if asked.chunks is not None or not state.chunk:
+                        raise
+                    break
+                record.boundary(state)
             with enough_memory("the video was chosen"):
-                result = choose(models, settings, state, watchers)
+                result = choose(models, settings, state, Watchers((record, left)))
         finally:
             state.release(models)
-        yield Run(prompt, seed, config, result, tuple(recorder.stamped), recorder.thumbnails)
-        lengths = [len(chunk.frames) for chunk in result.beam.chunks]
-        yield from _final(result.frames.split(lengths)[final:], final)
-
-
-def _final(frames: Sequence[Tensor], begin: int) -> Iterator[FinalChunk]:
-    return (FinalChunk(begin + place, one.clone()) for place, one in enumerate(frames))
+        yield record.finish(asked, result)
+        yield from left.chunks()

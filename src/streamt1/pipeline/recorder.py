@@ -6,14 +6,20 @@ from time import perf_counter
 
 from torch import Tensor
 
+from streamt1.core.protocols import Models
 from streamt1.media.thumbnails import middle_thumbnail
-from streamt1.search.watcher import Watcher
+from streamt1.pipeline.asked import Asked
+from streamt1.pipeline.run import Run
+from streamt1.search.choose import Result
+from streamt1.search.start import start
+from streamt1.search.state import SearchState
+from streamt1.search.watcher import Watcher, Watchers
 from streamt1.trace.events import Event
 from streamt1.trace.store import Stamped
 
 
 class Recorder(Watcher):
-    """Watches one run.
+    """Watches one run, in memory. Satisfies ``Recorded``.
 
     Attributes:
         stamped: the events so far.
@@ -24,6 +30,22 @@ class Recorder(Watcher):
         self._begin = perf_counter()
         self.stamped: list[Stamped] = []
         self.thumbnails: dict[int, bytes] = {}
+
+    @property
+    def trace(self) -> tuple[Stamped, ...]:
+        """Every event with its time."""
+        return tuple(self.stamped)
+
+    def begin(self, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
+        """The state before the first chunk."""
+        return start(models, asked.search, asked.prompt, asked.chunks, asked.seed, Watchers((self, watcher)))
+
+    def boundary(self, state: SearchState) -> None:
+        """A chunk is decided: nothing to do."""
+
+    def finish(self, asked: Asked, result: Result) -> Run:
+        """The run, with what was noted of it."""
+        return Run(asked.prompt, asked.seed, asked.config, result, self)
 
     def happened(self, event: Event) -> None:
         self.stamped.append(Stamped(round(perf_counter() - self._begin, 4), event))

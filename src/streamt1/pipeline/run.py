@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import io
 import json
-import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from streamt1.config.schema import RunConfig
-from streamt1.core.files import write_whole
+from streamt1.core.files import whole_file, write_whole
 from streamt1.core.frames import floats
+from streamt1.core.identity import raw_bytes
 from streamt1.core.types import Chunk
-from streamt1.media.mp4 import write_video
+from streamt1.media.mp4 import VideoWriter, write_video
 from streamt1.media.pixels import SHOWN_SIDE, beside, contact_sheet, enlarge, labelled, to_bytes
+from streamt1.pipeline.asked import Asked, circumstances
 from streamt1.search.choose import Result
 from streamt1.search.score import finite
 from streamt1.trace.store import Stamped, write_thumbnails, write_trace
+
+VIDEO, SHEET, TRACE, THUMBNAILS, SUMMARY = "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "run.json"
+BLOCK = 48
+"""Frames of two videos that are put side by side at once."""
+
+
+class Recorded(Protocol):
+    """What was noted of a run besides its video."""
+
+    @property
+    def trace(self) -> tuple[Stamped, ...]:
+        """Every event with its time."""
+        ...
+
+    @property
+    def thumbnails(self) -> Mapping[int, bytes]:
+        """A small WebP picture of every candidate, by its id."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +49,26 @@ class Run:
 
     Attributes:
         seed: the run's seed; with the same configuration it gives the same video.
-        trace: every event with its time.
-        thumbnails: a small WebP picture of every candidate, by its id.
+        recorded: in memory, or read from the run's folder whenever it is asked for.
+        folder: where the run was written as it happened; None for one in memory.
     """
 
     prompt: str
     seed: int
     config: RunConfig
     result: Result
-    trace: tuple[Stamped, ...]
-    thumbnails: Mapping[int, bytes] = field(default_factory=dict)
+    recorded: Recorded
+    folder: Path | None = None
+
+    @property
+    def trace(self) -> tuple[Stamped, ...]:
+        """Every event with its time."""
+        return self.recorded.trace
+
+    @property
+    def thumbnails(self) -> Mapping[int, bytes]:
+        """A small WebP picture of every candidate, by its id."""
+        return self.recorded.thumbnails
 
     @property
     def frames(self) -> Tensor:
@@ -53,61 +80,71 @@ class Run:
         """The video ``[T, 3, H, W]`` as the decoder made it, uint8 in 0..255 or floats in 0..1; not a copy."""
         return self.result.frames
 
-    def save(self, folder: str | Path, video: bool = True) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Writes ``video.mp4``, ``sheet.png``, ``trace.jsonl``, ``thumbnails.jsonl``, ``run.json``; returns the folder.
 
-        Each file appears whole or not at all.
-
-        Args:
-            video: False where ``recording`` has written it already.
+        Each file appears whole or not at all. A run that was given a folder from the start needs no saving.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full.
         """
         folder = Path(folder)
-        if video:
-            write_video(folder / "video.mp4", to_bytes(enlarge(self.pixels, SHOWN_SIDE)), self.result.fps)
-        _write_sheet(folder / "sheet.png", self)
-        write_trace(folder / "trace.jsonl", self.trace)
-        write_thumbnails(folder / "thumbnails.jsonl", self.thumbnails)
-        write_whole(folder / "run.json", (json.dumps(self.summary(), indent=2) + "\n").encode())
+        write_video(folder / VIDEO, to_bytes(enlarge(self.pixels, SHOWN_SIDE)), self.result.fps)
+        write_sheet(folder / SHEET, self)
+        write_trace(folder / TRACE, self.trace)
+        write_thumbnails(folder / THUMBNAILS, self.thumbnails)
+        whole = {"state": "finished", **self.summary(), **circumstances(self.config)}
+        write_whole(folder / SUMMARY, (json.dumps(whole, indent=2) + "\n").encode())
         return folder
 
-    def summary(self) -> dict[str, Any]:
-        """What ``run.json`` holds: configuration, seed, versions, the outcome and its cost."""
-        config = self.config.model_dump(mode="json")
+    def summary(self, frames: int | None = None) -> dict[str, Any]:
+        """What ``run.json`` holds of the run: what was asked for, the outcome, its cost, and digests of the numbers.
+
+        Args:
+            frames: of the video, where it had no end.
+        """
+        endless = self.result.endless
+        asked = Asked(self.prompt, self.seed, None if endless else len(self.result.beam.chunks), self.config)
         return {
-            "prompt": self.prompt,
-            "seed": self.seed,
-            "chunks": len(self.result.beam.chunks),
-            "frames": len(self.pixels),
+            **asked.record(),
+            "frames": len(self.pixels) if frames is None else frames,
             "fps": self.result.fps,
             "size": {"height": self.pixels.shape[-2], "width": self.pixels.shape[-1]},
-            "config": {**config, "effective_search": dataclasses.asdict(self.config.effective_search)},
             "outcome": _outcome(self.result),
             "cost": self.result.cost.record(),
-            "versions": {
-                "streamt1": version("streamt1"),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "machine": f"{platform.system()} {platform.machine()}",
-            },
+            "digests": None if endless else {"latents": digest(self.result.latents), "frames": digest(self.pixels)},
         }
 
 
-def save_comparison(run: Run, baseline: Run, folder: Path, videos: bool = True) -> Path:
-    """Writes both runs (the baseline into a folder of its own), and both side by side as ``compare.mp4``.
+def digest(rows: Tensor) -> str:
+    """SHA-256 of a tensor's numbers, read row by row."""
+    whole = hashlib.sha256(str((tuple(rows.shape), rows.dtype)).encode())
+    for row in rows:
+        whole.update(raw_bytes(row))
+    return whole.hexdigest()
 
-    ``videos`` is False where ``recording`` has written the runs' own.
-    """
-    baseline.save(folder / "baseline", videos)
-    run.save(folder, videos)
+
+def write_comparison(run: Run, baseline: Run, folder: Path) -> None:
+    """Both runs side by side as ``compare.mp4``, and in one ``sheet.png``. Raises ``OutputError``."""
     names = _label(baseline), _label(run)
-    left, right = (
-        labelled(to_bytes(enlarge(one.pixels, SHOWN_SIDE)), name) for one, name in zip((baseline, run), names)
-    )
-    write_video(folder / "compare.mp4", beside(left, right), run.result.fps)
-    _write_sheet(folder / "sheet.png", baseline, run)
+    length = min(len(one.pixels) for one in (baseline, run))
+    with whole_file(folder / "compare.mp4") as part:
+        writer = VideoWriter(part, run.result.fps)
+        for begin in range(0, length, BLOCK):
+            left, right = (
+                labelled(to_bytes(enlarge(one.pixels[begin : begin + BLOCK], SHOWN_SIDE)), name)
+                for one, name in zip((baseline, run), names)
+            )
+            writer.add(beside(left, right))
+        writer.close()
+    write_sheet(folder / SHEET, baseline, run)
+
+
+def save_comparison(run: Run, baseline: Run, folder: Path) -> Path:
+    """Writes both runs (the baseline into a folder of its own), and both side by side; for runs in memory."""
+    baseline.save(folder / "baseline")
+    run.save(folder)
+    write_comparison(run, baseline, folder)
     return folder
 
 
@@ -132,7 +169,8 @@ def _label(run: Run) -> str:
     return names.get(run.config.policy, run.config.policy)
 
 
-def _write_sheet(path: Path, *runs: Run) -> None:
+def write_sheet(path: Path, *runs: Run) -> None:
+    """Some frames of each run, a row each. Raises ``OutputError``."""
     buffer = io.BytesIO()
     contact_sheet([(_label(run), run.pixels) for run in runs]).save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())

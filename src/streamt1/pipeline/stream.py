@@ -11,6 +11,7 @@ from torch import Tensor
 from streamt1.core.errors import Cancelled
 from streamt1.core.frames import floats
 from streamt1.pipeline.run import Run
+from streamt1.search.watcher import Watcher
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,22 @@ class FinalChunk:
     def frames(self) -> Tensor:
         """``[T, 3, H, W]``, floats in 0..1; made anew of ``pixels`` in bytes."""
         return floats(self.pixels)
+
+
+class Left(Watcher):
+    """Holds the chunks that have settled until they are given away."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Tensor]] = []
+
+    def settled(self, chunk: int, frames: Tensor) -> None:
+        self._waiting.append((chunk, frames))
+
+    def chunks(self) -> Iterator[FinalChunk]:
+        """Those that wait, which are the reader's from now on."""
+        while self._waiting:
+            index, frames = self._waiting.pop(0)
+            yield FinalChunk(index, frames.clone())
 
 
 class Stream:

@@ -95,7 +95,7 @@ def tell(trace: Sequence[Stamped]) -> Story:
     events = [stamped.event for stamped in trace]
     started, finished = _ends(events)
     try:
-        chunks = _chunks(events, started.chunks, set(finished.lineage))
+        chunks = _chunks(events, started.chunks or len(finished.lineage), set(finished.lineage))
         by_id = {node.id: node for chunk in chunks for node in chunk}
         lineage = tuple(by_id[candidate] for candidate in finished.lineage)
     except KeyError as error:

@@ -1,4 +1,7 @@
-"""Choose: after the last chunk, the beam whose whole video the clip reward likes best is the answer."""
+"""Choose: after the last chunk, the beam whose whole video the clip reward likes best is the answer.
+
+A video without an end has no whole: there the clip reward's window that ends with the last chunk decides.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,13 @@ class Result:
 
     Attributes:
         fps: pixel frames per second.
-        frames: the chosen video, ``[T, 3, H, W]``: floats in 0..1 or uint8, as the decoder made them.
-        latents: of the chosen video, ``[F, C, H, W]``.
+        frames: the chosen video, ``[T, 3, H, W]``: floats in 0..1 or uint8, as the decoder made them. Of a video
+            without an end, the chunks that were still held.
+        latents: of the same chunks, ``[F, C, H, W]``.
         beam: the chosen one of ``beams``.
         beams: all that survived, best rank first.
-        final: clip reward of each surviving beam's whole video.
+        final: clip reward of each surviving beam's whole video, or of its last window; NaN where it has none.
+        endless: whether the video had no end, so that most of it is not here.
     """
 
     fps: int
@@ -43,32 +48,50 @@ class Result:
     beams: tuple[Beam, ...]
     final: tuple[float, ...]
     cost: Cost
+    endless: bool = False
 
 
 def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher = Watcher()) -> Result:
     """The answer, given the state after the last chunk; the earlier beam wins a tie.
 
     Raises:
-        RewardError: no video's score is finite.
-        ConfigError: the state is of an earlier chunk.
+        RewardError: several videos, and no score is finite. A video alone needs none.
+        ConfigError: the state is of an earlier chunk, or of none.
     """
-    if state.chunk < state.chunks:
+    if not state.ended and (state.chunks is not None or not state.chunk):
         raise ConfigError(f"only {state.chunk} of {state.chunks} chunks are made: search on before you choose")
     cost = CostMeter(state.cost)
-    finals = video_scores(models, state, cost)
+    finals = _last_windows(state) if state.chunks is None else video_scores(models, state, cost)
     for rank, (beam, long) in enumerate(zip(state.beams, finals)):
-        if not math.isfinite(long):
-            watcher.happened(Warned(f"the video of beam {rank} loses: its score is not a finite number"))
+        if state.chunks is not None and not math.isfinite(long):
+            loses = "has no judgement" if len(finals) == 1 else "loses"
+            watcher.happened(Warned(f"the video of beam {rank} {loses}: its score is not a finite number"))
         watcher.happened(BeamJudged(beam.lineage[-1], rank, finite(long)))
-    chosen = prune(finals, 1)[0]
-    state = settle(models, state, chosen, state.chunks, watcher, cost)
-    frames = torch.cat(state.settled)
+    chosen = prune(finals, 1)[0] if len(finals) > 1 else 0
+    state = settle(models, state, chosen, state.chunk, watcher, cost)
+    beams, frames = _whole(models, state, chosen)
+    latents, spent = torch.cat([chunk.latents for chunk in beams[chosen].chunks]), cost.total
+    watcher.happened(RunFinished(list(beams[chosen].lineage), finite(finals[chosen]), spent.record()))
+    endless = state.chunks is None
+    return Result(models.decoder.fps, frames, latents, beams[chosen], tuple(beams), tuple(finals), spent, endless)
+
+
+def _last_windows(state: SearchState) -> list[float]:
+    """The clip reward of each beam's last window, as it was when its last chunk was scored."""
+    scores = [beam.last.score if beam.last else None for beam in state.beams]
+    return [score.long if score else math.nan for score in scores]
+
+
+def _whole(models: Models, state: SearchState, chosen: int) -> tuple[list[Beam], Tensor]:
+    """The beams with all of their chunks and without handles, and the chosen one's frames as people see them."""
     beams = [dataclasses.replace(beam, branch=None, decoder_state=None) for beam in state.beams]
+    if state.chunks is None:
+        return beams, torch.cat([chunk.frames for chunk in beams[chosen].chunks])
+    past, frames = state.archive.chunks(), state.archive.shown()
+    beams = [dataclasses.replace(beam, chunks=(*past[: beam.first], *beam.chunks), before=()) for beam in beams]
     if models.draft is None:
         beams[chosen] = _within(beams[chosen], frames)
-    latents, spent = torch.cat([chunk.latents for chunk in beams[chosen].chunks]), cost.total
-    watcher.happened(RunFinished(list(beams[chosen].lineage), finals[chosen], spent.record()))
-    return Result(models.decoder.fps, frames, latents, beams[chosen], tuple(beams), tuple(finals), spent)
+    return beams, frames
 
 
 def _within(beam: Beam, frames: Tensor) -> Beam:

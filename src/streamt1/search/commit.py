@@ -6,15 +6,21 @@ import dataclasses
 from collections.abc import Sequence
 
 from streamt1.core.protocols import Branch, Models
+from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.settle import settle, shared_chunks
+from streamt1.search.settle import leave, settle, shared_chunks
 from streamt1.search.state import Beam, Candidate, Lease, SearchState, release
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkCommitted, MemoryChanged
 
 
 def commit(
-    models: Models, state: SearchState, survivors: Sequence[Candidate], watcher: Watcher, cost: CostMeter
+    models: Models,
+    config: SearchConfig,
+    state: SearchState,
+    survivors: Sequence[Candidate],
+    watcher: Watcher,
+    cost: CostMeter,
 ) -> SearchState:
     """The state at the next chunk boundary; the memory of the one before is given back.
 
@@ -32,11 +38,11 @@ def commit(
         release(models, beams)
         raise
     state.release(models)
-    return dataclasses.replace(grown, cost=cost.total)
+    return dataclasses.replace(leave(config, grown), cost=cost.total)
 
 
 def _written(models: Models, state: SearchState, candidate: Candidate, cost: CostMeter) -> Branch | None:
-    if state.chunk == state.chunks - 1:
+    if state.chunks is not None and state.chunk == state.chunks - 1:
         return None
     with cost.spend("model", model_passes=1):
         return models.backbone.commit(candidate.parent.branch, candidate.chunk.latents, candidate.chunk.route)

@@ -133,6 +133,28 @@ POLICIES: dict[str, Callable[[SearchConfig], SearchConfig]] = {
 propagation and sinking. stream_t1: the units that the configuration switches on, by default all."""
 
 
+def check_endless(config: SearchConfig) -> None:
+    """Raises ``ConfigError`` for settings that need to know the length of the video."""
+    for name, why in (("taper", "widths taper towards the end"), ("budget_passes", "a budget is for a whole video"),
+                      ("budget_seconds", "a budget is for a whole video")):  # fmt: skip
+        if getattr(config, name):
+            raise ConfigError(
+                f"{name}={getattr(config, name)} cannot go with a video without an end: {why}; leave it out"
+            )
+    several = config.top_k > 1 or (config.pruning == "final" and config.beam_size * config.top_k > 1)
+    if several and config.pruning == "final":
+        raise ConfigError("this policy judges whole videos, and a video without an end has none; use stream_t1 or beam")
+    if several and config.lag is None:
+        raise ConfigError(
+            "a video without an end needs a lag, after which chunks are final whatever the beams say; set search.lag=10"
+        )
+
+
+def for_endless(config: SearchConfig) -> SearchConfig:
+    """The same settings with a lag as long as the reward's window, where there is none: see ``check_endless``."""
+    return config if config.lag is not None else dataclasses.replace(config, lag=config.window)
+
+
 def apply_policy(name: str, config: SearchConfig) -> SearchConfig:
     """The configuration of a named policy at the width that ``config`` asks for. Raises ``UnknownNameError``."""
     if name not in POLICIES:

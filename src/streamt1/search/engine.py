@@ -25,13 +25,13 @@ def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watc
     candidates = score(models, config, state, candidates, watcher, cost)
     survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
     del candidates  # the losers' frames and decoder states, before the survivors are written
-    return commit(models, tried, survivors, watcher, cost)
+    return commit(models, config, tried, survivors, watcher, cost)
 
 
 def search(
     models: Models, config: SearchConfig, state: SearchState, watcher: Watcher = Watcher()
 ) -> Iterator[SearchState]:
-    """Goes on from a state: yields the one at every chunk boundary that follows, up to the last chunk.
+    """Goes on from a state: yields the one at every chunk boundary that follows, up to the last chunk, if there is one.
 
     A state that has been gone on from has given its memory to the next one. Where a step fails, the state before it is
     as it was.
@@ -40,7 +40,7 @@ def search(
         RewardError: all candidates of a chunk got scores that are not finite.
         MemoryIntegrityError: the state has been gone on from before, or released.
     """
-    while state.chunk < state.chunks:
+    while not state.ended:
         state = step(models, config, state, watcher)
         yield state
 

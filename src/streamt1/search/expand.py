@@ -37,10 +37,11 @@ def expand(
 
 def width(models: Models, config: SearchConfig, state: SearchState) -> int:
     """Candidates of the next chunk, over all beams."""
-    usual = usual_widths(state.chunks, config.beam_size * config.top_k, config.taper)
+    most = config.beam_size * config.top_k
+    usual = [most] if state.chunks is None else usual_widths(state.chunks, most, config.taper)[state.chunk :]
     spending = Spending(state.cost.model_passes, state.cost.seconds["total"], state.proposed, state.spreads)
     budgets = config.budget_passes, config.budget_seconds
-    return candidates_for(usual[state.chunk :], spending, models.backbone.steps, config.adaptive, *budgets)
+    return candidates_for(usual, spending, models.backbone.steps, config.adaptive, *budgets)
 
 
 def denoise(

@@ -10,13 +10,18 @@ import torch
 from streamt1.core.errors import RewardError
 from streamt1.core.seeds import generator
 
+SCENE = 6
+"""Chunks after which a video without a known end leans on the short reward as far as it may."""
 
-def fusion_weight(chunk: int, chunks: int, cap: float) -> float:
+
+def fusion_weight(chunk: int, chunks: int | None, cap: float) -> float:
     """Weight ``a`` of the short reward: ``min(start / (N - n), c)``, so early chunks lean on the long reward.
 
     ``start``, ``N`` and ``n`` of the paper count latent frames and share the factor frames-per-chunk, so chunks do.
-    A video of a single chunk has ``a = 0``.
+    A video of a single chunk has ``a = 0``. One without a known end (``chunks`` is None) has ``min(chunk / 6, c)``.
     """
+    if chunks is None:
+        return min(chunk / SCENE, cap)
     return min(chunk / (chunks - 1), cap) if chunks > 1 else 0.0
 
 

@@ -79,7 +79,8 @@ def rewarded(
 
 def video_scores(models: Models, state: SearchState, cost: CostMeter) -> list[float]:
     """Clip reward of each beam's whole video."""
-    videos = ([chunk.frames for chunk in beam.chunks] for beam in state.beams)
+    past = state.archive.chunks()
+    videos = ([chunk.frames for chunk in (*past[: beam.first], *beam.chunks)] for beam in state.beams)
     return [_long("final", models, state, [video], cost)[0][0] for video in videos]
 
 

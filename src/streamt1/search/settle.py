@@ -9,8 +9,9 @@ from torch import Tensor
 
 from streamt1.core.protocols import DecoderState, Models
 from streamt1.core.types import Chunk
+from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.state import SearchState
+from streamt1.search.state import Beam, SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkSettled
 
@@ -20,13 +21,25 @@ Lineage = tuple[int, ...]
 
 def settle(models: Models, state: SearchState, rank: int, count: int, watcher: Watcher, cost: CostMeter) -> SearchState:
     """The first ``count`` chunks of the beam of that rank are final: whatever wins begins with them."""
-    beam, settled, display = state.beams[rank], list(state.settled), state.display
-    for chunk in beam.chunks[len(settled) : count]:
+    beam, display = state.beams[rank], state.display
+    for chunk in beam.chunks[state.settled - beam.first : count - beam.first]:
         watcher.happened(ChunkSettled(chunk.index, beam.lineage[chunk.index]))
         frames, display = _shown(models, chunk, display, cost)
-        settled.append(frames)
+        state.archive.keep(chunk, frames)
         watcher.settled(chunk.index, frames)
-    return dataclasses.replace(state, settled=tuple(settled), display=display)
+    return dataclasses.replace(state, settled=max(count, state.settled), display=display)
+
+
+def leave(config: SearchConfig, state: SearchState) -> SearchState:
+    """The same state, whose beams let go of settled chunks that no later chunk is judged by."""
+    needed = max(config.window - 1, 1)
+    scores = config.short_baseline == "all" or config.window == 1
+
+    def tail(beam: Beam) -> Beam:
+        count = min(state.settled, state.chunk - needed) - beam.first
+        return beam.without(count, scores) if count > 0 else beam
+
+    return dataclasses.replace(state, beams=tuple(map(tail, state.beams)))
 
 
 def _shown(models: Models, chunk: Chunk, display: DecoderState, cost: CostMeter) -> tuple[Tensor, DecoderState]:

@@ -6,7 +6,8 @@ import dataclasses
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
-from streamt1.search.config import SearchConfig
+from streamt1.search.archive import Archive, InMemory, Nowhere
+from streamt1.search.config import SearchConfig, check_endless
 from streamt1.search.cost import CostMeter
 from streamt1.search.state import Beam, SearchState
 from streamt1.search.watcher import Watcher
@@ -15,21 +16,34 @@ from streamt1.trace.events import RunStarted
 
 
 def start(
-    models: Models, config: SearchConfig, prompt: str, chunks: int, seed: int = 0, watcher: Watcher = Watcher()
+    models: Models,
+    config: SearchConfig,
+    prompt: str,
+    chunks: int | None,
+    seed: int = 0,
+    watcher: Watcher = Watcher(),
+    archive: Archive | None = None,
 ) -> SearchState:
     """Encodes the prompt, once for the whole run.
 
+    Args:
+        chunks: None for a video without an end.
+        archive: keeps what settles; by default in memory, and nowhere for a video without an end.
+
     Raises:
-        ConfigError: ``chunks`` is below 1, a budget that does not buy one sample, or a draft decoder where the official
-            way of decoding is asked for.
+        ConfigError: ``chunks`` is below 1, a budget that does not buy one sample, a draft decoder where the official
+            way of decoding is asked for, or a setting that a video without an end cannot have.
         PromptError: the backbone cannot use the prompt.
     """
-    if chunks < 1:
+    if chunks is None:
+        check_endless(config)
+    elif chunks < 1:
         raise ConfigError(f"chunks={chunks} must be at least 1")
     if models.draft is not None and config.decode == "official":
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
     backbone, decoder, cost = models.backbone, models.decoder, CostMeter()
-    check_budget(config.budget_passes, chunks, backbone.steps)
+    if chunks is not None:
+        check_budget(config.budget_passes, chunks, backbone.steps)
     if config.preview_step is not None and config.preview_step >= backbone.steps:
         raise ConfigError(
             f"preview_step={config.preview_step} leaves nothing to save: this model denoises in {backbone.steps} steps"
@@ -40,4 +54,5 @@ def start(
     with cost.spend("text"):
         branch = backbone.start(prompt)
     beam = Beam(branch, models.scoring_decoder.start())
-    return SearchState(prompt, chunks, seed, (beam,), display=decoder.start(), cost=cost.total)
+    kept = archive or (Nowhere() if chunks is None else InMemory())
+    return SearchState(prompt, chunks, seed, (beam,), archive=kept, display=decoder.start(), cost=cost.total)

@@ -10,6 +10,7 @@ from torch import Tensor
 from streamt1.core.errors import MemoryIntegrityError
 from streamt1.core.protocols import Branch, DecoderState, Models
 from streamt1.core.types import Chunk, Score
+from streamt1.search.archive import Archive, InMemory
 from streamt1.search.cost import Cost
 from streamt1.search.width import with_spread
 
@@ -21,13 +22,22 @@ class Beam:
     Attributes:
         branch: the backbone's memory; None after the last chunk, which has no future.
         decoder_state: of the decoder that shows candidates; None in a result.
-        lineage: candidate ids, first chunk first.
+        chunks: the last ones, first to last: those that have not settled, and those that the next chunk is judged by.
+            In a result, all of them.
+        lineage: candidate ids of all chunks, first chunk first.
+        before: scores of the chunks that have left, where routes are decided by all of them; else empty.
     """
 
     branch: Branch
     decoder_state: DecoderState
     chunks: tuple[Chunk, ...] = ()
     lineage: tuple[int, ...] = ()
+    before: tuple[Score, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """Index of the first of ``chunks``."""
+        return len(self.lineage) - len(self.chunks)
 
     @property
     def last(self) -> Chunk | None:
@@ -35,12 +45,17 @@ class Beam:
 
     @property
     def scores(self) -> list[Score]:
-        """Scores of the chunks that have one, first to last."""
-        return [chunk.score for chunk in self.chunks if chunk.score is not None]
+        """Scores of the chunks that have one, first to last, as far as routes need them."""
+        return [*self.before, *(chunk.score for chunk in self.chunks if chunk.score is not None)]
 
     def window(self, chunks: int) -> tuple[Chunk, ...]:
         """The last ``chunks`` chunks, as many as there are."""
         return self.chunks[-chunks:] if chunks else ()
+
+    def without(self, count: int, scores: bool) -> Beam:
+        """The same beam without its first ``count`` chunks; ``scores`` keeps what they got."""
+        left = [chunk.score for chunk in self.chunks[:count] if scores and chunk.score is not None]
+        return replace(self, chunks=self.chunks[count:], before=(*self.before, *left))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +112,8 @@ class Candidate:
 
     def grown(self, branch: Branch) -> Beam:
         """The beam that this candidate becomes when it survives."""
-        return Beam(branch, self.decoder_state, (*self.parent.chunks, self.chunk), self.lineage)
+        chunks = (*self.parent.chunks, self.chunk)
+        return Beam(branch, self.decoder_state, chunks, self.lineage, self.parent.before)
 
 
 @dataclass(eq=False)
@@ -115,26 +131,28 @@ class SearchState:
     from a state has done so when it yields the next one. So a state can be gone on from once.
 
     Attributes:
-        chunks: length of the video.
+        chunks: length of the video; None for one without an end.
         seed: of the run; every candidate's randomness derives from it.
         chunk: how many chunks have been decided, and so the index of the next one.
         beams: best first.
         proposed: candidates so far, which counts their ids.
         spreads: standard deviation of the fused scores of each scored chunk, in order.
-        settled: frames ``[T, 3, H, W]`` of the chunks that every beam shares, as people see them, first to last.
+        settled: how many first chunks every beam shares: they are final, and in the archive.
+        archive: keeps them; it belongs to the run, as memory does.
         display: state of ``Models.decoder`` after the settled chunks, where a draft decoder shows the candidates.
         cost: spent so far.
         lease: on the memory of the beams.
     """
 
     prompt: str
-    chunks: int
+    chunks: int | None
     seed: int
     beams: tuple[Beam, ...]
     chunk: int = 0
     proposed: int = 0
     spreads: tuple[float, ...] = ()
-    settled: tuple[Tensor, ...] = ()
+    settled: int = 0
+    archive: Archive = field(default_factory=InMemory)
     display: DecoderState = None
     cost: Cost = field(default_factory=Cost)
     lease: Lease = field(default_factory=Lease)
@@ -143,6 +161,11 @@ class SearchState:
     def lineages(self) -> list[tuple[int, ...]]:
         """Candidate ids of each beam's chunks."""
         return [beam.lineage for beam in self.beams]
+
+    @property
+    def ended(self) -> bool:
+        """Whether all chunks are decided."""
+        return self.chunks is not None and self.chunk >= self.chunks
 
     def tried(self, candidates: Sequence[Candidate]) -> SearchState:
         """The same state, once these candidates for the next chunk have been proposed and scored."""

@@ -39,7 +39,8 @@ def usual_widths(chunks: int, width: int, taper: float = 0.0) -> list[int]:
     included) ** ``taper``. 0 is the same for all, the paper's.
     """
     weights = [float(left) ** taper for left in range(chunks, 0, -1)]
-    until = [round(width * chunks * part / sum(weights)) for part in accumulate(weights, initial=0.0)]
+    whole = sum(weights)
+    until = [round(width * chunks * part / whole) for part in accumulate(weights, initial=0.0)]
     return [max(1, end - begin) for begin, end in pairwise(until)]
 
 

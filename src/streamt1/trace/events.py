@@ -26,6 +26,7 @@ class RunStarted(Event):
     """The search begins.
 
     Attributes:
+        chunks: length of the video; None for one without an end.
         frames_per_chunk: latent frames.
         config: the search's own configuration.
         time_stride: pixel frames per latent frame, after the video's first, which gives one; None in older traces.
@@ -34,7 +35,7 @@ class RunStarted(Event):
     kind: ClassVar[str] = "run_started"
     prompt: str
     seed: int
-    chunks: int
+    chunks: int | None
     frames_per_chunk: int
     fps: int
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -152,11 +153,12 @@ class ChunkSettled(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """The answer: the candidate ids of the chosen beam, first chunk first, its final score, and the search's cost."""
+    """The answer: the candidate ids of the chosen beam, first chunk first, its final score (None where it was not
+    finite, or nobody asked), and the search's cost."""
 
     kind: ClassVar[str] = "run_finished"
     lineage: list[int]
-    long: float
+    long: float | None
     cost: Mapping[str, Any]
 
 

@@ -1,0 +1,143 @@
+"""One run of the command line, into a folder of its own: begun, gone on with, or found finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+from rich.console import Console
+
+from streamt1.cli.progress import ProgressView
+from streamt1.cli.signals import Stopping
+from streamt1.core.errors import OutputError, Stopped
+
+if TYPE_CHECKING:
+    from streamt1.pipeline.asked import Asked
+    from streamt1.pipeline.pipeline import Pipeline
+    from streamt1.pipeline.run import Run
+    from streamt1.pipeline.run_folder import RunFolder
+
+Standing = Literal["free", "unfinished", "finished", "other"]
+DEFAULT = Path("outputs")
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command wants besides the video.
+
+    Attributes:
+        compare: also one plain sample, and both side by side.
+        page: also a report.
+        fresh: delete what an earlier run has left in the folder.
+    """
+
+    compare: bool = False
+    page: bool = True
+    fresh: bool = False
+
+
+def standing(path: Path, asked: Asked, compare: bool) -> Standing:
+    """What is in a folder, seen from a run that would be written there. Raises ``OutputError``."""
+    from streamt1.pipeline.run_folder import is_finished, occupied, stored_summary
+
+    summary = stored_summary(path)
+    if summary is None:
+        return "other" if occupied(path) else "free"
+    if asked.difference(summary) is not None or bool(summary.get("compare", compare)) != compare:
+        return "other"
+    done = is_finished(summary) and (not compare or (path / "compare.mp4").exists())
+    return "finished" if done else "unfinished"
+
+
+def default_folder(suits: Callable[[Path], bool]) -> Path:
+    """``outputs``, or the first of ``outputs-2``, ``outputs-3``, ... that suits; says so where it is another."""
+    found, number = DEFAULT, 1
+    while not suits(found):
+        number += 1
+        found = DEFAULT.with_name(f"{DEFAULT.name}-{number}")
+    if found != DEFAULT:
+        typer.echo(f"{DEFAULT} holds another run; this one goes to {found}", err=True)
+    return found
+
+
+def run_one(
+    pipeline: Pipeline, console: Console, asked: Asked, path: Path, options: Options, stopping: Stopping
+) -> None:
+    """Makes one video, or says that it is there.
+
+    Raises:
+        OutputError: the folder holds another run, or cannot be written.
+        Stopped: by a signal; what is there can be gone on with.
+        StreamT1Error: what the run raises.
+    """
+    from streamt1.pipeline.run import write_comparison
+    from streamt1.pipeline.run_folder import run_folder, tidy
+
+    console.print(asked.prompt, style="bold", highlight=False, markup=False)
+    found = "free" if options.fresh else standing(path, asked, options.compare)
+    if found == "finished":
+        tidy(path)
+        console.print(f"  is finished in {path}; --fresh makes it again", highlight=False, markup=False, soft_wrap=True)
+        _report(path, options, missing=True)
+        return
+    fps = pipeline.models.decoder.fps
+    with ExitStack() as stack:
+        told = {"compare": options.compare}
+        main = stack.enter_context(run_folder(path, asked, fps, options.fresh, options.compare, told))
+        if options.compare:
+            plain = pipeline.asked(asked.prompt, asked.chunks, asked.seed, "greedy")
+            folder = stack.enter_context(run_folder(path / BASELINE, plain, fps, options.fresh, True))
+            baseline = _recorded(pipeline, console, "one sample", plain, folder, stopping, path)
+        run = _recorded(pipeline, console, asked.config.policy, asked, main, stopping, path)
+        if options.compare:
+            write_comparison(run, baseline, path)
+    _report(path, options)
+    _sum_up(console, run, path, options)
+
+
+def _recorded(
+    pipeline: Pipeline, console: Console, title: str, asked: Asked, folder: RunFolder, stopping: Stopping, told: Path
+) -> Run:
+    from streamt1.pipeline.stream import Stream
+    from streamt1.search.watcher import Watchers
+
+    if folder.resumed:
+        typer.echo(f"going on with {folder.path}: {folder.resumed} chunks are there", err=True)
+    try:
+        with ProgressView(console, title, folder.resumed) as view:
+            return Stream(pipeline.search(asked, folder, Watchers((view, stopping)))).finish()
+    except Stopped as error:
+        folder.close()
+        frames = folder.video.frames
+        raise Stopped(f"{error}; {frames} frames are final; go on with: streamt1 resume {told}") from error
+
+
+def _report(path: Path, options: Options, missing: bool = False) -> None:
+    if options.page and not (missing and (path / "report.html").exists()):
+        from streamt1.report import write_report
+
+        write_report(path)
+
+
+def _sum_up(console: Console, run: Run, path: Path, options: Options) -> None:
+    cost, seen = run.result.cost, len(run.pixels)
+    frames = f"{seen} frames" if run.result.endless is False else f"{len(run.result.beam.lineage)} chunks"
+    lines = [
+        f"{frames} in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
+        f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls"
+    ]
+    names = ["report.html"] * options.page + ["video.mp4"] + ["compare.mp4"] * options.compare
+    lines += [f"  {path / name}" for name in [*names, "sheet.png", "trace.jsonl", "run.json"]]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def check_suits(path: Path, asked: Asked, options: Options) -> None:
+    """Before models are loaded for long: raises ``OutputError`` where a run cannot go to this folder."""
+    if not options.fresh and standing(path, asked, options.compare) == "other":
+        raise OutputError(f"{path} holds another run; give another --out, or --fresh to delete it and begin anew")

@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: a run ends in order, and the same signal again ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+from torch import Tensor
+
+from streamt1.core.errors import Stopped
+from streamt1.search.watcher import Watcher
+from streamt1.trace.events import Event
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BASE = 128
+"""A process that a signal ended has exit code 128 plus its number."""
+
+
+class Stopping(Watcher):
+    """Raises ``Stopped`` in the run that it watches once a signal has come.
+
+    What is written after the last chunk is written to its end. Made by ``stopping``.
+
+    Attributes:
+        received: the signal; None as long as there is none.
+        running: whether a run is there to be ended; before, a signal ends the process.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.running = False
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        return BASE + (self.received or signal.SIGINT)
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """The handler of the signals."""
+        again, self.received = self.received is not None, signal.Signals(number)
+        if again:
+            os._exit(self.exit_code)
+        if not self.running:
+            raise Stopped(f"ended by {self.received.name} before anything was made")
+        typer.echo(f"{self.received.name}: ending in order; once more to end at once", err=True)
+
+    def happened(self, event: Event) -> None:
+        self._check()
+
+    def proposed(self, candidate: int, frames: Tensor) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self.received is not None:
+            raise Stopped(f"ended by {self.received.name}")
+
+
+@contextmanager
+def stopping() -> Iterator[Stopping]:
+    """Catches the signals until the block ends. ``Stopped`` leaves it as the exit code of the signal."""
+    watcher = Stopping()
+    before = {number: signal.signal(number, watcher.receive) for number in SIGNALS}
+    try:
+        yield watcher
+    except Stopped as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(watcher.exit_code) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

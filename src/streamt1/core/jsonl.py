@@ -1,0 +1,72 @@
+"""A file of JSON objects, one a line, that grows: what a kill tears off is at most its last line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streamt1.core.errors import OutputError
+
+
+class GrowingLines:
+    """Appends to a file. Lines are on the disk when ``sync`` returns.
+
+    Args:
+        path: made where it is not there.
+        end: bytes to go on after; what comes behind is cut off. By default everything.
+
+    Raises:
+        OutputError: the file cannot be written, or the disk is full; every method may raise it.
+    """
+
+    def __init__(self, path: Path, end: int = 0) -> None:
+        self.path = path
+        try:
+            self._file = path.open("r+b" if path.exists() else "w+b")
+            self._file.truncate(end)
+            self._file.seek(end)
+        except OSError as error:
+            raise _cannot(path, error) from error
+        self.size = end
+
+    def append(self, record: Mapping[str, Any], allow_nan: bool = False) -> None:
+        """One line more; ``allow_nan`` writes what JSON has no word for as Python reads it."""
+        line = json.dumps(record, allow_nan=allow_nan).encode() + b"\n"
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _cannot(self.path, error) from error
+        self.size += len(line)
+
+    def sync(self) -> None:
+        """Waits until all lines are on the disk."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _cannot(self.path, error) from error
+
+    def close(self) -> None:
+        """Writes what is left, where that is possible: what is not synced may be lost."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _cannot(self.path, error) from error
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that are whole; none where it is missing. Raises ``OutputError``."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    return content[: content.rfind(b"\n") + 1].splitlines()
+
+
+def _cannot(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}")

@@ -1,0 +1,107 @@
+"""What was asked for, as a run's folder keeps it: enough to make the same video again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streamt1.config.load import config_of
+from streamt1.config.schema import RunConfig
+from streamt1.core.devices import resolve_device
+from streamt1.core.errors import ConfigError, OutputError
+from streamt1.core.provenance import versions
+from streamt1.families.fingerprint import fingerprints
+from streamt1.search.config import SearchConfig, for_endless
+
+WHERE = ("about", "placement", "batches", "device_memory", "host_memory", "models", "files", "effective_search")
+"""Keys of a configuration that say where things are; a run is the same whatever they say."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One run, before it begins.
+
+    Attributes:
+        chunks: None for a video without an end.
+        config: its policy decides.
+    """
+
+    prompt: str
+    seed: int
+    chunks: int | None
+    config: RunConfig
+
+    @property
+    def search(self) -> SearchConfig:
+        """The settings of the search."""
+        search = self.config.effective_search
+        return for_endless(search) if self.chunks is None else search
+
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` begins with."""
+        search = dataclasses.asdict(self.search)
+        config = {**self.config.model_dump(mode="json"), "effective_search": search}
+        return json.loads(
+            json.dumps({"prompt": self.prompt, "seed": self.seed, "chunks": self.chunks, "config": config})
+        )
+
+    @classmethod
+    def of(cls, summary: Mapping[str, Any], where: Path) -> Asked:
+        """What a ``run.json`` asks for. Raises ``OutputError`` for one that does not say, ``ConfigError``."""
+        try:
+            prompt, seed, chunks = summary["prompt"], summary["seed"], summary["chunks"]
+            config = {key: value for key, value in summary["config"].items() if key != "effective_search"}
+            if not isinstance(prompt, str) or type(seed) is not int or not (chunks is None or type(chunks) is int):
+                raise TypeError("a value of the wrong kind")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise OutputError(f"{where} does not say what was asked for ({error}); generate the video again") from error
+        return cls(prompt, seed, chunks, config_of(config))
+
+    def difference(self, summary: Mapping[str, Any]) -> str | None:
+        """The first thing that a stored run asked for otherwise, in words; None where it is the same run."""
+        own, config = self.record(), summary.get("config")
+        for name in ("prompt", "seed", "chunks"):
+            if own[name] != summary.get(name):
+                return f"{name} {summary.get(name)!r}, not {own[name]!r}"
+        mine, theirs = (_settings(one if isinstance(one, dict) else {}) for one in (own["config"], config))
+        for key in sorted({*mine, *theirs}):
+            if mine.get(key) != theirs.get(key):
+                return f"{key} {theirs.get(key)!r}, not {mine.get(key)!r}"
+        return None
+
+
+def circumstances(config: RunConfig) -> dict[str, Any]:
+    """Device, type, weights and versions: what the last bits of a run depend on besides what was asked for."""
+    return {
+        "resolved": {
+            "device": str(resolve_device(config.device)),
+            "dtype": config.dtype,
+            "threads": torch.get_num_threads(),
+        },
+        "weights": fingerprints(config),
+        "versions": versions(),
+    }
+
+
+def check_same_weights(summary: Mapping[str, Any], config: RunConfig) -> None:
+    """Raises ``ConfigError`` where a file of weights is not the one that a stored run used."""
+    stored, now = summary.get("weights"), fingerprints(config)
+    for name, print_ in (stored if isinstance(stored, dict) else {}).items():
+        if now.get(name) != print_:
+            raise ConfigError(f"the weights {name} are not those that this run used; bring them back, or use --fresh")
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys, but for those that say where things are."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if not prefix and key in WHERE:
+            continue
+        found |= _settings(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found

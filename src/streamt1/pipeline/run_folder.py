@@ -1,0 +1,276 @@
+"""A run's folder, from the run's first moment to its last: what is killed loses the chunk that was open, and no more.
+
+While a run goes on, the folder holds ``run.json`` (what was asked for, and how it stands), ``trace.jsonl`` and
+``thumbnails.jsonl`` up to the last chunk boundary, ``partial.mp4`` as far as the video is final, and ``checkpoint/``.
+At its end ``partial.mp4`` becomes ``video.mp4``, ``sheet.png`` is drawn, and the checkpoint goes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from streamt1.core.errors import Cancelled, OutputError
+from streamt1.core.files import write_whole
+from streamt1.core.folder_lock import locked
+from streamt1.core.jsonl import GrowingLines
+from streamt1.core.protocols import Models
+from streamt1.media.growing import GrowingVideo
+from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
+from streamt1.media.thumbnails import middle_thumbnail
+from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
+from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, stored_boundaries
+from streamt1.pipeline.run import SHEET, SUMMARY, THUMBNAILS, TRACE, VIDEO, Run, write_sheet
+from streamt1.pipeline.spill import OnDisk
+from streamt1.search.archive import Archive, Nowhere
+from streamt1.search.checkpoint import restore
+from streamt1.search.choose import Result
+from streamt1.search.start import start
+from streamt1.search.state import SearchState
+from streamt1.search.watcher import Watcher, Watchers
+from streamt1.trace.events import Event
+from streamt1.trace.store import Stamped, read_thumbnails, read_trace
+
+PARTIAL, CHECKPOINT = "partial.mp4", "checkpoint"
+OWN = (SUMMARY, TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, "compare.mp4", "report.html")
+"""Files of a run's folder; ``checkpoint`` and ``baseline`` are folders in it."""
+AHEAD = 4
+"""Chunks that may wait for the encoder."""
+
+
+def stored_summary(folder: Path) -> dict[str, Any] | None:
+    """The ``run.json`` of a folder; None where there is none. Raises ``OutputError`` for one that cannot be read."""
+    path = folder / SUMMARY
+    try:
+        summary = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise OutputError(f"cannot read {path}: {error}; delete the folder, or give another one") from error
+    if not isinstance(summary, dict):
+        raise OutputError(f"{path} holds no run; delete the folder, or give another one")
+    return summary
+
+
+def is_finished(summary: Mapping[str, Any]) -> bool:
+    """Whether a run has come to its end. Before 0.3 only those that had were written."""
+    return summary.get("state", "finished") == "finished"
+
+
+def occupied(folder: Path) -> bool:
+    """Whether a run has left anything in a folder."""
+    return any((folder / name).exists() for name in (*OWN, CHECKPOINT))
+
+
+def clear(folder: Path) -> None:
+    """Deletes what a run has left in a folder, its baseline too, and nothing else. Raises ``OutputError``."""
+    try:
+        for name in OWN:
+            (folder / name).unlink(missing_ok=True)
+        for part in (folder / CHECKPOINT, folder / "baseline"):
+            if part.is_dir():
+                shutil.rmtree(part)
+    except OSError as error:
+        raise OutputError(f"cannot clear {folder}: {error.strerror or error}") from error
+
+
+def tidy(folder: Path) -> None:
+    """Deletes what a finished run needs no more, at once: what is half deleted is not taken for a checkpoint."""
+    gone = folder / f".{CHECKPOINT}"
+    if (folder / CHECKPOINT).is_dir() and not gone.exists():
+        (folder / CHECKPOINT).rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    (folder / PARTIAL).unlink(missing_ok=True)
+
+
+class RunFolder(Watcher):
+    """Writes one run as it happens. Made by ``run_folder``.
+
+    Attributes:
+        path: the folder.
+        resumed: chunks that were there already.
+    """
+
+    def __init__(self, path: Path, summary: dict[str, Any], stored: Sequence[Stored], fps: int) -> None:
+        self.path, self._summary, self._stored = path, summary, stored
+        self.resumed = len(stored)
+        ends = stored[-1].ends if stored else {}
+        checkpoint = path / CHECKPOINT
+        checkpoint.mkdir(exist_ok=True)
+        self._trace = GrowingLines(path / TRACE, ends.get(TRACE, 0))
+        self._thumbnails = GrowingLines(path / THUMBNAILS, ends.get(THUMBNAILS, 0))
+        self._checkpoints = Checkpoints(checkpoint, stored)
+        self._begin = 0.0
+        self.video = GrowingVideo(path / PARTIAL, fps, stored[-1].boundary.settled if stored else 0)
+        self._had = self.video.chunks
+        self._encoder, self._jobs = ThreadPoolExecutor(1, "video"), list[Future[None]]()
+        self._archive: Archive | None = None
+
+    def begin(self, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
+        """The state to go on from: the first, or the one at the last boundary on disk, made again."""
+        checkpoint = self.path / CHECKPOINT
+        endless = asked.chunks is None
+        self._archive = archive = Nowhere() if endless else OnDisk(checkpoint, models.draft is not None)
+        seen = watcher if self._stored else Watchers((self, watcher))
+        spent = self._stored[-1].boundary.cost.seconds["total"] if self._stored else 0.0
+        self._begin = perf_counter() - spent
+        state = start(models, asked.search, asked.prompt, asked.chunks, asked.seed, seen, archive)
+        if not self._stored:
+            return state
+        boundaries = [stored.boundary for stored in self._stored]
+
+        def latents(chunk: int, candidate: int) -> tuple[Tensor, Tensor]:
+            return load_latents(checkpoint, chunk, candidate)
+
+        return restore(models, asked.search, state, boundaries, latents, Watchers((self, watcher)))
+
+    def happened(self, event: Event) -> None:
+        seconds = round(perf_counter() - self._begin, 4)
+        self._trace.append({"seconds": seconds, **event.record()})
+
+    def proposed(self, candidate: int, frames: Tensor) -> None:
+        picture = base64.b64encode(middle_thumbnail(frames)).decode()
+        self._thumbnails.append({"candidate": candidate, "webp": picture})
+
+    def settled(self, chunk: int, frames: Tensor) -> None:
+        self._encoded(AHEAD)
+        if chunk >= self._had:
+            self._jobs.append(self._encoder.submit(lambda: self.video.add(to_bytes(enlarge(frames, SHOWN_SIDE)))))
+
+    def boundary(self, state: SearchState) -> None:
+        """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""
+        for lines in (self._trace, self._thumbnails):
+            lines.sync()
+        self._checkpoints.add(state, {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size})
+
+    def finish(self, asked: Asked, result: Result) -> Run:
+        """Writes what a finished run leaves. The checkpoint stays until the folder is let go of."""
+        self._encoded(0)
+        for lines in (self._trace, self._thumbnails):
+            lines.sync()
+        run = Run(asked.prompt, asked.seed, asked.config, result, OnDiskRecord(self.path), self.path)
+        self.video.finish(self.path / VIDEO)
+        write_sheet(self.path / SHEET, run)
+        self._summary = {**self._summary, **run.summary(self.video.frames), "state": "finished", "reason": None}
+        _write_summary(self.path, self._summary)
+        return run
+
+    def ended(self, state: str, reason: str | None) -> None:
+        """Notes how a run ended that did not come to its end; its folder can be gone on with."""
+        self._summary = {**self._summary, "state": state, "reason": reason}
+        _write_summary(self.path, self._summary)
+
+    def close(self) -> None:
+        """Waits for the encoder and lets go of all files. What fails here has failed before, or is of no use."""
+        self._encoder.shutdown(wait=True)
+        files = [self._trace, self._thumbnails, self._checkpoints, self.video]
+        for one in [*files, self._archive] if isinstance(self._archive, OnDisk) else files:
+            try:
+                one.close()
+            except OutputError:
+                continue
+
+    def discard(self) -> None:
+        """Deletes what only an unfinished run needs."""
+        tidy(self.path)
+
+    def _encoded(self, most: int) -> None:
+        """Waits until at most so many chunks wait for the encoder. Raises what it raised."""
+        while self._jobs and (len(self._jobs) > most or self._jobs[0].done()):
+            self._jobs.pop(0).result()
+
+
+class OnDiskRecord:
+    """Satisfies ``Recorded``: the trace and the pictures of a run, read from its folder when they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def trace(self) -> tuple[Stamped, ...]:
+        """Every event with its time."""
+        return tuple(read_trace(self._folder / TRACE))
+
+    @property
+    def thumbnails(self) -> Mapping[int, bytes]:
+        """A small picture of every candidate, by its id."""
+        return read_thumbnails(self._folder / THUMBNAILS)
+
+
+@contextmanager
+def run_folder(
+    path: Path,
+    asked: Asked,
+    fps: int,
+    fresh: bool = False,
+    again: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[RunFolder]:
+    """Opens a folder for one run, or takes up the run in it that has not finished; it is locked until the block ends.
+
+    Args:
+        fps: of the video.
+        fresh: delete what an earlier run has left there, and begin anew.
+        again: take up a run that has finished, too, as long as its checkpoint is there.
+        options: further words of ``run.json``, for whoever started the run.
+
+    Raises:
+        OutputError: the folder cannot be written, is in use, or holds a run that has finished or asked for something
+            else.
+        ConfigError: the weights are not those that the unfinished run used.
+    """
+    with locked(path):
+        summary = None if fresh else stored_summary(path)
+        if fresh:
+            clear(path)
+        elif summary is None and occupied(path):
+            raise OutputError(f"{path} holds files of another run; give another folder, or use --fresh")
+        stored: list[Stored] = []
+        if summary is not None:
+            _check_unfinished(path, asked, summary, again)
+            stored = stored_boundaries(path / CHECKPOINT, path)
+        now = {"state": "running", "reason": None, **asked.record(), **options, **circumstances(asked.config)}
+        _write_summary(path, now)
+        folder = RunFolder(path, now, stored, fps)
+        try:
+            yield folder
+        except BaseException as error:
+            stopped = isinstance(error, (Cancelled, KeyboardInterrupt, GeneratorExit))
+            _note(folder, "stopped" if stopped else "failed", str(error) or type(error).__name__)
+            raise
+        finally:
+            folder.close()
+        folder.discard()
+
+
+def _check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], again: bool) -> None:
+    different = asked.difference(summary)
+    if different is not None:
+        raise OutputError(
+            f"{path} holds another run ({different}); give another folder, or use --fresh to delete it and begin anew"
+        )
+    if is_finished(summary) and not (again and (path / CHECKPOINT).is_dir()):
+        raise OutputError(f"{path} holds this run, finished; use --fresh to delete it and make it again")
+    check_same_weights(summary, asked.config)
+
+
+def _write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    write_whole(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode(), durable=True)
+
+
+def _note(folder: RunFolder, state: str, reason: str) -> None:
+    """Says how it ended, where the folder can still be written: it may be what failed."""
+    try:
+        folder.ended(state, reason)
+    except OutputError:
+        return

@@ -1,0 +1,114 @@
+"""An archive on disk: settled chunks leave memory, and are mapped back when the video is judged and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from streamt1.core.errors import OutputError
+from streamt1.core.identity import raw_bytes
+from streamt1.core.jsonl import GrowingLines, whole_lines
+from streamt1.core.types import Chunk, Route, Score
+
+
+class Rows:
+    """Tensors of one type, joined along their first dimension in a file of raw numbers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._file: BinaryIO | None = None
+        self._like: Tensor | None = None
+
+    def put(self, at: int, rows: Tensor) -> None:
+        """Writes rows from row ``at`` on; what was there or behind is replaced. Raises ``OutputError``."""
+        size = rows[0].numel() * rows.element_size()
+        try:
+            if self._file is None:
+                self._file, self._like = self.path.open("w+b"), torch.empty(0, *rows.shape[1:], dtype=rows.dtype)
+            self._file.truncate(at * size)
+            self._file.seek(at * size)
+            self._file.write(raw_bytes(rows))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self.count = at + len(rows)
+
+    def all(self) -> Tensor:
+        """Everything, mapped: it is read as it is looked at, and stays readable when the file is deleted."""
+        if self._like is None:
+            return torch.empty(0)
+        shape = (self.count, *self._like.shape[1:])
+        size = self.count * self._like[0:1].new_empty(self._like.shape[1:]).numel()
+        return torch.from_file(str(self.path), shared=False, size=size, dtype=self._like.dtype).view(shape)
+
+    def close(self) -> None:
+        """Nothing can be added any more."""
+        if self._file is not None:
+            self._file.close()
+
+
+class OnDisk:
+    """Satisfies ``Archive`` in files of a folder, which are its own and of no use to anybody later.
+
+    Args:
+        drafted: whether people see other frames than the rewards.
+
+    Raises:
+        OutputError: the disk is full, or the folder is gone; every method may.
+    """
+
+    def __init__(self, folder: Path, drafted: bool = False) -> None:
+        self._frames = Rows(folder / "frames.raw")
+        self._shown = Rows(folder / "shown.raw") if drafted else self._frames
+        self._latents = Rows(folder / "latents.raw")
+        self._told = GrowingLines(folder / "settled.jsonl")
+        self._until: list[int] = [0]
+        self._ends: list[int] = [0]
+
+    def keep(self, chunk: Chunk, shown: Tensor) -> None:
+        """See ``Archive.keep``."""
+        del self._until[chunk.index + 1 :]
+        if chunk.index + 1 < len(self._ends):
+            self._told.close()
+            self._told = GrowingLines(self._told.path, self._ends[chunk.index])
+            del self._ends[chunk.index + 1 :]
+        begin, count = self._until[-1], len(chunk.latents)
+        self._frames.put(begin, chunk.frames)
+        if self._shown is not self._frames:
+            self._shown.put(begin, shown)
+        self._latents.put(2 * count * chunk.index, torch.cat([chunk.latents.cpu(), chunk.noise.cpu()]))
+        score = chunk.score and {**vars(chunk.score)}
+        told = {"index": chunk.index, "seed": chunk.seed, "score": score, "route": chunk.route}
+        self._told.append(told, allow_nan=True)
+        self._until.append(begin + len(shown))
+        self._ends.append(self._told.size)
+
+    def chunks(self) -> Sequence[Chunk]:
+        """See ``Archive.chunks``; their tensors are mapped."""
+        self._told.sync()
+        frames, latents = self._frames.all(), self._latents.all()
+        each = len(latents) // max(1, len(self._until) - 1)
+        made = []
+        for line, (begin, end) in zip(whole_lines(self._told.path), pairwise(self._until)):
+            told = json.loads(line)
+            index, score, route = told["index"], told["score"], told["route"]
+            clean, noise = latents[index * each : (index + 1) * each].chunk(2)
+            scored = None if score is None else Score(**score)
+            labelled = None if route is None else Route(route)
+            made.append(Chunk(index, told["seed"], noise, clean, frames[begin:end], scored, labelled))
+        return made
+
+    def shown(self) -> Tensor:
+        """See ``Archive.shown``; mapped."""
+        return self._shown.all()
+
+    def close(self) -> None:
+        """Lets go of the files; what was mapped stays readable."""
+        for one in (self._frames, self._shown, self._latents, self._told):
+            one.close()
