@@ -283,8 +283,11 @@ def test_a_video_that_is_too_large_is_encoded_again(tmp_path: Path) -> None:
     assert address is not None
     assert len(address) < 1.4 * size / 3 + 100
     with av.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as container:
-        times = [frame.time for frame in container.decode(video=0)]
-    assert times == [index / 16 for index in range(24)]
+        shown = list(container.decode(video=0))
+    assert [frame.time for frame in shown] == [index / 16 for index in range(24)]
+    assert {(frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) for frame in shown} == {
+        (1, 1, 1, 1)
+    }, "what it says of its colours is said again"
     assert embedded_video(tmp_path / "v.mp4", 100) is None
 
 

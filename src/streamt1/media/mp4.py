@@ -1,4 +1,4 @@
-"""Video files that every browser plays: H.264, yuv420p, in MP4 with its index in front."""
+"""Video files that every browser plays: H.264, yuv420p, BT.709, in MP4 with its index in front."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.files import whole_file
+from streamt1.media.colours import tag, to_pixels, to_video
 
 
 def write_video(path: Path, frames: Tensor, fps: int) -> None:
@@ -54,11 +55,11 @@ class VideoWriter:
         length, height, width, _ = frames.shape
         if not length or height % 2 or width % 2:
             raise ValueError(f"cannot encode {length} frames of {height}x{width}: need at least one, with even sides")
-        with _as_os_error():
+        with as_os_error():
             self._open = self._open or self._begun(height, width)
             container, stream = self._open
             for pixels in frames.numpy():
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                container.mux(stream.encode(to_video(pixels)))
         self.frames += length
 
     def _begun(self, height: int, width: int) -> tuple[Any, Any]:
@@ -66,19 +67,21 @@ class VideoWriter:
         stream = container.add_stream("libx264", rate=self._fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.options = {"crf": "16", "preset": "medium"}
+        tag(stream.codec_context)
         return container, stream
 
     def close(self) -> None:
         """Writes what the encoder still holds, and the index. Raises ``OSError``."""
         if self._open is not None:
             container, stream = self._open
-            with _as_os_error():
+            with as_os_error():
                 container.mux(stream.encode(None))
                 container.close()
 
 
 @contextmanager
-def _as_os_error() -> Iterator[None]:
+def as_os_error() -> Iterator[None]:
+    """FFmpeg's errors are ``OSError`` outside."""
     try:
         yield
     except FFmpegError as error:
@@ -90,7 +93,7 @@ def read_video(path: Path) -> tuple[Tensor, float]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            frames = [to_pixels(frame) for frame in container.decode(stream)]
             fps = float(stream.average_rate or 0)
     except (FFmpegError, IndexError) as error:
         raise ConfigError(f"{path} is not a video that can be read: {error}") from error

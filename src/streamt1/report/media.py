@@ -16,9 +16,10 @@ ATTEMPTS = ((640, 0.9), (480, 0.6), (320, 0.3))
 """A video that is too large is encoded again, at most so wide and aiming at this share of the budget, until it fits:
 the encoder cannot always keep to a rate, least of all in short videos."""
 
-
 LEAST_RATE = 20_000
 """Bits per second; the encoder refuses what makes no sense."""
+COLOURS = ("colorspace", "color_primaries", "color_trc", "color_range")
+"""What a video says of its colours; one that is encoded again says the same."""
 
 
 def data_address(content: bytes, kind: str) -> str:
@@ -53,6 +54,8 @@ def _shrunk(path: Path, width: int, size: int) -> bytes:
         out = target.add_stream("libx264", rate=rate)
         out.width, out.height = (max(2, round(side * scale) // 2 * 2) for side in (video.width, video.height))
         out.pix_fmt, out.options = "yuv420p", {"preset": "fast"}
+        for name in COLOURS:
+            setattr(out.codec_context, name, getattr(video.codec_context, name))
         seconds = max(video.frames, 1) / float(rate)
         out.bit_rate = max(LEAST_RATE, int(size * 8 / seconds))
         for index, frame in enumerate(source.decode(video)):

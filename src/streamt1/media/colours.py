@@ -1,0 +1,38 @@
+"""Colours of video files: converted by BT.709 and tagged with it, so that every player shows what was written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+BT709 = 1
+"""FFmpeg's number for the matrix, the primaries and the transfer curve alike."""
+UNTAGGED = 2
+"""FFmpeg's number for a matrix that a file does not name."""
+BT601 = 5
+LIMITED, FULL = 1, 2
+"""Ranges of brightness: 16 to 235 ("tv"), as players expect, and 0 to 255."""
+
+Pixels = NDArray[np.uint8]
+
+
+def tag(codec: Any) -> None:
+    """Makes an encoder say which colours it gets, in the stream and in the file around it."""
+    codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+    codec.color_range = LIMITED
+
+
+def to_video(pixels: Pixels) -> av.VideoFrame:
+    """One uint8 frame ``[H, W, 3]`` -> yuv420p, as `tag` says."""
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=BT709, src_color_range=FULL, dst_color_range=LIMITED)
+
+
+def to_pixels(frame: av.VideoFrame) -> Pixels:
+    """A frame -> uint8 ``[H, W, 3]``, by the file's own tags; files without them are taken as BT.601."""
+    matrix = BT601 if frame.colorspace == UNTAGGED else frame.colorspace
+    shown = frame.reformat(format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
+    return shown.to_ndarray().astype(np.uint8, copy=False)
