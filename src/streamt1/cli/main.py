@@ -15,6 +15,7 @@ from streamt1.cli.errors import reported
 from streamt1.cli.evaluate import evaluate, score
 from streamt1.cli.generate import generate
 from streamt1.cli.report import report
+from streamt1.cli.resume import replay, resume
 from streamt1.cli.serve import serve
 from streamt1.cli.train import train
 
@@ -52,6 +53,8 @@ def presets() -> None:
 
 
 app.command()(generate)
+app.command()(resume)
+app.command()(replay)
 app.command()(report)
 app.command()(serve)
 app.command()(train)

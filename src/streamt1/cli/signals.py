@@ -7,13 +7,16 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import typer
-from torch import Tensor
 
 from streamt1.core.errors import Stopped
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import Event
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BASE = 128

@@ -22,7 +22,7 @@ from streamt1.placement.memory_plan import MemoryPlan, planned
 from streamt1.search.choose import choose
 from streamt1.search.config import check_endless
 from streamt1.search.engine import step
-from streamt1.search.watcher import Watcher, Watchers
+from streamt1.search.watcher import ToTheEnd, Watcher, Watchers
 from streamt1.search.width import check_budget
 
 SECONDS = 5.0
@@ -173,7 +173,7 @@ class Pipeline:
                     break
                 record.boundary(state)
             with enough_memory("the video was chosen"):
-                result = choose(models, settings, state, Watchers((record, left)))
+                result = choose(models, settings, state, Watchers((record, left, ToTheEnd(watcher))))
         finally:
             state.release(models)
         yield record.finish(asked, result)

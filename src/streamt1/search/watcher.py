@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from streamt1.core.errors import Stopped
 from streamt1.trace.events import Event
 
 if TYPE_CHECKING:
@@ -52,3 +54,18 @@ class Watchers(Watcher):
     def settled(self, chunk: int, frames: Tensor) -> None:
         for watcher in self._watchers:
             watcher.settled(chunk, frames)
+
+
+class ToTheEnd(Watcher):
+    """Shows another watcher what comes after the last chunk, which it cannot stop any more; it still can cancel."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def happened(self, event: Event) -> None:
+        with suppress(Stopped):
+            self._watcher.happened(event)
+
+    def settled(self, chunk: int, frames: Tensor) -> None:
+        with suppress(Stopped):
+            self._watcher.settled(chunk, frames)

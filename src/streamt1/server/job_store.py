@@ -72,8 +72,8 @@ def transaction(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[
     return wrapper
 
 
-ATTEMPTS = 2
-"""A job that was running when the server went down is begun again once; after that it is to blame."""
+ATTEMPTS = 5
+"""A job is to blame that so often ran when the server went down without getting one chunk further."""
 
 
 class JobStore(Database):
@@ -128,8 +128,8 @@ class JobStore(Database):
 
     @transaction
     def advance(self, name: str, progress: int) -> None:
-        """Notes how far a job is."""
-        self._run("UPDATE jobs SET progress = ? WHERE id = ?", (progress, name))
+        """Notes how far a job is: it has got one chunk further, so earlier attempts are forgiven."""
+        self._run("UPDATE jobs SET progress = ?, attempts = 1 WHERE id = ?", (progress, name))
 
     @transaction
     def finish(self, name: str) -> bool:
@@ -163,12 +163,12 @@ class JobStore(Database):
 
     @transaction
     def recover(self) -> None:
-        """After a start: what ran when the server went down waits again, once; streams have lost their client."""
+        """After a start: what ran when the server went down waits again; streams have lost their client."""
         now = int(time.time())
         lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
         gone = (now, "client_gone", "the server was stopped before this stream was done, and its client is gone")
         self._run(lost + "stream AND status IN ('queued', 'in_progress')", gone)
-        twice = (now, "interrupted", f"the server went down {ATTEMPTS} times while it made this video")
+        twice = (now, "interrupted", f"the server went down {ATTEMPTS} times while it made one chunk of this video")
         self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from streamt1.core.errors import Cancelled, StreamT1Error, UnknownVideoError
 from streamt1.core.files import write_whole
 from streamt1.media.thumbnails import middle_thumbnail
-from streamt1.pipeline.run import Run
+from streamt1.pipeline.asked import Asked, check_same_weights
+from streamt1.pipeline.run_folder import CHECKPOINT, occupied, run_folder, stored_summary
+from streamt1.pipeline.stream import Stream
 from streamt1.report import write_report
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
@@ -66,10 +68,7 @@ class Worker:
         job, begin, outcome = running.job, time.monotonic(), "failed"
         folder = self.queue.folder_of(job)
         try:
-            run = self._search(running)
-            _write(run, folder)
-            outcome = "completed" if self.queue.store.finish(job.id) else "cancelled"
-            self.metrics.passes.inc(run.result.cost.model_passes)
+            outcome = self._make(running, folder)
         except Cancelled:
             outcome = "cancelled"
             self._stop(running)
@@ -81,20 +80,27 @@ class Worker:
             self._fail(running, "server_error", f"the run ended unexpectedly ({name}); the server's log says more")
         seconds = time.monotonic() - begin
         self.metrics.finished(outcome, seconds)
-        if outcome != "completed":
+        if outcome != "completed" and running.stop != "closing":
             shutil.rmtree(folder, ignore_errors=True)
         self.queue.put_back(running, seconds if outcome == "completed" else None)
         self._tell(running)
 
-    def _search(self, running: Running) -> Run:
+    def _make(self, running: Running, path: Path) -> str:
+        """The video and all that belongs to it; goes on with what an earlier server left. How it ended."""
         job, fields = running.job, running.job.request.fields
         preset = job.request.preset
         pipeline = self.presets.pipeline(preset, configured(self.presets.config(preset), fields))
-        watchers = Watchers((_Stop(running), running.watcher, self.metrics, _Progress(self.queue, job)))
-        run = pipeline.run(fields.prompt, job.request.chunks, fields.seed, watcher=watchers)
-        if running.stop is not None:
-            raise Cancelled(f"stopped: {running.stop}")
-        return run
+        asked = pipeline.asked(fields.prompt, job.request.chunks, fields.seed)
+        fresh = occupied(path) and not _goes_on(path, asked)
+        with run_folder(path, asked, pipeline.models.decoder.fps, fresh, again=True) as folder:
+            watchers = Watchers((_Stop(running), running.watcher, self.metrics, _Progress(self.queue, job)))
+            run = Stream(pipeline.search(asked, folder, watchers)).finish()
+            if running.stop is not None:
+                raise Cancelled(f"stopped: {running.stop}")
+            write_report(path)
+            write_whole(path / THUMBNAIL, middle_thumbnail(run.pixels, THUMBNAIL_SIDE))
+            self.metrics.passes.inc(run.result.cost.model_passes)
+            return "completed" if self.queue.store.finish(job.id) else "cancelled"
 
     def _stop(self, running: Running) -> None:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
@@ -148,7 +154,13 @@ class _Progress(Watcher):
             self._queue.store.advance(self._job.id, ALMOST * (event.chunk + 1) // self._job.request.chunks)
 
 
-def _write(run: Run, folder: Path) -> None:
-    run.save(folder)
-    write_report(folder)
-    write_whole(folder / THUMBNAIL, middle_thumbnail(run.pixels, THUMBNAIL_SIDE))
+def _goes_on(path: Path, asked: Asked) -> bool:
+    """Whether a folder holds this run, begun by this version and these weights, and not yet let go of."""
+    try:
+        summary = stored_summary(path)
+        if summary is None or asked.difference(summary) is not None:
+            return False
+        check_same_weights(summary, asked.config)
+    except StreamT1Error:
+        return False
+    return (path / CHECKPOINT).is_dir()

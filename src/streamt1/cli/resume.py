@@ -1,0 +1,61 @@
+"""``streamt1 resume`` and ``streamt1 replay``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from streamt1.cli.errors import FAILED, reported
+from streamt1.cli.progress import ProgressView
+from streamt1.cli.run_one import Options, run_one
+from streamt1.cli.signals import stopping
+from streamt1.core.errors import OutputError
+
+RUN = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
+MODELS = Annotated[Path | None, typer.Option(help="Folder of downloads, where it is not where it was.")]
+
+
+@reported
+def resume(
+    run: RUN,
+    models: MODELS = None,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html.")] = True,
+) -> None:
+    """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
+    from streamt1.pipeline.asked import Asked
+    from streamt1.pipeline.pipeline import Pipeline
+    from streamt1.pipeline.run_folder import stored_summary
+
+    summary = stored_summary(run)
+    if summary is None:
+        raise OutputError(f"{run} holds no run that can be gone on with: there is no run.json")
+    asked = Asked.of(summary, run / "run.json")
+    options = Options(compare=bool(summary.get("compare", False)), page=page)
+    with stopping() as stop:
+        pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
+        stop.running = True
+        run_one(pipeline, Console(), asked, run, options, stop)
+
+
+@reported
+def replay(run: RUN, models: MODELS = None) -> None:
+    """Make a finished run again, and compare latents, frames and every decision; exit code 1 where they differ."""
+    from streamt1.pipeline.pipeline import Pipeline
+    from streamt1.pipeline.replay import finished_run
+    from streamt1.pipeline.replay import replay as made_again
+
+    asked, summary = finished_run(run)
+    pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
+    with ProgressView(Console(), "replay") as view:
+        differences = made_again(pipeline, run, asked, summary, view)
+    for difference in differences:
+        typer.echo(difference)
+    if differences:
+        raise typer.Exit(FAILED)
+    numbers = (
+        "latents, frames and trace" if summary.get("digests") else "trace (older runs and endless ones keep no digests)"
+    )
+    typer.echo(f"{run}: the same {numbers}, bit for bit")

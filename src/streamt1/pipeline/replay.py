@@ -1,0 +1,91 @@
+"""Replay: a finished run, made again from what its folder says, and compared number by number."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from streamt1.core.errors import OutputError, Stopped
+from streamt1.pipeline.asked import Asked, circumstances
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.recorder import Recorder
+from streamt1.pipeline.run import TRACE, digest
+from streamt1.pipeline.run_folder import is_finished, stored_summary
+from streamt1.pipeline.stream import Stream
+from streamt1.search.watcher import Watcher, Watchers
+from streamt1.trace.events import ChunkStarted, Event, RunFinished
+from streamt1.trace.store import read_trace
+
+
+def finished_run(folder: Path) -> tuple[Asked, dict[str, Any]]:
+    """What a finished run asked for, and its ``run.json``. Raises ``OutputError``."""
+    summary = stored_summary(folder)
+    if summary is None:
+        raise OutputError(f"{folder} holds no run: there is no run.json")
+    if not is_finished(summary):
+        raise OutputError(f"the run in {folder} has not finished; go on with it first: streamt1 resume {folder}")
+    return Asked.of(summary, folder / "run.json"), summary
+
+
+def replay(
+    pipeline: Pipeline, folder: Path, asked: Asked, summary: Mapping[str, Any], watcher: Watcher = Watcher()
+) -> list[str]:
+    """Makes a run again; says in what it differs, a sentence each, and nothing where it is the same bit for bit.
+
+    Times are not compared.
+
+    Raises:
+        TraceError: the stored trace is damaged.
+        StreamT1Error: what the run raises.
+    """
+    stored = [stamped.event for stamped in read_trace(folder / TRACE)]
+    recorder = Recorder()
+    last = len(stored[-1].lineage) if stored and isinstance(stored[-1], RunFinished) else None
+    watchers = Watchers((_Last(last), watcher)) if asked.chunks is None else watcher
+    run = Stream(pipeline.search(asked, recorder, watchers)).finish()
+    digests = summary.get("digests")
+    found = list(_differences(stored, [stamped.event for stamped in run.trace]))
+    for name, tensor in (("latents", run.result.latents), ("frames", run.pixels)):
+        if isinstance(digests, dict) and digests.get(name) != digest(tensor):
+            found.append(f"the {name} differ")
+    if found:
+        found += [f"but {told}" for told in _otherwise(summary, circumstances(asked.config))]
+    return found
+
+
+def _differences(stored: list[Event], made: list[Event]) -> Iterator[str]:
+    """The first event that differs, in words."""
+    for place, (before, now) in enumerate(zip(stored, made), 1):
+        if _timeless(before) != _timeless(now):
+            yield f"event {place} of the trace was {before.record()} and is {now.record()}"
+            return
+    if len(stored) != len(made):
+        yield f"the trace had {len(stored)} events and has {len(made)}"
+
+
+def _timeless(event: Event) -> Event:
+    if isinstance(event, RunFinished):
+        return dataclasses.replace(event, cost={**event.cost, "seconds": None})
+    return event
+
+
+def _otherwise(summary: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What was other than it is now, of what the last bits depend on."""
+    for part, values in now.items():
+        before = summary.get(part)
+        for key, value in values.items():
+            if isinstance(before, dict) and before.get(key, value) != value:
+                yield f"{key} was {before[key]} and is {value}"
+
+
+class _Last(Watcher):
+    """Ends a video without an end before a chunk that was not made."""
+
+    def __init__(self, chunks: int | None) -> None:
+        self._chunks = chunks
+
+    def happened(self, event: Event) -> None:
+        if isinstance(event, ChunkStarted) and event.chunk == self._chunks:
+            raise Stopped("all chunks are made again")

@@ -1,0 +1,229 @@
+"""A run that is left at any moment and gone on with is the run that was never left: latents, frames, trace, files."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from streamt1.config.load import load_config
+from streamt1.core.errors import Cancelled, ConfigError, OutputError, Stopped
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.run import Run
+from streamt1.pipeline.run_folder import stored_summary
+from streamt1.search.watcher import Watcher
+from streamt1.trace.events import ChunkCommitted, Event, RunFinished
+from streamt1.trace.store import read_thumbnails, read_trace
+from tests.pipeline.test_pipeline import PROMPT
+
+CHUNKS = 4
+SETTINGS: dict[str, dict[str, Any]] = {
+    "greedy": {"policy": "greedy"},
+    "best of n": {"policy": "best_of_n"},
+    "beam": {"policy": "beam"},
+    "Stream-T1": {},
+    "random pruning": {"search.pruning": "random"},
+    "lag": {"search.lag": 1},
+    "taper": {"search.taper": 1.0},
+    "adaptive": {"search.adaptive": 1.0},
+    "budget in passes": {"search.budget_passes": 50},
+    "early pruning": {"search.preview_step": 2},
+    "all past scores": {"search.short_baseline": "all", "search.window": 2},
+    "short window": {"search.window": 1},
+    "official decoding": {"search.decode": "official"},
+}
+
+
+class EndsAt(Watcher):
+    """Ends a run at its n-th event."""
+
+    def __init__(self, place: int, error: type[BaseException] = Cancelled) -> None:
+        self.left, self.error = place, error
+
+    def happened(self, event: Event) -> None:
+        self.left -= 1
+        if not self.left:
+            raise self.error("that is enough")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Pipeline:
+    return Pipeline(load_config("pocket"))
+
+
+def with_settings(loaded: Pipeline, settings: Mapping[str, Any]) -> Pipeline:
+    return Pipeline(load_config("pocket", settings), loaded.models)
+
+
+def told(folder: Path) -> list[Event]:
+    """The events of a trace, without times."""
+    events = [stamped.event for stamped in read_trace(folder / "trace.jsonl")]
+    last = events[-1]
+    assert isinstance(last, RunFinished)
+    return [*events[:-1], dataclasses.replace(last, cost={**last.cost, "seconds": None})]
+
+
+def assert_same(one: Run, other: Run) -> None:
+    assert one.folder is not None
+    assert other.folder is not None
+    assert torch.equal(one.result.latents, other.result.latents)
+    assert torch.equal(one.pixels, other.pixels)
+    assert one.result.final == other.result.final
+    assert told(one.folder) == told(other.folder)
+    for name in ("video.mp4", "sheet.png", "thumbnails.jsonl"):
+        assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
+    summaries = [stored_summary(run.folder) for run in (one, other) if run.folder is not None]
+    for summary in summaries:
+        assert summary is not None
+        summary["cost"]["seconds"] = None
+    assert summaries[0] == summaries[1]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_that_was_left_twice_equals_one_that_was_not(name: str, loaded: Pipeline, tmp_path: Path) -> None:
+    pipeline = with_settings(loaded, SETTINGS[name])
+    whole = pipeline.run(PROMPT, CHUNKS, 3, folder=tmp_path / "whole")
+    events = len(told(tmp_path / "whole"))
+    for place in (events // 2, 2 * events // 3):
+        with pytest.raises(Cancelled):
+            pipeline.run(PROMPT, CHUNKS, 3, watcher=EndsAt(place), folder=tmp_path / "parts")
+        summary = stored_summary(tmp_path / "parts")
+        assert summary is not None
+        assert (summary["state"], summary["reason"]) == ("stopped", "that is enough")
+    assert_same(pipeline.run(PROMPT, CHUNKS, 3, folder=tmp_path / "parts"), whole)
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {
+        "run.json", "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl",
+    }  # fmt: skip
+
+
+def test_the_same_numbers_come_out_without_a_folder(loaded: Pipeline, tmp_path: Path) -> None:
+    kept, written = loaded.run(PROMPT, CHUNKS), loaded.run(PROMPT, CHUNKS, folder=tmp_path)
+    assert torch.equal(kept.pixels, written.pixels)
+    assert torch.equal(kept.result.latents, written.result.latents)
+    assert kept.result.beam.lineage == written.result.beam.lineage
+    for one, other in zip(kept.result.beam.chunks, written.result.beam.chunks, strict=True):
+        assert (one.index, one.seed, one.score, one.route) == (other.index, other.seed, other.score, other.route)
+        assert torch.equal(one.noise, other.noise)
+    assert kept.thumbnails == written.thumbnails == read_thumbnails(tmp_path / "thumbnails.jsonl")
+
+
+def test_a_run_is_left_at_every_third_event(loaded: Pipeline, tmp_path: Path) -> None:
+    short = with_settings(loaded, {"search.top_k": 1})
+    whole = short.run(PROMPT, 2, 1, folder=tmp_path / "whole")
+    for place in range(1, len(told(tmp_path / "whole")) + 1, 3):
+        folder = tmp_path / f"{place}"
+        with pytest.raises(Cancelled):
+            short.run(PROMPT, 2, 1, watcher=EndsAt(place), folder=folder)
+        assert_same(short.run(PROMPT, 2, 1, folder=folder), whole)
+
+
+@pytest.mark.parametrize("torn", ["boundaries.jsonl", "000002.safetensors", "trace.jsonl", "thumbnails.jsonl"])
+def test_what_a_power_cut_took_is_made_again(torn: str, loaded: Pipeline, tmp_path: Path) -> None:
+    whole, parts = loaded.run(PROMPT, CHUNKS, folder=tmp_path / "whole"), tmp_path / "parts"
+    with pytest.raises(Cancelled):
+        loaded.run(PROMPT, CHUNKS, watcher=EndsAt(40), folder=parts)
+    found = parts / torn if (parts / torn).exists() else parts / "checkpoint" / torn
+    assert found.stat().st_size > 20
+    found.write_bytes(found.read_bytes()[:-20])
+    if torn == "trace.jsonl":
+        found.write_bytes(found.read_bytes()[:3000])
+    (parts / "partial.mp4").write_bytes((parts / "partial.mp4").read_bytes()[:1000])
+    assert_same(loaded.run(PROMPT, CHUNKS, folder=parts), whole)
+
+
+def test_a_failure_is_noted_with_its_reason_and_can_be_gone_on_with(loaded: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="enough"):
+        loaded.run(PROMPT, 3, watcher=EndsAt(30, ValueError), folder=tmp_path / "parts")
+    summary = stored_summary(tmp_path / "parts")
+    assert summary is not None
+    assert (summary["state"], summary["reason"]) == ("failed", "that is enough")
+    assert {"prompt", "seed", "chunks", "config", "weights", "versions", "resolved"} <= summary.keys()
+    assert_same(loaded.run(PROMPT, 3, folder=tmp_path / "parts"), loaded.run(PROMPT, 3, folder=tmp_path / "whole"))
+
+
+def test_a_folder_belongs_to_one_run(loaded: Pipeline, tmp_path: Path) -> None:
+    loaded.run(PROMPT, 1, folder=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(OutputError, match="finished; use --fresh"):
+        loaded.run(PROMPT, 1, folder=tmp_path)
+    with pytest.raises(OutputError, match=r"another run \(seed 0, not 4\)"):
+        loaded.run(PROMPT, 1, 4, folder=tmp_path)
+    with pytest.raises(OutputError, match=r"search\.lag None, not 3"):
+        with_settings(loaded, {"search.lag": 3}).run(PROMPT, 1, folder=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "baseline").mkdir()
+    (tmp_path / "baseline" / "run.json").write_text("{}")
+    loaded.run(PROMPT, 2, folder=tmp_path, fresh=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "baseline").exists()
+
+
+def test_two_runs_cannot_write_to_one_folder(loaded: Pipeline, tmp_path: Path) -> None:
+    with loaded.stream(PROMPT, 3, folder=tmp_path) as stream:
+        next(stream)
+        with pytest.raises(OutputError, match="another run writes to"):
+            loaded.run(PROMPT, 3, folder=tmp_path)
+    loaded.run(PROMPT, 3, folder=tmp_path)
+
+
+def test_leftovers_of_unknown_runs_are_not_touched(loaded: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").write_bytes(b"of somebody")
+    with pytest.raises(OutputError, match="files of another run"):
+        loaded.run(PROMPT, 1, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null", "[" * 100_000, '{"prompt": 3}'])
+def test_a_damaged_summary_is_said(content: str, loaded: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(OutputError) as caught:
+        loaded.run(PROMPT, 1, folder=tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_weights_are_refused(loaded: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        loaded.run(PROMPT, 2, watcher=EndsAt(15), folder=tmp_path)
+    summary = json.loads((tmp_path / "run.json").read_text())
+    summary["weights"]["pocket_vae.safetensors"] = "1-0"
+    (tmp_path / "run.json").write_text(json.dumps(summary))
+    with pytest.raises(ConfigError, match=r"pocket_vae\.safetensors are not those"):
+        loaded.run(PROMPT, 2, folder=tmp_path)
+
+
+class Ends(Watcher):
+    """Asks a run to end once a chunk has been committed."""
+
+    def __init__(self, chunk: int) -> None:
+        self.chunk = chunk
+
+    def happened(self, event: Event) -> None:
+        if isinstance(event, ChunkCommitted) and event.chunk == self.chunk:
+            raise Stopped("that is enough")
+
+
+@pytest.mark.parametrize("settings", [{}, {"policy": "greedy"}, {"policy": "beam", "search.lag": 2}])
+def test_a_video_without_an_end_ends_in_order_and_goes_on_from_anywhere(
+    settings: dict[str, Any], loaded: Pipeline, tmp_path: Path
+) -> None:
+    pipeline = with_settings(loaded, settings)
+    whole = pipeline.run(PROMPT, endless=True, watcher=Ends(8), folder=tmp_path / "whole")
+    assert len(whole.result.beam.lineage) == 8
+    with pytest.raises(Cancelled):
+        pipeline.run(PROMPT, endless=True, watcher=EndsAt(60), folder=tmp_path / "parts")
+    parts = pipeline.run(PROMPT, endless=True, watcher=Ends(8), folder=tmp_path / "parts")
+    assert_same(parts, whole)
+    summary = stored_summary(tmp_path / "whole")
+    assert summary is not None
+    assert (summary["chunks"], summary["frames"], summary["state"]) == (None, 9 + 7 * 12, "finished")
+
+
+def test_a_video_without_an_end_keeps_nothing_in_memory(loaded: Pipeline) -> None:
+    run = loaded.run(PROMPT, endless=True, watcher=Ends(14))
+    assert len(run.result.beam.lineage) == 14
+    assert len(run.result.beam.chunks) < 14
