@@ -102,6 +102,12 @@ def check_settings(file: Path, made_with: Settings, settings: Settings) -> None:
             )
 
 
+def seed_generators(seed: int) -> None:
+    """Python's and NumPy's global generators; stages seed torch's themselves, before they make their networks."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
 def random_state(device: str) -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's global generators."""
     version, numbers, gauss = random.getstate()

@@ -14,7 +14,7 @@ from typing import Any
 
 from streamt1.core.errors import Cancelled, ConfigError, OutputError
 from streamt1.core.stopping import Stop
-from streamt1.training.checkpoint import Standing, Stateful, restore, save
+from streamt1.training.checkpoint import Standing, Stateful, restore, save, seed_generators
 from streamt1.training.journal import Journal
 
 Log = Callable[[str], None]
@@ -105,6 +105,7 @@ class _Loop:
         self.file = options.out / f"{name}.pt"
         self.settings = {key: getattr(options, key) for key in ("seed", "batch", "warm", "reward_weight")}
         resumed = options.resume and self.file.is_file()
+        seed_generators(options.seed)
         self.at = restore(self.file, parts, self.settings, options.device) if resumed else Standing()
         self.journal = Journal(options.out / f"{name}.jsonl", self.at.done)
         self.begun, self.before = time.monotonic(), self.at.seconds
