@@ -1,9 +1,13 @@
+import signal
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 import streamt1
 from streamt1.cli.main import app
+from streamt1.training import STAGES, TrainOptions
+from streamt1.training.loop import run_loop
 
 
 def test_presets_are_listed() -> None:
@@ -29,3 +33,35 @@ def test_a_stage_trains_from_the_command_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["train", "vae", "--steps", "2", "--batch", "1", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "vae" / "vae.pt").is_file()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("within", [True, False])
+def test_a_signal_ends_training_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int, within: bool
+) -> None:
+    def step(*given: object) -> dict[str, float]:
+        signal.raise_signal(number)
+        return {}
+
+    def stage(options: TrainOptions) -> None:
+        run_loop(options, "dit", {}, step) if within else step()
+
+    monkeypatch.setitem(STAGES, "dit", stage)
+    before = signal.getsignal(number)
+    result = CliRunner().invoke(app, ["train", "dit", "--steps", "9", "--out", str(tmp_path)])
+    assert result.exit_code == code
+    assert result.stderr.startswith(f"stopped by {number.name}")
+    assert result.stderr.count("\n") == 1
+    assert ("'dit' is saved after 1 steps" in result.stderr) == within == (tmp_path / "dit" / "dit.pt").is_file()
+    assert signal.getsignal(number) is before
+
+
+def test_training_with_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STAGES, "dit", lambda options: run_loop(options, "dit", {}, lambda progress: {}) and None)
+    arguments = ["train", "dit", "--steps", "2", "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    result = CliRunner().invoke(app, [*arguments, "--seed", "7"])
+    assert result.exit_code == 2
+    assert "seed is 7 now" in result.stderr
+    assert CliRunner().invoke(app, [*arguments, "--seed", "7", "--no-resume"]).exit_code == 0

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from streamt1.cli.errors import reported
-from streamt1.core.errors import UnknownNameError
+from streamt1.core.errors import Cancelled, UnknownNameError
+from streamt1.core.stopping import Stop, on_signals
 
 
 @reported
@@ -28,16 +29,24 @@ def train(
     reward_weight: Annotated[
         float, typer.Option(help="Distillation: weight each rollout by exp(this * its reward), as Stream-R1 does.")
     ] = 0.0,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds from one checkpoint to the next.")] = 60.0,
     export: Annotated[bool, typer.Option("--export", help="Write the weights into the package at the end.")] = False,
 ) -> None:
-    """Train one stage of the pocket model."""
-    from streamt1.training import RECIPE_MINUTES, STAGES, TrainOptions
+    """Train one stage of the pocket model. SIGTERM and Ctrl-C save it first."""
+    stop = Stop()
+    try:
+        with on_signals(stop):
+            from streamt1.training import RECIPE_MINUTES, STAGES, TrainOptions
 
-    if stage not in STAGES:
-        raise UnknownNameError("stage", stage, STAGES)
-    if minutes is None and steps is None:
-        minutes = RECIPE_MINUTES.get(stage)
-    options = TrainOptions(
-        out / stage, minutes, steps, batch, seed, device, resume, export, warm, reward_weight, typer.echo
-    )
-    STAGES[stage](options)
+            if stage not in STAGES:
+                raise UnknownNameError("stage", stage, STAGES)
+            if minutes is None and steps is None:
+                minutes = RECIPE_MINUTES.get(stage)
+            options = TrainOptions(
+                out / stage, minutes, steps, batch, seed, device, resume, export, warm, reward_weight, typer.echo,
+                save_every, stop,
+            )  # fmt: skip
+            STAGES[stage](options)
+    except Cancelled as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(128 + (stop.signal or 0)) from error

@@ -194,7 +194,7 @@ def run(options: TrainOptions) -> None:
 
     parts = {"student": student, "fake": fake, "average": average, "history": history}
     parts |= {f"{key}_optimiser": part for key, part in optimisers.items()}
-    run_loop(options, "distill", parts, step, log_every=5)
+    run_loop(replace(options, batch=batch), "distill", parts, step, log_every=5)
     if options.export:
         options.log(f"wrote {export_weights('pocket_dit', average.state_dict(), student.config())}")
 

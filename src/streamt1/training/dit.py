@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ def run(options: TrainOptions) -> None:
         average.update(pocket, progress.step)
         return {"loss": loss.item(), "norm": norm}
 
-    run_loop(options, "dit", {"model": pocket, "average": average, "optimiser": optimiser}, step)
+    run_loop(replace(options, batch=batch), "dit", {"model": pocket, "average": average, "optimiser": optimiser}, step)
     if options.export:
         for name in ("pocket_dit_base", "pocket_dit"):
             options.log(f"wrote {export_weights(name, average.state_dict(), pocket.config())}")

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.pocket.text import pad_tokens
+from streamt1.core.errors import CheckpointError
 from streamt1.core.files import whole_file
 from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pocket.paths import SIZE, Floats, sample_take
 from streamt1.pocket.scenes import Scene, sample_scene
 from streamt1.pocket.world import render
+from streamt1.training.checkpoint import check_settings, read_tensors_of
 from streamt1.training.loop import Log
 
 FRAMES = 81
@@ -44,8 +46,7 @@ class LatentSet:
 def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log: Log) -> LatentSet:
     """Reads the set from `file`, or renders and encodes `count` clips and writes it there."""
     if file.is_file():
-        saved = torch.load(file, weights_only=True)
-        return LatentSet(**saved)
+        return _read(file, seed)
     latents: list[Tensor] = []
     tokens: list[Tensor] = []
     objects: list[Tensor] = []
@@ -61,8 +62,18 @@ def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log
             log(f"encoded {(shard + 1) * SHARD} of {count} clips")
     made = LatentSet(torch.cat(latents), torch.cat(tokens), torch.cat(objects))
     with whole_file(file) as part:
-        torch.save(dict(made.__dict__), part)
+        torch.save({**made.__dict__, "seed": seed}, part)
     return made
+
+
+def _read(file: Path, seed: int) -> LatentSet:
+    """A stored set; those of 0.1 do not tell their seed. Raises ``CheckpointError`` and ``ConfigError``."""
+    saved = read_tensors_of(file, "delete it to have it made again")
+    check_settings(file, saved, {"seed": seed})
+    try:
+        return LatentSet(saved["latents"], saved["tokens"], saved["objects"])
+    except KeyError as error:
+        raise CheckpointError(f"{file} holds no {error}; delete it to have it made again") from error
 
 
 def _draw(rng: np.random.Generator) -> tuple[Scene, Floats, np.ndarray]:

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamt1.core.errors import CheckpointError
 from streamt1.core.files import whole_file
 from streamt1.core.weights import load_bundled, load_strictly
 from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pocket.oracle import SIGHTS
 from streamt1.rewards.pocket import HEADS, PLACE, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig, snippet_gap
+from streamt1.training.checkpoint import read_tensors_of
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
@@ -105,7 +107,10 @@ def build_groups(options: TrainOptions) -> tuple[Groups, Groups, Groups]:
 def _stored(options: TrainOptions, name: str, make: Callable[[], Groups]) -> Groups:
     file = options.out / f"{name}.pt"
     if file.is_file():
-        return Groups(**torch.load(file, weights_only=True))
+        try:
+            return Groups(**read_tensors_of(file, "delete it to have it made again"))
+        except TypeError as error:
+            raise CheckpointError(f"{file} holds other groups ({error}); delete it to have it made again") from error
     groups = make()
     options.log(f"made {len(groups.clips)} {name} groups")
     with whole_file(file) as part:
@@ -176,7 +181,8 @@ def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Te
         average.update(net, progress.step)
         return {"loss": loss.item(), "read": error.item(), "agree": agreement_rate(scores.detach(), labels)}
 
-    run_loop(options, "frame_reward", {"model": net, "average": average, "optimiser": optimiser}, step)
+    parts = {"model": net, "average": average, "optimiser": optimiser}
+    run_loop(replace(options, batch=batch), "frame_reward", parts, step)
     _export_frames(options, average.model, groups, held, rolled)
     return average.model
 
@@ -245,7 +251,7 @@ def _train_clips(
         return {"loss": loss.item(), "agree": agreement_rate(scores.detach(), labels)}
 
     parts = {"model": net, "average": average, "optimiser": optimiser}
-    run_loop(options, "clip_reward", parts, step, log_every=100)
+    run_loop(replace(options, batch=batch), "clip_reward", parts, step, log_every=100)
     with torch.no_grad():
         scores, labels = scores_of(average.model, held, said[held]), groups.labels[held].to(device)
         rates = [agreement_rate(scores[..., h : h + 1], labels[..., h : h + 1]) for h in range(len(HEADS))]

@@ -53,6 +53,7 @@ def run(options: TrainOptions) -> None:
     average = Average(vae, 0.998)
     encoder, decoder = torch.compile(vae.encoder), torch.compile(vae.decoder)
     batch = options.batch or 8
+    options = replace(options, batch=batch)
 
     def joint(progress: Progress, optimiser: MuonAdam) -> dict[str, float]:
         target = group_frames(clips(options.seed, progress.step, batch).to(options.device))

@@ -1,0 +1,56 @@
+"""Ending work in order when the system asks for it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from streamt1.core.errors import Cancelled
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """Whether work is to end. It ends at once, or, where it is held, when whoever holds it looks.
+
+    Attributes:
+        signal: the number of the signal that came; None while none has.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._held = 0
+
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
+        """A signal's handler. A second signal ends even what is held. Raises ``Cancelled``."""
+        del frame
+        again, self.signal = self.signal is not None, number
+        if again or not self._held:
+            raise Cancelled(f"stopped by {self.name}; the same command goes on from the last checkpoint, if any")
+
+    @property
+    def name(self) -> str:
+        """The signal's name."""
+        return "nothing" if self.signal is None else signal.Signals(self.signal).name
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, a first signal is only noted."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+
+@contextmanager
+def on_signals(stop: Stop) -> Iterator[None]:
+    """SIGTERM and SIGINT ask ``stop`` inside the block."""
+    before = [(number, signal.signal(number, stop.ask)) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
