@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from streamt1.cli.errors import FAILED, reported
+from streamt1.cli.folder_names import folder_names
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.prompts import read_prompts
+from streamt1.cli.settings import read_settings
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.core.files import check_writable
 
@@ -80,12 +80,10 @@ def generate(
     pipeline = Pipeline(config)
     if pipeline.plan is not None:
         typer.echo("\n".join(pipeline.plan.lines()), err=True)
-    length = chunks if chunks is not None else pipeline.chunks_for(5.0 if seconds is None else seconds)
-    if length < 1:
-        raise ConfigError(f"chunks={length} must be at least 1")
+    length = pipeline.length(chunks, seconds)
     for text in wanted:
         pipeline.check_prompt(text)
-    folders = [out] if prompts is None else [out / _folder_name(i, text) for i, text in enumerate(wanted)]
+    folders = [out] if prompts is None else [out / name for name in folder_names(wanted)]
     _run_all(pipeline, list(zip(wanted, folders)), length, seed, compare, page)
 
 
@@ -93,7 +91,7 @@ def _run_all(
     pipeline: Pipeline, jobs: list[tuple[str, Path]], chunks: int, seed: int, compare: bool, page: bool
 ) -> None:
     """Runs every prompt; one that fails is reported and does not stop the others."""
-    console, failed = Console(), 0
+    console, failed = Console(markup=False, emoji=False), 0
     for prompt, folder in jobs:
         try:
             _run_one(pipeline, console, prompt, folder, chunks, seed, compare, page)
@@ -165,23 +163,3 @@ def _wanted_prompts(prompt: str | None, file: Path | None) -> list[str]:
     if file is None:
         return [prompt or ""]
     return read_prompts(file)
-
-
-def read_settings(pairs: list[str]) -> dict[str, Any]:
-    """The values of ``--set KEY=VALUE``, read as YAML. Raises ``ConfigError``."""
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {pair!r} must read KEY=VALUE")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"--set {pair!r}: the value is not valid YAML ({reason}); put it into quotes") from error
-    return settings
-
-
-def _folder_name(index: int, prompt: str) -> str:
-    """``003-a-red-circle``: sorts as the file does, and tells what is inside."""
-    return f"{index:03}-{re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:60]}"

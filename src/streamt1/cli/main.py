@@ -14,6 +14,7 @@ from streamt1.cli.download import download
 from streamt1.cli.errors import reported
 from streamt1.cli.evaluate import evaluate, score
 from streamt1.cli.generate import generate
+from streamt1.cli.outlets import open_outlets
 from streamt1.cli.report import report
 from streamt1.cli.serve import serve
 from streamt1.cli.train import train
@@ -66,4 +67,5 @@ app.command()(score)
 
 def main() -> None:
     """The console script."""
+    open_outlets()
     app()

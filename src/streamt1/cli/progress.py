@@ -52,13 +52,13 @@ class ProgressView(Watcher):
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TextColumn("chunk {task.completed}/{task.total}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[line]}"),
+                TextColumn("{task.fields[line]}", markup=False),
                 console=console,
             )
 
@@ -80,7 +80,7 @@ class ProgressView(Watcher):
             if self._bar:
                 self._task = self._bar.add_task(self._title, total=event.chunks, line="")
         elif isinstance(event, Warned):
-            self._console.print(f"warning: {event.message}", style="yellow", highlight=False)
+            self._console.print(f"warning: {event.message}", style="yellow", markup=False, emoji=False, highlight=False)
         elif isinstance(event, (ChunkStarted, BeamJudged)):
             self._finish_chunk()
             self._line = ChunkLine(event) if isinstance(event, ChunkStarted) else None
@@ -100,6 +100,8 @@ class ProgressView(Watcher):
             left = spent / done * (self._chunks - done)
             self._console.print(
                 f"{self._title}: chunk {done}/{self._chunks}  {line}  {spent:.1f} s, {left:.1f} s left",
+                markup=False,
+                emoji=False,
                 highlight=False,
                 soft_wrap=True,
             )

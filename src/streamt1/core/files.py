@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -28,8 +27,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if os.access(part, os.F_OK):
-            part.unlink()
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -38,11 +37,26 @@ def write_whole(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def check_writable(folder: Path) -> None:
-    """Makes sure that results can be written to ``folder``, before any work is done. Raises ``OutputError``."""
+def check_writable(folder: Path, keep: bool = False) -> None:
+    """Makes sure that results can be written to ``folder``, before any work is done.
+
+    Args:
+        keep: the folder stays; otherwise nothing stays that was not there.
+
+    Raises ``OutputError``.
+    """
+    try:
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
     probe = folder / ".writable"
-    write_whole(probe, b"streamt1")
-    probe.unlink()
+    try:
+        write_whole(probe, b"streamt1")
+        probe.unlink()
+    finally:
+        with suppress(OSError):
+            for one in made if not keep else ():
+                one.rmdir()
 
 
 def packaged_names(package: str, folder: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from streamt1.core.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T", bound=BaseModel)
+SHOWN = 80
+"""Characters of a value, or of a name, that a message repeats."""
 
 
 def check_names(kind: str, given: Iterable[Any], known: Iterable[str]) -> None:
@@ -17,7 +20,20 @@ def check_names(kind: str, given: Iterable[Any], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
-            raise UnknownNameError(kind, str(name), known)
+            raise UnknownNameError(kind, str(name)[:SHOWN], known)
+
+
+def check_finite(kind: str, keys: Mapping[str, Any]) -> None:
+    """Raises ``ConfigError`` that names the first key, dotted, whose value is NaN or infinite."""
+    left: list[tuple[str, Any]] = list(keys.items())
+    while left:
+        name, value = left.pop()
+        if isinstance(value, Mapping):
+            left += [(f"{name}.{key}", inner) for key, inner in value.items()]
+        elif isinstance(value, (list, tuple)):
+            left += [(name, one) for one in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{kind} {name!r} = {value} must be a finite number")
 
 
 def validated(cls: type[T], keys: Mapping[str, Any], kind: str) -> T:
@@ -28,4 +44,6 @@ def validated(cls: type[T], keys: Mapping[str, Any], kind: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{kind} {where!r} = {first['input']!r}: {first['msg']}") from error
+        given, told = repr(first["input"]), " ".join(first["msg"].split())
+        given = given if len(given) <= SHOWN else f"{given[:SHOWN]}..."
+        raise ConfigError(f"{kind} {where!r} = {given}: {told}") from error

@@ -51,7 +51,10 @@ class Pipeline:
         """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk."""
         decoder, latents = self.models.decoder, self.models.backbone.chunk_shape[0]
         first, later = 1 + decoder.time_stride * (latents - 1), decoder.time_stride * latents
-        if not math.isfinite(seconds) or seconds * decoder.fps < first:
+        if not math.isfinite(seconds):
+            raise ConfigError(f"seconds={seconds} must be a finite number, of at least one chunk")
+        self.config.limits.check_seconds(seconds, f"seconds={seconds:g}")
+        if seconds * decoder.fps < first:
             raise ConfigError(
                 f"seconds={seconds:g} is below one chunk; the shortest video has {first / decoder.fps:g} seconds"
                 f" ({first} frames at {decoder.fps} per second)"
@@ -69,6 +72,8 @@ class Pipeline:
             return self.chunks_for(SECONDS if seconds is None else seconds)
         if chunks < 1:
             raise ConfigError(f"chunks={chunks} must be at least 1")
+        decoder = self.models.decoder
+        self.config.limits.check_chunks(chunks, decoder.time_stride * self.models.backbone.chunk_shape[0] / decoder.fps)
         return chunks
 
     def check_prompt(self, prompt: str) -> None:

@@ -94,6 +94,12 @@ def tell(trace: Sequence[Stamped]) -> Story:
     """
     events = [stamped.event for stamped in trace]
     started, finished = _ends(events)
+    made = len(_all(events, CandidateProposed))
+    if not 1 <= started.chunks <= made or started.fps < 1 or started.frames_per_chunk < 1:
+        raise TraceError(
+            f"the trace contradicts itself: it announces {started.chunks} chunks of {started.frames_per_chunk} latent"
+            f" frames at {started.fps} a second, and tells of {made} candidates"
+        )
     try:
         chunks = _chunks(events, started.chunks, set(finished.lineage))
         by_id = {node.id: node for chunk in chunks for node in chunk}
@@ -141,6 +147,8 @@ def _chunks(events: Sequence[Event], count: int, chosen: set[int]) -> tuple[tupl
     ranks = {event.candidate: event.beam for event in _all(events, ChunkCommitted)}
     chunks: list[list[Node]] = [[] for _ in range(count)]
     for made in _all(events, CandidateProposed):
+        if made.chunk < 0:
+            raise TraceError(f"the trace contradicts itself: it tells of chunk {made.chunk}")
         chunks[made.chunk].append(_node(made, scores.get(made.candidate), ranks.get(made.candidate), chosen))
     for above, chunk in pairwise(chunks):
         place: dict[int | None, int] = {node.id: row for row, node in enumerate(above)}

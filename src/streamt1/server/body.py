@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +10,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from streamt1.core.errors import ConfigError, TooLargeError
+from streamt1.core.json_text import JsonError
+from streamt1.core.json_text import parse_json as core_json
 
 
 async def read_fields(request: Request, most: int) -> Any:
@@ -37,8 +38,8 @@ async def read_fields(request: Request, most: int) -> Any:
 def parse_json(text: str | bytes) -> Any:
     """Raises ``ConfigError`` for what is not JSON."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return core_json(text)
+    except JsonError as error:
         raise ConfigError("the body is not JSON; send an object such as {'prompt': ..., 'seconds': 4}") from error
 
 
