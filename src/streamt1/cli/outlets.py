@@ -8,12 +8,21 @@ from typing import Any
 
 
 class _Outlet(io.FileIO):
-    """A file descriptor; what nobody reads any more is dropped."""
+    """A file descriptor that takes everything; what it could not write is dropped.
+
+    Attributes:
+        lost: why something was dropped that a reader may still wait for.
+    """
+
+    lost: OSError | None = None
 
     def write(self, content: Any) -> int:
         try:
             return super().write(content)
         except BrokenPipeError:
+            return len(content)
+        except OSError as error:  # as of a full disk
+            self.lost = error
             return len(content)
 
 
@@ -24,6 +33,15 @@ def open_outlets() -> None:
     as an escape.
     """
     sys.stdout, sys.stderr = _outlet(sys.stdout, 1), _outlet(sys.stderr, 2)
+
+
+def close_outlets() -> str:
+    """Writes what is left; returns why output was lost, empty where nothing was."""
+    raw: Any = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not isinstance(raw, _Outlet):
+        return ""
+    sys.stdout.flush()
+    return "" if raw.lost is None else str(raw.lost.strerror or raw.lost)
 
 
 def _outlet(stream: Any, place: int) -> Any:

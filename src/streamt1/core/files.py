@@ -19,16 +19,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full; nothing half-written is left.
     """
-    part = path.with_name(f".{path.name}.part")
+    part, whole = path.with_name(f".{path.name}.part"), False
+    made = _absent(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(path)
+        whole = True
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        if not whole:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            _remove(made)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -45,18 +49,26 @@ def check_writable(folder: Path, keep: bool = False) -> None:
 
     Raises ``OutputError``.
     """
+    made, probe = _absent(folder), folder / ".writable"
+    write_whole(probe, b"streamt1")
+    probe.unlink()
+    if not keep:
+        _remove(made)
+
+
+def _absent(folder: Path) -> list[Path]:
+    """A folder and those above it, as far as they are not there; the innermost first. Raises ``OutputError``."""
     try:
-        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        return [one for one in (folder, *folder.parents) if not one.exists()]
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-    probe = folder / ".writable"
-    try:
-        write_whole(probe, b"streamt1")
-        probe.unlink()
-    finally:
-        with suppress(OSError):
-            for one in made if not keep else ():
-                one.rmdir()
+
+
+def _remove(folders: list[Path]) -> None:
+    """Removes folders that are empty, the innermost first."""
+    with suppress(OSError):
+        for one in folders:
+            one.rmdir()
 
 
 def packaged_names(package: str, folder: str) -> list[str]:

@@ -46,14 +46,12 @@ def parse_json(text: str | bytes) -> Any:
 
 def depth_of(value: Any) -> int:
     """How deep lists and mappings are nested; 0 for a plain value. Needs no recursion."""
-    deepest, left = 0, [(value, 0)]
+    deepest, left = 0, [(value, 1)]
     while left:
         one, depth = left.pop()
-        deepest = max(deepest, depth)
-        if isinstance(one, dict):
-            left += [(inner, depth + 1) for inner in one.values()]
-        elif isinstance(one, list):
-            left += [(inner, depth + 1) for inner in one]
+        if isinstance(one, (dict, list)):
+            deepest = max(deepest, depth)
+            left += [(inner, depth + 1) for inner in (one.values() if isinstance(one, dict) else one)]
     return deepest
 
 
