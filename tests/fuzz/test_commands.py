@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     @functools.wraps(pipelines.build)
     def once(config: Any, checked: bool = False, build: Any = pipelines.build) -> Any:
-        key = config.model_copy(update={"search": config.search.__class__(), "policy": "beam"}).model_dump_json()
+        key = repr(config.model_copy(update={"search": config.search.__class__(), "policy": "beam"}))
         if key not in built:
             built[key] = build(config, checked)
         return built[key]

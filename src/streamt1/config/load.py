@@ -14,7 +14,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
-from streamt1.core.validation import check_finite, check_names, validated
+from streamt1.core.validation import check_plain, check_names, validated
 from streamt1.memory import MemoryConfig
 from streamt1.search.config import SearchConfig, apply_policy
 
@@ -67,9 +67,9 @@ def config_of(keys: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"config key {part!r} must hold keys and values")
         names = [field.name for field in dataclasses.fields(cls)]
         check_names(f"{part} key", keys.get(part, {}), names)
-    check_finite("config key", keys)
+    check_plain("config key", keys)
     config = validated(RunConfig, keys, "config key")
-    check_finite("config key", config.model_dump())
+    check_plain("config key", config.model_dump())
     config.limits.check_width(apply_policy(config.policy, config.search))
     return config
 

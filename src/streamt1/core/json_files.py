@@ -52,7 +52,7 @@ def read_sizes(path: Path) -> dict[str, Any]:
             most = MOST_LAYERS if name.endswith(_LAYERS) else MOST
             if not math.isfinite(value) or abs(value) > most:
                 raise CheckpointError(
-                    f"{path} says {name}={value if isinstance(value, float) else str(value)[:20]}, which no model has"
+                    f"{path} says {name[:60]!r} is {str(value)[:20]}, which no model has"
                     f" (at most {most}); download it again"
                 )
     return content

@@ -52,7 +52,8 @@ def _is_entry(entry: Any) -> bool:
     """Whether an entry has a type, a shape, and a place as large as both say."""
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
         return False
-    shape, place = entry.get("shape"), entry.get("data_offsets")
+    shape: Any = entry.get("shape")
+    place: Any = entry.get("data_offsets")
     if not _are_sizes(shape) or not _are_sizes(place) or len(shape) > MOST_SIDES or len(place) != 2:
         return False
     begin, end = place

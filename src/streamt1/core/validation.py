@@ -23,8 +23,8 @@ def check_names(kind: str, given: Iterable[Any], known: Iterable[str]) -> None:
             raise UnknownNameError(kind, str(name)[:SHOWN], known)
 
 
-def check_finite(kind: str, keys: Mapping[str, Any]) -> None:
-    """Raises ``ConfigError`` that names the first key, dotted, whose value is NaN or infinite."""
+def check_plain(kind: str, keys: Mapping[str, Any]) -> None:
+    """Raises ``ConfigError`` that names a key, dotted, whose value is NaN, infinite, or text that no file can hold."""
     left: list[tuple[str, Any]] = list(keys.items())
     while left:
         name, value = left.pop()
@@ -34,6 +34,13 @@ def check_finite(kind: str, keys: Mapping[str, Any]) -> None:
             left += [(name, one) for one in value]
         elif isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{kind} {name!r} = {value} must be a finite number")
+        elif isinstance(value, str) and not is_text(value):
+            raise ConfigError(f"{kind} {name!r} = {value[:SHOWN]!r} holds bytes that are no UTF-8 text; rename it")
+
+
+def is_text(value: str) -> bool:
+    """Whether a file can hold it: no half of a character, as bytes that are no UTF-8 become on the command line."""
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def validated(cls: type[T], keys: Mapping[str, Any], kind: str) -> T:

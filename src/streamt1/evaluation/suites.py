@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
-from streamt1.core.validation import check_finite, check_names, validated
+from streamt1.core.validation import check_plain, check_names, validated
 from streamt1.pocket.scenes import evaluation_scenes
 from streamt1.search.config import POLICIES, SearchConfig
 
@@ -135,7 +135,7 @@ def _read(name: str) -> Any:
 
 def checked_suite(keys: Mapping[str, Any]) -> Suite:
     """The suite of these keys. Raises ``ConfigError`` and ``UnknownNameError``."""
-    check_finite("suite key", keys)
+    check_plain("suite key", keys)
     suite = validated(Suite, keys, "suite key")
     settings = [field.name for field in dataclasses.fields(SearchConfig)]
     for name in (*suite.methods, *suite.ablations):

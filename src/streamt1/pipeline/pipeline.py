@@ -12,6 +12,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.devices import enough_memory
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
+from streamt1.core.seeds import check_seed
 from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import Run
@@ -101,6 +102,7 @@ class Pipeline:
             PromptError, ConfigError: at once; what is raised later, while the stream is read: see ``Engine.run``.
         """
         self.check_prompt(prompt)
+        check_seed(seed)
         config = self.config.with_policy(policy) if policy is not None else self.config
         length = self.length(chunks, seconds)
         check_budget(config.effective_search.budget_passes, length, self.models.backbone.steps)
