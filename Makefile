@@ -1,12 +1,13 @@
-# make demo | make test | make setup | make lint | make check-slow
+# make demo | make test | make setup | make lint | make check-slow | make fuzz
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 OUT ?= outputs/demo
 PROMPT ?= an orange star sliding on a brown striped background
 SEED ?= 63
+FUZZ ?= 800
 
-.PHONY: demo test check-slow setup lint clean
+.PHONY: demo test check-slow fuzz setup lint clean
 
 setup: .venv/.done
 
@@ -25,6 +26,9 @@ test: setup lint
 
 check-slow: setup
 	$(BIN)/python -m pytest -m slow --durations=0
+
+fuzz: setup
+	$(BIN)/python -m pytest tests/fuzz --fuzz-examples $(FUZZ)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from streamt1.backbones.wan.text import WanText, clean
-from streamt1.core.errors import CheckpointError, PromptError
+from streamt1.core.errors import CheckpointError, PromptError, StreamT1Warning
 
 transformers = pytest.importorskip("transformers")
 
@@ -123,3 +124,11 @@ def test_the_numbers_are_those_of_transformers(folder: Path) -> None:
     with torch.no_grad():
         expected = theirs(ids, torch.ones_like(ids)).last_hidden_state
     assert torch.allclose(load(folder, 4)("a red fox"), expected, atol=1e-6)
+
+
+def test_a_prompt_that_is_cut_is_said(folder: Path) -> None:
+    with pytest.warns(StreamT1Warning, match=r"has 7 tokens and is cut to its first 3"):
+        load(folder, 3)("a red fox a red fox")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folder, 7)("a red fox a red fox")

@@ -62,7 +62,7 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="file"):
         check_writable(tmp_path / "file" / "below")
     check_writable(tmp_path / "fine")
-    assert list((tmp_path / "fine").iterdir()) == []
+    assert not (tmp_path / "fine").exists()
 
 
 def test_errors_travel_between_processes() -> None:
@@ -74,3 +74,11 @@ def test_errors_travel_between_processes() -> None:
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again)) == (type(error), str(error))
     assert pickle.loads(pickle.dumps(errors.BusyError("later", 7))).retry_after == 7
+
+
+def test_a_file_that_cannot_be_written_leaves_no_folder(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with full_disk(), pytest.raises(OutputError, match=r"c\.bin"):
+        write_whole(tmp_path / "a" / "b" / "c.bin", b"x" * 5000)
+    assert list(tmp_path.iterdir()) == []

@@ -14,11 +14,11 @@ from streamt1.server.service import Service
 PROMPT = "a red circle bouncing on a navy striped background"
 GOOD = {"prompt": PROMPT, "seconds": 0.25}
 BAD: list[tuple[dict[str, Any], str, str | None]] = [
-    ({"prompt": "a red circle " * 100}, "1300 characters; this server reads at most 1000", None),
+    ({"prompt": "a red circle " * 400}, "5200 characters; this server reads at most 4000", None),
     ({"prompt": ""}, "the prompt is empty", "prompt"),
     ({"prompt": "   \n"}, "the prompt is empty", "prompt"),
     ({"prompt": "a red zebra"}, "does not know the word 'zebra'", "prompt"),
-    ({"prompt": "a red \ud800"}, "prompt", "prompt"),
+    ({"prompt": "a red \ud800"}, "half of a character", None),
     ({"prompt": "a red \x00 circle"}, "does not know the word", "prompt"),
     ({"prompt": None}, "prompt", "prompt"),
     ({"prompt": 5}, "prompt", "prompt"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamt1.cli.errors import FAILED, reported
-from streamt1.cli.generate import read_settings
+from streamt1.cli.settings import read_settings
 from streamt1.core.errors import ConfigError
 
 if TYPE_CHECKING:

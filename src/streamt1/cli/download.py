@@ -36,7 +36,7 @@ def download(
     typer.echo(f"{missing / 1e9:.2f} GB to fetch, {sum(item.size for item in items) / 1e9:.2f} GB in all")
     if dry_run:
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("downloading", total=missing or None)
         for item in items:

@@ -15,11 +15,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, USAGE = 1, 2
+SHOWN = 200
+"""Characters of a path that a message repeats."""
 
 
 def exit_code(error: StreamT1Error) -> int:
     """2 for what the user typed, 1 for what went wrong with it."""
     return USAGE if isinstance(error, (ConfigError, PromptError)) else FAILED
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message, whatever a user's text has put into it."""
+    return " ".join(str(error).split())
 
 
 _plainly = warnings.showwarning
@@ -42,7 +49,14 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except StreamT1Error as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {one_line(error)}", err=True)
             raise typer.Exit(exit_code(error)) from error
+        except OSError as error:  # of a path that the user named: too long, a loop of links, not for this user
+            named = "" if error.filename is None else f"{str(error.filename)[:SHOWN]!r}: "
+            typer.echo(f"error: {named}{error.strerror or error}; give a path that can be used", err=True)
+            raise typer.Exit(FAILED) from error
+        except MemoryError as error:
+            typer.echo("error: this machine has too little memory for it; ask for less", err=True)
+            raise typer.Exit(FAILED) from error
 
     return wrapper

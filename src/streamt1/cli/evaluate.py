@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamt1.cli.errors import reported
-from streamt1.cli.generate import read_settings
 from streamt1.cli.prompts import read_prompts
+from streamt1.cli.settings import read_settings
 from streamt1.core.files import packaged_names
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def evaluate(
     """
     from streamt1.config.load import load_config
     from streamt1.evaluation.figures import check_plotting
-    from streamt1.evaluation.manifest import read_manifest
+    from streamt1.evaluation.manifest import read_suite
     from streamt1.evaluation.rows import read_rows
     from streamt1.evaluation.runner import ROWS, run_suite
-    from streamt1.evaluation.suites import Suite, load_suite
+    from streamt1.evaluation.suites import load_suite
 
     check_plotting()
     if report_only:
-        held = Suite.model_validate(read_manifest(out)["suite"]).model_copy(update={"judge": judge} if judge else {})
+        held = read_suite(out).model_copy(update={"judge": judge} if judge else {})
         _report(held, read_rows(out / ROWS), out)
         return
     changes = {"prompts": read_prompts(prompts) if prompts else None, "preset": preset, "judge": judge}

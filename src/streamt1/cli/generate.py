@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from streamt1.cli.errors import FAILED, reported
+from streamt1.cli.folder_names import folder_names
 from streamt1.cli.prompts import read_prompts
 from streamt1.cli.run_one import DEFAULT, Options, check_suits, default_folder, run_one, standing
+from streamt1.cli.settings import read_settings
 from streamt1.cli.signals import Stopping, stopping
 from streamt1.core.errors import ConfigError, PromptError, Stopped, StreamT1Error
 from streamt1.core.files import check_writable
@@ -90,7 +90,7 @@ def generate(
         if pipeline.plan is not None:
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
         asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]
-        names = [""] if prompts is None else [_folder_name(i, text) for i, text in enumerate(wanted)]
+        names = [""] if prompts is None else folder_names(wanted)
 
         def suits(base: Path) -> bool:
             if prompts is not None and standing(base, asked[0], compare) != "free":
@@ -108,7 +108,7 @@ def generate(
 
 def run_all(pipeline: Pipeline, jobs: list[tuple[Asked, Path]], options: Options, stop: Stopping) -> None:
     """Makes every video; one that fails is reported and does not stop the others. Raises ``typer.Exit``."""
-    console, failed = Console(), 0
+    console, failed = Console(markup=False, emoji=False), 0
     for asked, path in jobs:
         try:
             run_one(pipeline, console, asked, path, options, stop)
@@ -137,23 +137,3 @@ def _wanted_prompts(prompt: str | None, file: Path | None) -> list[str]:
     if file is None:
         return [prompt or ""]
     return read_prompts(file)
-
-
-def read_settings(pairs: list[str]) -> dict[str, Any]:
-    """The values of ``--set KEY=VALUE``, read as YAML. Raises ``ConfigError``."""
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {pair!r} must read KEY=VALUE")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"--set {pair!r}: the value is not valid YAML ({reason}); put it into quotes") from error
-    return settings
-
-
-def _folder_name(index: int, prompt: str) -> str:
-    """``003-a-red-circle``: sorts as the file does, and tells what is inside."""
-    return f"{index:03}-{re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:60]}"

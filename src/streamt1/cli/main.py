@@ -11,9 +11,10 @@ from streamt1.cli.bench import bench
 from streamt1.cli.card import card
 from streamt1.cli.doctor import doctor, plan
 from streamt1.cli.download import download
-from streamt1.cli.errors import reported
+from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.evaluate import evaluate, score
 from streamt1.cli.generate import generate
+from streamt1.cli.outlets import close_outlets, open_outlets
 from streamt1.cli.report import report
 from streamt1.cli.resume import replay, resume
 from streamt1.cli.serve import serve
@@ -69,4 +70,11 @@ app.command()(score)
 
 def main() -> None:
     """The console script."""
-    app()
+    open_outlets()
+    try:
+        app()
+    finally:
+        lost = close_outlets()
+        if lost:
+            typer.echo(f"error: standard output could not be written: {lost}", err=True)
+            raise SystemExit(FAILED)

@@ -54,13 +54,13 @@ class ProgressView(Watcher):
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TextColumn("chunk {task.completed}/{task.total}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[line]}"),
+                TextColumn("{task.fields[line]}", markup=False),
                 console=console,
             )
 
@@ -82,7 +82,7 @@ class ProgressView(Watcher):
             if self._bar:
                 self._task = self._bar.add_task(self._title, total=event.chunks, completed=self._before, line="")
         elif isinstance(event, Warned):
-            self._console.print(f"warning: {event.message}", style="yellow", highlight=False)
+            self._console.print(f"warning: {event.message}", style="yellow", markup=False, emoji=False, highlight=False)
         elif isinstance(event, (ChunkStarted, BeamJudged)):
             self._finish_chunk()
             self._line = ChunkLine(event) if isinstance(event, ChunkStarted) else None
@@ -104,5 +104,9 @@ class ProgressView(Watcher):
                 each = spent / max(1, done - self._before)
                 place, left = f"{done}/{self._chunks}", f", {each * (self._chunks - done):.1f} s left"
             self._console.print(
-                f"{self._title}: chunk {place}  {line}  {spent:.1f} s{left}", highlight=False, soft_wrap=True
+                f"{self._title}: chunk {place}  {line}  {spent:.1f} s{left}",
+                markup=False,
+                emoji=False,
+                highlight=False,
+                soft_wrap=True,
             )

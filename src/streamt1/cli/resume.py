@@ -37,7 +37,7 @@ def resume(
     with stopping() as stop:
         pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
         stop.running = True
-        run_one(pipeline, Console(), asked, run, options, stop)
+        run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)
 
 
 @reported
@@ -49,7 +49,7 @@ def replay(run: RUN, models: MODELS = None) -> None:
 
     asked, summary = finished_run(run)
     pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
-    with ProgressView(Console(), "replay") as view:
+    with ProgressView(Console(markup=False, emoji=False), "replay") as view:
         differences = made_again(pipeline, run, asked, summary, view)
     for difference in differences:
         typer.echo(difference)

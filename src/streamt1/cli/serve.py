@@ -25,7 +25,7 @@ def serve(
     device: Annotated[list[str] | None, typer.Option(help="One worker each; repeat it. auto by default.")] = None,
     data: Annotated[Path, typer.Option(help="Folder of jobs and videos.")] = Path("outputs/server"),
     queue: Annotated[int, typer.Option(help="Videos that may wait.", min=1)] = 10,
-    max_prompt: Annotated[int, typer.Option(help="Characters of a prompt.", min=1)] = 1000,
+    max_prompt: Annotated[int, typer.Option(help="Characters of a prompt.", min=1)] = 4000,
     max_seconds: Annotated[float, typer.Option(help="Length of a video.", min=0.1)] = 60.0,
     max_width: Annotated[int, typer.Option(help="Candidates of a chunk: beam size times top k.", min=1)] = 16,
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from streamt1.config.schema import RunConfig
+from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
-from streamt1.core.validation import check_names, validated
+from streamt1.core.validation import check_names, check_plain, validated
 from streamt1.memory import MemoryConfig
 from streamt1.search.config import SearchConfig, apply_policy
 
 PRESETS = resources.files("streamt1.config") / "presets"
 RENAMED = {"codec": "decoder", "batches.codec": "batches.decoder"}
 """Keys of 0.1, as presets and run folders on users' disks still name them."""
+MOST_EXTENDED = 16
+"""Presets in a row that extend one another."""
+MOST_SHOWN = 80
+"""Characters of a user's value that a message repeats."""
 
 
 def preset_names() -> list[str]:
@@ -42,12 +46,14 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> RunC
     merged = _read(preset)
     for key, value in (overrides or {}).items():
         key = _present(key)
+        if not all(key.split(".")):
+            raise ConfigError(f"config key {key[:MOST_SHOWN]!r} must be words with a dot between them, as search.top_k")
         *parents, leaf = key.split(".")
         target = merged
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise ConfigError(f"config key {key!r}: {parent!r} has no keys of its own")
+                raise ConfigError(f"config key {key[:MOST_SHOWN]!r}: {parent[:MOST_SHOWN]!r} has no keys of its own")
         target[leaf] = value
     return config_of(merged)
 
@@ -61,8 +67,10 @@ def config_of(keys: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"config key {part!r} must hold keys and values")
         names = [field.name for field in dataclasses.fields(cls)]
         check_names(f"{part} key", keys.get(part, {}), names)
+    check_plain("config key", keys)
     config = validated(RunConfig, keys, "config key")
-    apply_policy(config.policy, config.search)
+    check_plain("config key", config.model_dump())
+    config.limits.check_width(apply_policy(config.policy, config.search))
     return config
 
 
@@ -92,25 +100,40 @@ def parse_budget(text: str) -> dict[str, Any]:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"budget {text!r} is neither a number of model passes (200) nor of seconds (60s)")
+        raise ConfigError(
+            f"budget {text[:MOST_SHOWN]!r} is neither a number of model passes (200) nor of seconds (60s)"
+        )
     return {key: value}
 
 
-def _read(preset: str) -> dict[str, Any]:
-    """The merged keys of a preset and of what it extends."""
+def _read(preset: str, beside: Path = Path(), chain: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The merged keys of a preset and of what it extends.
+
+    Args:
+        beside: the folder that a file's path is relative to: that of the file which extends it.
+        chain: the presets that led here.
+    """
     if preset.endswith((".yaml", ".yml")):
-        text = _file_text(Path(preset))
+        path = beside / Path(preset)
+        known, own = os.path.realpath(path), read_yaml(path, "the preset file")
+        beside, preset = path.parent, str(path)
     elif preset in preset_names():
-        text = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
+        known, own = preset, parse_yaml((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8"), preset)
     else:
-        raise UnknownNameError("preset", preset, preset_names())
-    try:
-        own = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{preset} is not valid YAML: {error}") from error
+        raise UnknownNameError("preset", preset[:MOST_SHOWN], preset_names())
+    own = {} if own is None else own
     if not isinstance(own, dict):
         raise ConfigError(f"{preset} must hold keys and values, not {type(own).__name__}")
-    base = _read(own.pop("extends")) if "extends" in own else {}
+    base: dict[str, Any] = {}
+    if "extends" in own:
+        extended = own.pop("extends")
+        if not isinstance(extended, str):
+            raise ConfigError(f"{preset}: extends={str(extended)[:MOST_SHOWN]} must be one preset's name or file")
+        if known in chain:
+            raise ConfigError(f"{preset} extends itself, by way of {len(chain)} presets; take one 'extends' out")
+        if len(chain) >= MOST_EXTENDED:
+            raise ConfigError(f"{preset}: more than {MOST_EXTENDED} presets extend one another; join some of them")
+        base = _read(extended, beside, (*chain, known))
     own = renamed(own)
     return {**base, **{key: _joined(base.get(key), value) for key, value in own.items()}}
 
@@ -121,10 +144,3 @@ def _joined(base: Any, own: Any) -> Any:
         return own
     merged = {**(base if isinstance(base, dict) else {}), **own}
     return {key: value for key, value in merged.items() if value is not None}
-
-
-def _file_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the preset file {path}: {error}") from error

@@ -6,9 +6,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from streamt1.config.limits import RunLimits
 from streamt1.hub.origins import Origin
 from streamt1.memory import MemoryConfig
 from streamt1.search.config import SearchConfig, apply_policy
+
+MOST_THREADS = 1024
+"""More than any machine has cores; torch makes each of them, and dies of very many."""
+MOST_SIDE = 16384
+"""Pixels of a side: sixteen times what the models were trained on."""
 
 
 class WanSettings(BaseModel):
@@ -26,12 +32,12 @@ class WanSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: str | dict[str, Any] = "1.3B"
-    height: int = Field(default=480, ge=16, multiple_of=16)
-    width: int = Field(default=832, ge=16, multiple_of=16)
+    height: int = Field(default=480, ge=16, le=MOST_SIDE, multiple_of=16)
+    width: int = Field(default=832, ge=16, le=MOST_SIDE, multiple_of=16)
     lora_alpha: float | None = None
-    steps: tuple[int, ...] = (1000, 750, 500, 250)
+    steps: tuple[int, ...] = Field(default=(1000, 750, 500, 250), max_length=1000)
     shift: float = 5.0
-    fps: int = Field(default=16, ge=1)
+    fps: int = Field(default=16, ge=1, le=1000)
 
 
 class Batches(BaseModel):
@@ -103,6 +109,7 @@ class RunConfig(BaseModel):
         device_memory, host_memory: amounts such as ``24GB`` that a run may take; None means what is free.
         models: folder of downloads; None means the hub's cache.
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
+        limits: the longest and the widest run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -126,7 +133,8 @@ class RunConfig(BaseModel):
     host_memory: str | None = None
     files: dict[str, str | Origin] = {}
     models: str | None = None
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
+    limits: RunLimits = RunLimits()
 
     @property
     def effective_search(self) -> SearchConfig:

@@ -31,6 +31,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+SHOWN = 80
+"""Characters of a user's word that a message repeats."""
+
 
 class StreamT1Warning(UserWarning):
     """Something is probably not as the user means it, but can be done."""
@@ -59,7 +62,7 @@ class UnknownNameError(ConfigError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
+        known, name = sorted(known), name[:SHOWN]
         self._made_of = kind, name, known
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""

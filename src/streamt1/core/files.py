@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -20,16 +20,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full; nothing half-written is left.
     """
-    part = path.with_name(f".{path.name}.part")
+    part, whole = path.with_name(f".{path.name}.part"), False
+    made = _absent(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(path)
+        whole = True
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if os.access(part, os.F_OK):
-            part.unlink()
+        if not whole:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            _remove(made)
 
 
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
@@ -41,11 +45,34 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
             os.fsync(file.fileno())
 
 
-def check_writable(folder: Path) -> None:
-    """Makes sure that results can be written to ``folder``, before any work is done. Raises ``OutputError``."""
-    probe = folder / ".writable"
+def check_writable(folder: Path, keep: bool = False) -> None:
+    """Makes sure that results can be written to ``folder``, before any work is done.
+
+    Args:
+        keep: the folder stays; otherwise nothing stays that was not there.
+
+    Raises ``OutputError``.
+    """
+    made, probe = _absent(folder), folder / ".writable"
     write_whole(probe, b"streamt1")
     probe.unlink()
+    if not keep:
+        _remove(made)
+
+
+def _absent(folder: Path) -> list[Path]:
+    """A folder and those above it, as far as they are not there; the innermost first. Raises ``OutputError``."""
+    try:
+        return [one for one in (folder, *folder.parents) if not one.exists()]
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def _remove(folders: list[Path]) -> None:
+    """Removes folders that are empty, the innermost first."""
+    with suppress(OSError):
+        for one in folders:
+            one.rmdir()
 
 
 def packaged_names(package: str, folder: str) -> list[str]:

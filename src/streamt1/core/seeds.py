@@ -6,6 +6,8 @@ import hashlib
 
 import torch
 
+from streamt1.core.errors import ConfigError
+
 
 def derive_seed(run_seed: int, chunk: int, beam: int, candidate: int, purpose: str = "noise") -> int:
     """A 63-bit seed that depends on every argument and collides with no other in practice.
@@ -20,3 +22,9 @@ def derive_seed(run_seed: int, chunk: int, beam: int, candidate: int, purpose: s
 def generator(seed: int) -> torch.Generator:
     """A CPU generator: the same numbers on every machine and for every device that the model runs on."""
     return torch.Generator("cpu").manual_seed(seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raises ``ConfigError`` for a seed that does not fit into 64 bits, as files and generators hold it."""
+    if not -(2**63) <= seed < 2**63:
+        raise ConfigError(f"seed={str(seed)[:40]} must lie in -2**63 .. 2**63 - 1")

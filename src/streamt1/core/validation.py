@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from streamt1.core.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T", bound=BaseModel)
+SHOWN = 80
+"""Characters of a value, or of a name, that a message repeats."""
 
 
 def check_names(kind: str, given: Iterable[Any], known: Iterable[str]) -> None:
@@ -17,7 +20,27 @@ def check_names(kind: str, given: Iterable[Any], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
-            raise UnknownNameError(kind, str(name), known)
+            raise UnknownNameError(kind, str(name)[:SHOWN], known)
+
+
+def check_plain(kind: str, keys: Mapping[str, Any]) -> None:
+    """Raises ``ConfigError`` that names a key, dotted, whose value is NaN, infinite, or text that no file can hold."""
+    left: list[tuple[str, Any]] = list(keys.items())
+    while left:
+        name, value = left.pop()
+        if isinstance(value, Mapping):
+            left += [(f"{name}.{key}", inner) for key, inner in value.items()]
+        elif isinstance(value, (list, tuple)):
+            left += [(name, one) for one in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{kind} {name!r} = {value} must be a finite number")
+        elif isinstance(value, str) and not is_text(value):
+            raise ConfigError(f"{kind} {name!r} = {value[:SHOWN]!r} holds bytes that are no UTF-8 text; rename it")
+
+
+def is_text(value: str) -> bool:
+    """Whether a file can hold it: no half of a character, as bytes that are no UTF-8 become on the command line."""
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def validated(cls: type[T], keys: Mapping[str, Any], kind: str) -> T:
@@ -28,4 +51,6 @@ def validated(cls: type[T], keys: Mapping[str, Any], kind: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{kind} {where!r} = {first['input']!r}: {first['msg']}") from error
+        given, told = repr(first["input"]), " ".join(first["msg"].split())
+        given = given if len(given) <= SHOWN else f"{given[:SHOWN]}..."
+        raise ConfigError(f"{kind} {where!r} = {given}: {told}") from error

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import struct
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from streamt1.core.errors import CheckpointError
 from streamt1.core.json_files import read_json
+from streamt1.core.safetensors_header import safetensors_header
 
 NAMES = ("*.safetensors.index.json", "*.safetensors", "*.pt", "*.pth", "*.bin")
 """What a folder of weights may hold, best first."""
-LARGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header, as the format's own library bounds it."""
+LONGEST = 255
+"""Bytes of a file's name."""
 _STRANGERS = (
     (b"version https://git-lfs", "a pointer of git-lfs, not the file itself: run `git lfs pull`, or download it"),
     (b"GGUF", "a GGUF file, which holds weights in blocks of few bits: get the safetensors or .pt file"),
@@ -90,33 +90,13 @@ def _check_torch(path: Path, size: int, start: bytes) -> None:
         raise CheckpointError(f"{path} was not downloaded to its end: it has {size} bytes and no directory; {_AGAIN}")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            entries = archive.infolist()
+    except (OSError, ValueError, LookupError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} is damaged: its directory cannot be read; {_AGAIN}") from error
-    if not any(name.endswith("/data.pkl") for name in names):
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size for entry in entries):
+        raise CheckpointError(f"{path} is a zip archive, but not of torch, which compresses nothing: unpack it")
+    if not any(entry.filename.endswith("/data.pkl") for entry in entries):
         raise CheckpointError(f"{path} is a zip archive, but not of torch: unpack it, and give the file inside")
-
-
-def safetensors_header(path: Path) -> dict[str, Any]:
-    """Names -> type, shape and place of the tensors of a file, without reading them. Raises ``CheckpointError``."""
-    damaged = f"{path} is no whole safetensors file"
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > LARGEST_HEADER:
-                raise CheckpointError(f"{damaged}: its header claims {length} bytes; {_AGAIN}")
-            header = json.loads(file.read(length))
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
-        shapes = [[int(side) for side in entry["shape"]] for entry in entries.values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise CheckpointError(f"{damaged}: its header cannot be read; {_AGAIN}") from error
-    expected, size = 8 + length + max(ends, default=0), path.stat().st_size
-    if size < expected:
-        raise CheckpointError(f"{path} was not downloaded to its end: it has {size} of {expected} bytes; {_AGAIN}")
-    if size > expected:
-        raise CheckpointError(f"{damaged}: it has {size} bytes, its header tells of {expected}; {_AGAIN}")
-    return {name: {**entry, "shape": shape} for (name, entry), shape in zip(entries.items(), shapes)}
 
 
 def _check_safetensors(path: Path, size: int, start: bytes) -> None:
@@ -134,9 +114,15 @@ def _places(index: Path) -> dict[str, str]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise CheckpointError(f"{index} is no index of weights files: it has no readable weight_map; {_AGAIN}")
-    if not places or any(Path(name).name != name for name in places.values()):
+    if not places or not all(map(_is_name, places.values())):
         raise CheckpointError(f"{index} is no index of weights files: it must name files beside it; {_AGAIN}")
     return places
+
+
+def _is_name(name: str) -> bool:
+    """Whether a text can only be the name of a file beside another."""
+    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
+    return plain and len(name.encode()) <= LONGEST and Path(name).name == name
 
 
 def _check_shard(file: Path, named: set[str], index: Path) -> None:

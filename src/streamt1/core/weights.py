@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import re
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,9 +18,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError, warn
+from streamt1.core.json_text import DEEPEST, parse_json
 from streamt1.core.weight_files import check_weight_file, safetensors_header, weight_files
 
-_DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error)
+_DAMAGED = (
+    SafetensorError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, struct.error, AttributeError,
+    ArithmeticError, AssertionError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What the readers raise for files that are not what they seem."""
 SHOWN = 5
 """Names that an error message lists."""
@@ -67,7 +72,23 @@ def _read_file(path: Path) -> dict[str, object]:
         ) from error
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of weights")
+    _check_extents(loaded, path)
     return loaded
+
+
+def _check_extents(loaded: Mapping[Any, Any], path: Path) -> None:
+    """Raises ``CheckpointError`` for a tensor that claims more values than are stored, or that nests without end."""
+    left: list[tuple[Any, int]] = [(value, 1) for value in loaded.values()]
+    while left:
+        value, depth = left.pop()
+        if depth > DEEPEST:
+            raise CheckpointError(f"{path} is damaged: it is nested more than {DEEPEST} deep; download it again")
+        if isinstance(value, Mapping):
+            left += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:
+            stored = value.untyped_storage().nbytes()
+            if value.numel() * value.element_size() > max(stored, value.element_size()):
+                raise CheckpointError(f"{path} is damaged: a tensor claims more than is stored; download again")
 
 
 def read_layout(path: Path) -> dict[str, object]:
@@ -222,10 +243,12 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     check_weight_file(path)
     try:
         with safe_open(str(path), framework="pt") as file:
-            config = json.loads((file.metadata() or {})["config"])
+            config = parse_json((file.metadata() or {})["config"])
             weights = {key: file.get_tensor(key).to(torch.float32) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"the weights file {path} is damaged or not one of ours ({error})") from error
+    except _DAMAGED as error:
+        raise CheckpointError(f"the weights file {path} is damaged or not one of ours ({one_line(error)})") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"the weights file {path} is not one of ours: its configuration holds no keys")
     return weights, config
 
 

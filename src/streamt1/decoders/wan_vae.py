@@ -16,7 +16,7 @@ from torch import Tensor
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.frames import truncated
-from streamt1.core.json_files import read_json
+from streamt1.core.json_files import read_sizes
 from streamt1.core.weights import load_strictly, one_line, read_weights
 from streamt1.decoders.batching import in_batches, joined
 
@@ -134,7 +134,7 @@ def empty_vae(path: Path) -> AutoencoderKLWan:
         with torch.device("meta"):
             return AutoencoderKLWan()
     file = path / "config.json"
-    sizes = read_json(file)
+    sizes = read_sizes(file)
     kind = sizes.get("_class_name", "AutoencoderKLWan")
     if kind != "AutoencoderKLWan":
         raise CheckpointError(f"{file} is of a {kind}, not of an AutoencoderKLWan; give the VAE of Wan2.1")

@@ -14,15 +14,19 @@ import torch
 from streamt1.config.load import config_of
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import resolve_device
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import write_whole
+from streamt1.core.json_text import parse_json
 from streamt1.core.provenance import commit
 from streamt1.core.weights import bundled_path
 from streamt1.evaluation.judge import POCKET
-from streamt1.evaluation.suites import Suite
+from streamt1.evaluation.suites import Suite, checked_suite
 
 NAME = "manifest.json"
-_ASIDE = {"about", "device", "models", "threads", "policy"}
+_PARTS: dict[str, Any] = {
+    "matters": dict, "suite": dict, "config": dict, "versions": dict, "machine": str, "commit": (str, type(None)),
+}  # fmt: skip
+_ASIDE = {"about", "device", "models", "threads", "policy", "limits"}
 """Keys of a configuration that do not decide what is measured."""
 
 
@@ -60,10 +64,32 @@ def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises ``ConfigError`` where there is none, or a damaged one."""
     try:
-        held = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        return {**held, "matters": dict(held["matters"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{folder} holds no evaluation that can be read: {error}") from error
+        held = parse_json((folder / NAME).read_bytes())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{folder} holds no evaluation that can be read: {folder / NAME}: {reason}") from error
+    wrong = "it holds no keys" if not isinstance(held, dict) else _wrong_part(held)
+    if wrong:
+        raise ConfigError(f"{folder} holds no evaluation that can be read: {folder / NAME}: {wrong}; use another --out")
+    return held
+
+
+def _wrong_part(held: dict[str, Any]) -> str:
+    """What is missing, or of another kind; empty where all is there."""
+    for name, kinds in _PARTS.items():
+        if not isinstance(held.get(name), kinds):
+            return f"{name} is missing, or not what it should be"
+    if not all(isinstance(value, str) for value in (*held["versions"].values(), *held["matters"].values())):
+        return "versions and matters must be words"
+    return ""
+
+
+def read_suite(folder: Path) -> Suite:
+    """The suite of an evaluation's folder. Raises ``ConfigError``."""
+    try:
+        return checked_suite(read_manifest(folder)["suite"])
+    except UnknownNameError as error:
+        raise ConfigError(f"{folder / NAME}: {error}") from error
 
 
 def _today(held: dict[str, Any]) -> dict[str, Any]:

@@ -9,25 +9,35 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.files import write_whole
+from streamt1.core.json_text import JsonError, parse_json
 
 Row = dict[str, Any]
+_COLUMNS: dict[str, Any] = {
+    "prompt": str, "seed": int, "method": str, "beam_size": int, "top_k": int, "length": (int, float),
+    "error": (str, type(None)),
+}  # fmt: skip
+"""What every row has."""
+_WORDS = {"prompt", "method", "error"}
+_LARGEST = 1e300
+"""Sums of a few squares of larger ones are no numbers any more."""
 
 
 class RowFile:
     """Rows that are on the disk when ``append`` returns. Made by ``open_rows``."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: io.FileIO) -> None:
         self._path, self._file = path, file
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Raises ``OutputError``; a line that was cut short by it is dropped when the file is opened again."""
         try:
-            self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+            left = json.dumps(row, allow_nan=False).encode() + b"\n"
+            while left:
+                left = left[self._file.write(left) or 0 :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
@@ -43,7 +53,7 @@ def open_rows(path: Path) -> Iterator[tuple[list[Row], RowFile]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
+        file = io.FileIO(path, "a+")  # no buffer: what could not be written is not written again when it closes
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     with file:
@@ -76,16 +86,34 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _parsed(content: bytes, path: Path) -> list[Row]:
     rows = []
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = parse_json(line)
+        except JsonError as error:
             raise ConfigError(f"line {number} of {path} is damaged: remove it, and its clip is made again") from error
+        wrong = "it holds no keys" if not isinstance(row, dict) else _wrong_column(row)
+        if wrong:
+            raise ConfigError(f"line {number} of {path} is no row ({wrong}): remove it, and its clip is made again")
         rows.append(row)
     return rows
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def _wrong_column(row: Row) -> str:
+    """What is missing of a clip's row, or of the wrong kind; empty where all is there."""
+    for name, kinds in _COLUMNS.items():
+        if name not in row:
+            return f"it lacks {name}"
+        if not isinstance(row[name], kinds) or isinstance(row[name], bool):
+            return f"{name} is of the wrong kind"
+    for name, value in row.items():
+        if isinstance(value, (dict, list)) or (isinstance(value, str) and name not in _WORDS):
+            return f"{name[:60]} is no number"
+        if isinstance(value, (int, float)) and not abs(value) < _LARGEST:
+            return f"{name[:60]} is no finite number"
+    return ""
+
+
+def _lock(file: io.FileIO, path: Path) -> None:
     """Until the file is closed, or its process gone. Does nothing on systems without ``flock``."""
     try:
         import fcntl

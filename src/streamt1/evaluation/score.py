@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError, PromptError
+from streamt1.core.json_text import parse_json
 from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.rows import Row
 from streamt1.families.build import build_rewards
@@ -36,9 +36,10 @@ def find_clips(folder: Path) -> list[Path]:
 def read_prompt_file(path: Path) -> dict[str, str]:
     """A JSON object from file names to prompts, as VBench takes it. Raises ``PromptError``."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise PromptError(f"cannot read the prompts file {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise PromptError(f"cannot read the prompts file {path}: {reason}") from error
     if not isinstance(found, dict) or not all(isinstance(prompt, str) for prompt in found.values()):
         raise PromptError(f'the prompts file {path} must read {{"file name": "prompt", ...}}')
     return found
@@ -55,9 +56,10 @@ def prompt_of(clip: Path, prompts: Mapping[str, str] | None = None) -> str:
             raise PromptError(f"the prompts file does not name {clip.name}")
         return prompts[clip.name]
     try:
-        return json.loads((clip.parent / "run.json").read_text(encoding="utf-8"))["prompt"]
-    except (OSError, ValueError, KeyError):
-        return re.sub(r"-\d+$", "", clip.stem)
+        told = parse_json((clip.parent / "run.json").read_bytes())["prompt"]
+    except (OSError, ValueError, KeyError, TypeError):
+        told = None
+    return told if isinstance(told, str) else re.sub(r"-\d+$", "", clip.stem)
 
 
 def score_clips(

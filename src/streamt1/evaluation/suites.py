@@ -8,12 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
-from streamt1.core.validation import check_names, validated
+from streamt1.core.validation import check_names, check_plain, validated
 from streamt1.pocket.scenes import evaluation_scenes
 from streamt1.search.config import POLICIES, SearchConfig
 
@@ -119,27 +119,23 @@ def load_suite(name: str, changes: Mapping[str, Any] | None = None) -> Suite:
         UnknownNameError: a suite, key or method that does not exist; the message names the nearest.
         ConfigError: a file that cannot be read, or a value that does not fit.
     """
-    try:
-        keys = yaml.safe_load(_text(name))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not valid YAML: {error}") from error
+    keys = _read(name)
     if not isinstance(keys, dict):
         raise ConfigError(f"the suite {name} must hold keys and values")
-    return _checked({"name": Path(name).stem, **keys, **(changes or {})})
+    return checked_suite({"name": Path(name).stem, **keys, **(changes or {})})
 
 
-def _text(name: str) -> str:
-    if not name.endswith((".yaml", ".yml")):
-        if name not in suite_names():
-            raise UnknownNameError("suite", name, suite_names())
-        return (SUITES / f"{name}.yaml").read_text(encoding="utf-8")
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the suite {name}: {error}") from error
+def _read(name: str) -> Any:
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name), "the suite")
+    if name not in suite_names():
+        raise UnknownNameError("suite", name, suite_names())
+    return parse_yaml((SUITES / f"{name}.yaml").read_text(encoding="utf-8"), name)
 
 
-def _checked(keys: dict[str, Any]) -> Suite:
+def checked_suite(keys: Mapping[str, Any]) -> Suite:
+    """The suite of these keys. Raises ``ConfigError`` and ``UnknownNameError``."""
+    check_plain("suite key", keys)
     suite = validated(Suite, keys, "suite key")
     settings = [field.name for field in dataclasses.fields(SearchConfig)]
     for name in (*suite.methods, *suite.ablations):

@@ -112,7 +112,7 @@ def _numbers(suite: Suite, group: Group) -> dict[str, Any]:
     picks = _means(rows, ("pick_chosen", "pick_random", "pick_best"))
     if picks:
         found |= {"regret": _means(rows, ("pick_regret",))["pick_regret"], "picks": picks}
-    routed = {name: sum(row[f"route_{name}"] for row in rows) for name in ROUTES}
+    routed = {name: sum(row.get(f"route_{name}") or 0 for row in rows) for name in ROUTES}
     if sum(routed.values()):
         found["routes"] = {name: count / sum(routed.values()) for name, count in routed.items()}
     found["measures"] = _means(rows, [name for name in rows[0] if name not in _SHOWN_APART and "route_" not in name])

@@ -8,8 +8,9 @@ import torch
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import enough_memory, resolve_device
-from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.core.errors import SHOWN, ConfigError, PromptError, UnknownNameError
 from streamt1.core.protocols import ClipReward, FrameReward, Models
+from streamt1.core.validation import is_text
 from streamt1.families.family import Family
 from streamt1.families.pocket import POCKET
 from streamt1.families.wan import WAN
@@ -32,6 +33,8 @@ def check_prompt(config: RunConfig, prompt: str) -> None:
     """
     if not prompt.strip():
         raise PromptError("the prompt is empty: say what the video should show")
+    if not is_text(prompt):
+        raise PromptError(f"the prompt {prompt[:SHOWN]!r} holds bytes that are no UTF-8 text: write it again")
     for family in FAMILIES:
         if config.backbone in family.backbones:
             family.read_prompt(prompt)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from streamt1.core.errors import CheckpointError, StreamT1Error
-from streamt1.core.json_files import read_json
+from streamt1.core.json_files import read_sizes
 from streamt1.core.weights import check_fit, layout_of, one_line
 from streamt1.rewards.templates import read_constants
 
@@ -61,7 +61,7 @@ def _empty(base: Path, marks: tuple[str, ...], vision: str) -> Qwen2VL:
     from streamt1.rewards.words import Words
 
     file = base / "config.json"
-    kind = read_json(file).get("model_type", "none")
+    kind = read_sizes(file).get("model_type", "none")
     if kind != "qwen2_vl":
         raise CheckpointError(f"{file} is of a model of type {kind}, not of Qwen2-VL; download it again")
     try:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from streamt1.backbones.wan.config import SIZES, WanConfig
 from streamt1.config.schema import WanSettings
-from streamt1.core.errors import UnknownNameError
+from streamt1.core.errors import SHOWN, ConfigError, UnknownNameError
 
 
 def wan_sizes(wan: WanSettings) -> WanConfig:
@@ -24,8 +25,12 @@ def wan_sizes(wan: WanSettings) -> WanConfig:
     unknown = next((key for key in wan.size if key not in known), None)
     if unknown is not None:
         raise UnknownNameError("wan.size key", unknown, known)
-    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in wan.size.items()}
-    return WanConfig(**sizes)
+    try:
+        return TypeAdapter(WanConfig).validate_python(wan.size)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"wan.size key {where!r} = {repr(first['input'])[:SHOWN]}: {first['msg']}") from error
 
 
 def wan_parameters(sizes: WanConfig) -> int:

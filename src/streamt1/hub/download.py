@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 from streamt1.core.errors import CheckpointError, ConfigError, OutputError, StreamT1Error, needs_extra
 from streamt1.core.files import whole_file
-from streamt1.hub.origins import FETCHED, Origin, locate
+from streamt1.hub.origins import Origin, fetched, locate
 from streamt1.hub.transfer import BLOCK, fetch_file, sha256_of
 
 TIMEOUT = 20
@@ -183,7 +183,7 @@ def _hub_error(what: str, error: Exception) -> StreamT1Error:
 
 
 def _of_url(name: str, origin: Origin, folder: Path | None, index: str) -> list[Item]:
-    target = (folder or FETCHED) / origin.local_name
+    target = (folder or fetched()) / origin.local_name
     if target.is_file():
         return [Item(origin, Path(origin.url).name, target.stat().st_size, origin.sha256, target, True)]
     try:

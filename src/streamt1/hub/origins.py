@@ -9,8 +9,17 @@ from pydantic import BaseModel, ConfigDict
 
 from streamt1.core.errors import CheckpointError, ConfigError, needs_extra
 
-FETCHED = Path.home() / ".cache" / "streamt1"
-"""For what comes from elsewhere than the hub."""
+
+def fetched() -> Path:
+    """The folder for what comes from elsewhere than the hub. Raises ``ConfigError`` for a user without a home."""
+    return _home("~/.cache/streamt1")
+
+
+def _home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no such home folder; set HOME, or give a folder of downloads") from error
 
 
 class Origin(BaseModel):
@@ -64,7 +73,7 @@ def locate(name: str, source: str | Origin, folder: Path | None) -> Path:
         CheckpointError: it is not there; the message says how to get it.
     """
     if isinstance(source, str):
-        path = Path(source).expanduser()
+        path = _home(source)
         if not _is_there(name, path):
             raise CheckpointError(f"files.{name}: there is no {path}; give the right path, or download the preset")
         return path
@@ -92,7 +101,7 @@ def _downloaded(origin: Origin, folder: Path | None) -> Path | None:
     if folder is not None:
         return folder / origin.local_name
     if origin.url:
-        return FETCHED / origin.local_name
+        return fetched() / origin.local_name
     with needs_extra("wan", "finding downloaded models"):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError

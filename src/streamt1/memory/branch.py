@@ -38,6 +38,8 @@ class MemoryConfig:
     eviction: Literal["route", "ema", "discard"] = "route"
 
     def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ConfigError(f"chunk={self.chunk} must be at least 1 latent frame")
         for name in ("window", "sink", "max_sink"):
             if getattr(self, name) % self.chunk:
                 raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from streamt1.core.errors import CheckpointError
 from streamt1.core.files import write_whole
+from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
 from streamt1.search.checkpoint import Boundary
 from streamt1.search.state import SearchState
@@ -102,10 +102,10 @@ def load_latents(folder: Path, chunk: int, candidate: int) -> tuple[Tensor, Tens
 
 def _read(line: bytes, end: int) -> Stored | None:
     try:
-        told: dict[str, Any] = json.loads(line)
+        told: dict[str, Any] = parse_json(line)
         ends = {str(name): int(size) for name, size in told["ends"].items()}
         return Stored(Boundary.read(told), ends, int(told["crc32"]), end)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

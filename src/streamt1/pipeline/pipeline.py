@@ -12,6 +12,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.devices import enough_memory
 from streamt1.core.errors import ConfigError, Stopped
 from streamt1.core.protocols import Models
+from streamt1.core.seeds import check_seed
 from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.recorder import Recorder
@@ -53,7 +54,10 @@ class Pipeline:
         """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk."""
         decoder, latents = self.models.decoder, self.models.backbone.chunk_shape[0]
         first, later = 1 + decoder.time_stride * (latents - 1), decoder.time_stride * latents
-        if not math.isfinite(seconds) or seconds * decoder.fps < first:
+        if not math.isfinite(seconds):
+            raise ConfigError(f"seconds={seconds} must be a finite number, of at least one chunk")
+        self.config.limits.check_seconds(seconds, f"seconds={seconds:g}")
+        if seconds * decoder.fps < first:
             raise ConfigError(
                 f"seconds={seconds:g} is below one chunk; the shortest video has {first / decoder.fps:g} seconds"
                 f" ({first} frames at {decoder.fps} per second)"
@@ -71,6 +75,8 @@ class Pipeline:
             return self.chunks_for(SECONDS if seconds is None else seconds)
         if chunks < 1:
             raise ConfigError(f"chunks={chunks} must be at least 1")
+        decoder = self.models.decoder
+        self.config.limits.check_chunks(chunks, decoder.time_stride * self.models.backbone.chunk_shape[0] / decoder.fps)
         return chunks
 
     def check_prompt(self, prompt: str) -> None:
@@ -89,6 +95,7 @@ class Pipeline:
     ) -> Asked:
         """What the arguments of ``stream`` ask for. Raises ``PromptError`` and ``ConfigError``."""
         self.check_prompt(prompt)
+        check_seed(seed)
         config = self.config.with_policy(policy) if policy is not None else self.config
         if endless:
             if chunks is not None or seconds is not None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from streamt1.core.errors import Cancelled, OutputError
 from streamt1.core.files import write_whole
 from streamt1.core.folder_lock import locked
+from streamt1.core.json_text import JsonError, parse_json
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.protocols import Models
 from streamt1.media.growing import GrowingVideo
@@ -52,11 +53,12 @@ def stored_summary(folder: Path) -> dict[str, Any] | None:
     """The ``run.json`` of a folder; None where there is none. Raises ``OutputError`` for one that cannot be read."""
     path = folder / SUMMARY
     try:
-        summary = json.loads(path.read_bytes())
+        summary = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise OutputError(f"cannot read {path}: {error}; delete the folder, or give another one") from error
+    except (OSError, JsonError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"cannot read {path}: {reason}; delete the folder, or give another one") from error
     if not isinstance(summary, dict):
         raise OutputError(f"{path} holds no run; delete the folder, or give another one")
     return summary

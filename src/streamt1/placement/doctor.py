@@ -43,8 +43,10 @@ def examine(models: Path | None = None, available: float | None = None) -> Itera
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Check("host memory", memory > 4 * GB, f"{memory / GB:.0f} GB, {os.cpu_count()} processors")
     yield _encoder()
-    free = shutil.disk_usage(models or Path.home()).free
-    yield Check("disk", free > GB, f"{free / GB:.0f} GB free at {models or Path.home()}")
+    place = models or Path(os.path.expanduser("~"))
+    place = place if place.exists() else Path.cwd()
+    free = shutil.disk_usage(place).free
+    yield Check("disk", free > GB, f"{free / GB:.0f} GB free at {place}")
     for name in preset_names():
         yield _preset(name, models, available)
 

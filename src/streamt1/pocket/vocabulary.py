@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from streamt1.core.errors import CheckpointError, PromptError
+from streamt1.core.errors import SHOWN, CheckpointError, PromptError
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
 SHAPES = ("circle", "square", "triangle", "star")
@@ -46,6 +46,7 @@ def tokenize(prompt: str) -> list[int]:
 def _token(word: str) -> int:
     token = _TOKENS.get(_ALIASES.get(word, word))
     if token is None:
+        word = word[:SHOWN]
         near = difflib.get_close_matches(word, WORDS, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise PromptError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import TraceError
+from streamt1.core.json_text import parse_json
 from streamt1.report.story import Story, tell
 from streamt1.trace.store import read_thumbnails, read_trace
 
@@ -84,9 +84,9 @@ def _summary(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise TraceError(f"cannot read {path}: {error}") from error
+        raise TraceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(summary, dict):
         raise TraceError(f"cannot read {path}: it does not hold keys and values")
     return summary

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from streamt1.core.errors import TraceError
 from streamt1.core.files import write_whole
@@ -40,8 +40,9 @@ def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
     run = read_folder(folder)
     try:
         page = render(run)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise TraceError(f"{folder}: a setting or a cost in trace.jsonl or run.json makes no sense: {error}") from error
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, TemplateError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise TraceError(f"{folder}: a setting or a cost in trace.jsonl or run.json makes no sense: {told}") from error
     write_whole(path, page.encode())
     return path
 

@@ -94,16 +94,24 @@ def tell(trace: Sequence[Stamped]) -> Story:
     """
     events = [stamped.event for stamped in trace]
     started, finished = _ends(events)
+    made, length = len(_all(events, CandidateProposed)), started.chunks
+    if length is None:
+        length = len(finished.lineage)
+    if not 1 <= length <= made or started.fps < 1 or started.frames_per_chunk < 1:
+        raise TraceError(
+            f"the trace contradicts itself: it announces {length} chunks of {started.frames_per_chunk} latent"
+            f" frames at {started.fps} a second, and tells of {made} candidates"
+        )
     try:
-        chunks = _chunks(events, started.chunks or len(finished.lineage), set(finished.lineage))
+        chunks = _chunks(events, length, set(finished.lineage))
         by_id = {node.id: node for chunk in chunks for node in chunk}
         lineage = tuple(by_id[candidate] for candidate in finished.lineage)
     except KeyError as error:
         raise TraceError(f"the trace contradicts itself: candidate {error} was never proposed") from error
     except IndexError as error:
-        raise TraceError(f"the trace contradicts itself: it announces {started.chunks} chunks and has more") from error
-    if not lineage or len(lineage) != started.chunks:
-        raise TraceError(f"the trace contradicts itself: of {started.chunks} chunks {len(lineage)} are in the video")
+        raise TraceError(f"the trace contradicts itself: it announces {length} chunks and has more") from error
+    if not lineage or len(lineage) != length:
+        raise TraceError(f"the trace contradicts itself: of {length} chunks {len(lineage)} are in the video")
     memory = {change.chunk: change for change in _all(events, MemoryChanged) if change.candidate in finished.lineage}
     warnings = tuple(event.message for event in _all(events, Warned))
     judged = tuple(_all(events, BeamJudged))
@@ -141,6 +149,8 @@ def _chunks(events: Sequence[Event], count: int, chosen: set[int]) -> tuple[tupl
     ranks = {event.candidate: event.beam for event in _all(events, ChunkCommitted)}
     chunks: list[list[Node]] = [[] for _ in range(count)]
     for made in _all(events, CandidateProposed):
+        if made.chunk < 0:
+            raise TraceError(f"the trace contradicts itself: it tells of chunk {made.chunk}")
         chunks[made.chunk].append(_node(made, scores.get(made.candidate), ranks.get(made.candidate), chosen))
     for above, chunk in pairwise(chunks):
         place: dict[int | None, int] = {node.id: row for row, node in enumerate(above)}

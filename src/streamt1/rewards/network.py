@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from streamt1.core.devices import Halving, at_work, sent
 from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.streaming import visits
-from streamt1.core.weights import load_strictly
+from streamt1.core.weights import load_strictly, one_line
 from streamt1.rewards.rotary import Tables, base_of, frame_tables, frequencies, text_tables, turned
 from streamt1.rewards.vision import MERGE, MOST_PATCHES, Grid
 
@@ -59,8 +59,9 @@ class Qwen2VL(nn.Module):
             from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
         try:
             config = Qwen2VLConfig.from_pretrained(str(base), local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"there is no configuration of Qwen2-VL in {base}: {error}") from error
+        except Exception as error:  # whatever transformers raises for files of the wrong kind
+            told = f"there is no configuration of Qwen2-VL in {base}: {one_line(error)}; download it again"
+            raise CheckpointError(told) from error
         text: Any = config.text_config
         text.vocab_size = words
         with torch.device("meta"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from streamt1.core.errors import CheckpointError, needs_extra
+from streamt1.core.weights import one_line
 from streamt1.rewards.vision import MERGE, Grid, grid_of
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ class Words:
         with needs_extra("wan", "the reward models"):
             from transformers import AutoTokenizer
         try:
-            self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(base), local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"there is no tokenizer in {base}: {error}") from error
+            self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                str(base), local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # whatever transformers and tokenizers raise for files of the wrong kind
+            raise CheckpointError(f"there is no tokenizer in {base}: {one_line(error)}; download it again") from error
         self._tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})  # pyright: ignore
         self.marks = marks
         self.mark_ids = [self._id(mark) for mark in marks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +10,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from streamt1.core.errors import ConfigError, TooLargeError
+from streamt1.core.json_text import JsonError
+from streamt1.core.json_text import parse_json as core_json
 
 
 async def read_fields(request: Request, most: int) -> Any:
@@ -37,9 +38,12 @@ async def read_fields(request: Request, most: int) -> Any:
 def parse_json(text: str | bytes) -> Any:
     """Raises ``ConfigError`` for what is not JSON."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError("the body is not JSON; send an object such as {'prompt': ..., 'seconds': 4}") from error
+        return core_json(text)
+    except JsonError as error:
+        example = "{'prompt': ..., 'seconds': 4}"
+        raise ConfigError(
+            f"the body is not JSON that can be read ({error}); send an object such as {example}"
+        ) from error
 
 
 def _fields(form: FormData) -> dict[str, Any]:
@@ -55,14 +59,15 @@ def _fields(form: FormData) -> dict[str, Any]:
 
 
 async def _bounded(request: Request, most: int) -> bytes:
-    declared = request.headers.get("content-length", "0")
+    told = request.headers.get("content-length", "0")
+    declared = int(told) if told.isascii() and told.isdigit() and len(told) < 20 else 0
     body = b""
-    if not declared.isdigit() or int(declared) <= most:
+    if declared <= most:
         async for part in request.stream():
             body += part
             if len(body) > most:
                 break
-    if len(body) > most or (declared.isdigit() and int(declared) > most):
+    if len(body) > most or declared > most:
         raise TooLargeError(f"the request is longer than {most} bytes")
     return body
 

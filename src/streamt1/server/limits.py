@@ -12,7 +12,7 @@ class Limits:
     """Bounds of the service.
 
     Attributes:
-        prompt: characters of a prompt.
+        prompt: characters of a prompt; Wan reads 512 tokens, about 2,500 characters, and says where it cuts.
         seconds: length of a video.
         width: candidates of a chunk, ``beam_size * top_k``.
         waiting: jobs that may wait; one more is answered with 429.
@@ -20,7 +20,7 @@ class Limits:
         patience: seconds that a stream's client may take to say what it wants.
     """
 
-    prompt: int = 1000
+    prompt: int = 4000
     seconds: float = 60.0
     width: int = 16
     waiting: int = 10

@@ -63,7 +63,7 @@ class JobQueue:
 
     def open(self) -> None:
         """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written."""
-        check_writable(self.folder)
+        check_writable(self.folder, keep=True)
         self.store.recover()
         known = self.store.names()
         for path in self.folder.iterdir():

@@ -10,6 +10,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from streamt1.trace.events import EVENTS, Event
 
+LARGEST = 2**64
+"""No number of a run is larger, seeds included."""
+
 
 def event_from_record(record: Mapping[str, Any]) -> Event:
     """The event of a stored record; fields that are not the event's own (such as a time stamp) are ignored.
@@ -48,5 +51,6 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is Mapping:
         return isinstance(value, Mapping) and all(fits(one, inner[1]) for one in value.values())
     if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+        number = isinstance(value, (int, hint)) and not isinstance(value, bool)
+        return number and abs(value) < LARGEST  # not so for NaN
     return isinstance(value, hint)

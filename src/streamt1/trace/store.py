@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streamt1.core.errors import TraceError
 from streamt1.core.files import write_whole
+from streamt1.core.json_text import parse_json
 from streamt1.trace.events import Event
 from streamt1.trace.records import event_from_record
 
@@ -34,10 +36,11 @@ def read_trace(path: Path) -> list[Stamped]:
         TraceError: the file is not there or cannot be read, or a line holds no event; the message names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise TraceError(f"cannot read the trace {path}: {reason}") from error
+    lines = lines[:-1] if lines[-1] == "" else lines
     return [_stamped(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 
 
@@ -59,15 +62,29 @@ def read_thumbnails(path: Path) -> dict[int, bytes]:
     if not path.exists():
         return {}
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {int(record["candidate"]): base64.b64decode(record["webp"], validate=True) for record in records}
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return dict(_picture(parse_json(line)) for line in lines)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TraceError(f"cannot read the thumbnails {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise TraceError(f"cannot read the thumbnails {path}: {reason}") from error
+
+
+def _picture(record: Any) -> tuple[int, bytes]:
+    candidate = record["candidate"]
+    if type(candidate) is not int:
+        raise TypeError("a candidate's number is missing")
+    return candidate, base64.b64decode(record["webp"], validate=True)
 
 
 def _stamped(line: str, where: str) -> Stamped:
     try:
-        record = json.loads(line)
-        return Stamped(float(record["seconds"]), event_from_record(record))
-    except (ValueError, TypeError, KeyError) as error:
+        record = parse_json(line)
+        return Stamped(_seconds(record["seconds"]), event_from_record(record))
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise TraceError(f"{where}: not an event of a trace: {line.strip()[:60]!r}") from error
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError("a time is a finite number")
+    return float(value)

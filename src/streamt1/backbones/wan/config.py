@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from streamt1.core.errors import ConfigError
 
+MOST, MOST_LAYERS = 1_000_000, 1000
+"""Of any size, and of layers; many times the largest model's."""
+
 
 @dataclass(frozen=True)
 class WanConfig:
@@ -31,6 +34,12 @@ class WanConfig:
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        for name, value in (*vars(self).items(), *zip(("patch height", "patch width"), self.patch_size[1:])):
+            most = MOST_LAYERS if name == "num_layers" else MOST
+            if isinstance(value, int) and not 1 <= value <= most:
+                raise ConfigError(f"{name}={str(value)[:40]} must lie in 1..{most}")
+        if not 0 < self.eps < 1:
+            raise ConfigError(f"eps={self.eps} must lie between 0 and 1")
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
             raise ConfigError(
                 f"dim={self.dim} must be num_heads={self.num_heads} times an even head size: rotary turns channel pairs"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamt1.core.devices import HOST, at_work, move, pin, sent
-from streamt1.core.errors import CheckpointError, PromptError, needs_extra
-from streamt1.core.json_files import read_json
+from streamt1.core.errors import CheckpointError, PromptError, needs_extra, warn
+from streamt1.core.json_files import read_sizes
 from streamt1.core.streaming import visits
 from streamt1.core.weights import load_strictly, one_line, read_weights
 
@@ -89,6 +89,11 @@ class WanText:
         tokens: Any = self.tokenizer(
             [cleaned], padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
+        if len(cleaned) >= self.length and bool(tokens["attention_mask"].all()):
+            whole: Any = self.tokenizer([cleaned])
+            count = len(whole["input_ids"][0])
+            if count > self.length:
+                warn(f"the prompt has {count} tokens and is cut to its first {self.length}, which the model reads")
         return self.rows(tokens["input_ids"], tokens["attention_mask"])
 
     @torch.no_grad()
@@ -118,7 +123,7 @@ def empty_encoder(folder: Path) -> UMT5EncoderModel:
     with needs_extra("wan", "encoding prompts for Wan"):
         from transformers import UMT5Config, UMT5EncoderModel
     file = folder / "config.json"
-    sizes = read_json(file)
+    sizes = read_sizes(file)
     kind = sizes.get("model_type", "umt5")
     if kind != "umt5":
         raise CheckpointError(f"{file} is of a model of type {kind}, not of UMT5; give the text encoder of Wan2.1")
@@ -134,7 +139,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     with needs_extra("wan", "encoding prompts for Wan"):
         from transformers import AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever transformers and tokenizers raise for files of the wrong kind
         raise CheckpointError(f"there is no tokenizer in {folder}: {one_line(error)}; download it again") from error
 
