@@ -47,7 +47,7 @@ def test_a_run_leaves_a_video_a_trace_and_its_cost(tmp_path: Path) -> None:
     assert summary["cost"]["latents_decoded"] == 2 * 2 * 3
     assert summary["cost"]["reward_calls"] == 2 * 2 * 2 + 1
     assert set(summary["cost"]["seconds"]) >= {"model", "decode", "reward", "total"}
-    assert set(summary["versions"]) == {"streamt1", "torch", "python", "machine"}
+    assert set(summary["versions"]) == {"streamt1", "commit", "torch", "python", "machine"}
     events = [stamped.event for stamped in read_trace(folder / "trace.jsonl")]
     assert isinstance(events[0], RunStarted)
     assert isinstance(events[-1], RunFinished)

@@ -19,7 +19,9 @@ from streamt1.core.provenance import versions
 from streamt1.families.fingerprint import fingerprints
 from streamt1.search.config import SearchConfig, for_endless
 
-WHERE = ("about", "placement", "batches", "device_memory", "host_memory", "models", "files", "limits", "effective_search")
+WHERE = (
+    "about", "placement", "batches", "device_memory", "host_memory", "models", "files", "limits", "effective_search",
+)  # fmt: skip
 """Keys of a configuration that say where things are; a run is the same whatever they say."""
 
 

@@ -72,7 +72,7 @@ def transaction(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[
     return wrapper
 
 
-ATTEMPTS = 5
+ATTEMPTS = 3
 """A job is to blame that so often ran when the server went down without getting one chunk further."""
 
 
