@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
-from streamt1.core.validation import check_plain, check_names, validated
+from streamt1.core.validation import check_names, check_plain, validated
 from streamt1.pocket.scenes import evaluation_scenes
 from streamt1.search.config import POLICIES, SearchConfig
 
