@@ -22,6 +22,9 @@ def test_a_constant_is_read_without_running_the_file(tmp_path: Path) -> None:
         (f"ASK = {TEXT.replace('Rate', 'rate')!r}", "is not the text"),
         ("OTHER = 'x'", "assigns no text to ASK"),
         ("ASK = ", "cannot be read"),
+        ("(" * 9999, "cannot be read"),
+        ("-" * 99_999 + "1", "cannot be read"),
+        ("#" * 1_000_001, "too large"),
         (None, "cannot be read"),
     ],
 )

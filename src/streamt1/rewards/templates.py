@@ -13,6 +13,8 @@ from pathlib import Path
 
 from streamt1.core.errors import CheckpointError
 
+LARGEST = 1_000_000
+"""Bytes; the authors' files have less than a hundredth of it."""
 PLACE = "{text_prompt}"
 """Where a template takes the user's prompt."""
 
@@ -28,9 +30,12 @@ def read_constants(file: Path, hashes: Mapping[str, str]) -> dict[str, str]:
         CheckpointError: the file is missing, is not Python, lacks a constant, or has another text in it.
     """
     try:
+        if file.stat().st_size > LARGEST:
+            raise CheckpointError(f"the prompt template {file} is far too large; download it again")
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CheckpointError(f"the prompt template {file} cannot be read ({error}); download it again") from error
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120] or "it is nested too deeply"
+        raise CheckpointError(f"the prompt template {file} cannot be read ({reason}); download it again") from error
     found: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
