@@ -19,7 +19,7 @@ setup: .venv/.done
 	@touch $@
 
 demo: setup
-	$(BIN)/streamt1 generate "$(PROMPT)" --seed $(SEED) --seconds 5 --compare --out $(OUT)
+	$(BIN)/streamt1 generate "$(PROMPT)" --seed $(SEED) --seconds 5 --compare --fresh --out $(OUT)
 
 test: setup lint
 	$(BIN)/python -m pytest

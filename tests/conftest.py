@@ -25,14 +25,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def full_disk() -> Callable[[], AbstractContextManager[None]]:
-    """Inside `with full_disk():` no file may grow beyond 1000 bytes: writing fails as it does on a full disk."""
+def full_disk() -> Callable[..., AbstractContextManager[None]]:
+    """Inside `with full_disk(room):` no file may grow beyond so many bytes: writing fails as it does on a full disk."""
 
     @contextmanager
-    def limited() -> Iterator[None]:
+    def limited(room: int = 1000) -> Iterator[None]:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,8 +23,12 @@ PROMPT = "a red circle bouncing on a navy striped background"
 FAST = ["--chunks", "2", "--beam-size", "2", "--top-k", "1"]
 
 
+def invoke(*args: str) -> Result:
+    return CliRunner().invoke(app, args, catch_exceptions=False)
+
+
 def streamt1(*args: str) -> Result:
-    return CliRunner().invoke(app, ["generate", *args], catch_exceptions=False)
+    return invoke("generate", *args)
 
 
 def video(path: Path) -> tuple[int, int, int]:
@@ -139,30 +144,86 @@ def test_an_output_that_cannot_be_written_ends_in_1(tmp_path: Path) -> None:
     assert "cannot write" in result.stderr
 
 
-def test_a_full_disk_ends_in_1_and_leaves_nothing_half_written(
-    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+def test_a_full_disk_ends_in_1_and_the_run_goes_on_when_there_is_room(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    with full_disk():
-        result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "out"))
-    assert result.exit_code == 1
-    assert "video.mp4" in result.stderr
-    assert not (tmp_path / "out").exists()
+    for room in (1000, 8000, 20_000):
+        with full_disk(room):
+            result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "out"))
+        assert result.exit_code == 1
+        assert f"cannot write {tmp_path / 'out'}" in result.stderr
+        assert result.stderr.count("\n") == 1 + result.stderr.count("going on")
+    assert streamt1(PROMPT, *FAST, "--out", str(tmp_path / "out")).exit_code == 0
+    assert streamt1(PROMPT, *FAST, "--out", str(tmp_path / "whole")).exit_code == 0
+    for name in ("video.mp4", "sheet.png", "thumbnails.jsonl"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_run_that_is_stopped_keeps_what_was_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_is_gone_on_with(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     happened = ProgressView.happened
 
     def stopped(self: ProgressView, event: Event) -> None:
         if isinstance(event, ChunkStarted) and event.chunk == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         happened(self, event)
 
-    monkeypatch.setattr(ProgressView, "happened", stopped)
-    result = streamt1(PROMPT, "--chunks", "5", "--policy", "greedy", "--out", str(tmp_path))
-    assert result.exit_code != 0
-    assert "the 33 frames that were final" in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["partial.mp4"]
-    assert video(tmp_path / "partial.mp4") == (33, 256, 256)
+    ours = "--chunks", "5", "--policy", "greedy", "--no-report"
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressView, "happened", stopped)
+        result = streamt1(PROMPT, *ours, "--out", str(tmp_path / "parts"))
+    assert result.exit_code == 128 + number
+    told = f"ended by {number.name}; 33 frames are final; go on with: streamt1 resume {tmp_path / 'parts'}"
+    assert told in result.stderr
+    assert video(tmp_path / "parts" / "partial.mp4") == (33, 256, 256)
+    result = invoke("resume", str(tmp_path / "parts"), "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "3 chunks are there" in result.stderr
+    streamt1(PROMPT, *ours, "--out", str(tmp_path / "whole"))
+    for name in ("video.mp4", "sheet.png", "thumbnails.jsonl"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    result = invoke("replay", str(tmp_path / "parts"))
+    assert result.exit_code == 0
+    assert "bit for bit" in result.output
+
+
+def test_a_replay_says_what_differs(tmp_path: Path) -> None:
+    streamt1(PROMPT, *FAST, "--out", str(tmp_path))
+    summary = json.loads((tmp_path / "run.json").read_text())
+    summary["digests"]["latents"], summary["versions"]["torch"] = "0", "1.0"
+    (tmp_path / "run.json").write_text(json.dumps(summary))
+    trace = (tmp_path / "trace.jsonl").read_text()
+    (tmp_path / "trace.jsonl").write_text(trace.replace('"beam": 0', '"beam": 7', 1))
+    result = invoke("replay", str(tmp_path))
+    assert result.exit_code == 1
+    assert "event 3 of the trace was" in result.output
+    assert "the latents differ" in result.output
+    assert "the frames differ" not in result.output
+    assert "torch was 1.0" in result.output
+
+
+def test_the_same_command_again_says_that_it_is_done(tmp_path: Path) -> None:
+    assert streamt1(PROMPT, *FAST, "--out", str(tmp_path)).exit_code == 0
+    before = (tmp_path / "run.json").read_bytes()
+    result = streamt1(PROMPT, *FAST, "--out", str(tmp_path))
+    assert result.exit_code == 0
+    assert "is finished" in result.output
+    assert (tmp_path / "run.json").read_bytes() == before
+    result = streamt1(PROMPT, *FAST, "--seed", "4", "--out", str(tmp_path))
+    assert result.exit_code == 1
+    assert "holds another run" in result.stderr
+    assert streamt1(PROMPT, *FAST, "--seed", "4", "--out", str(tmp_path), "--fresh").exit_code == 0
+
+
+def test_an_occupied_default_folder_gets_a_new_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, folder in ((0, "outputs"), (1, "outputs-2"), (1, "outputs-3")):
+        result = streamt1(PROMPT, *FAST, "--no-report", "--seed", str(seed))
+        assert result.exit_code == 0
+        assert (folder in result.stderr) == (folder != "outputs")
+        assert (tmp_path / folder / "run.json").is_file()
 
 
 def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,4 +247,7 @@ def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.Monkey
     result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "all"))
     assert result.exit_code == 1
     assert "all 2 candidates" in result.stderr
-    assert not (tmp_path / "all").exists()
+    summary = json.loads((tmp_path / "all" / "run.json").read_text())
+    assert summary["state"] == "failed"
+    assert "all 2 candidates" in summary["reason"]
+    assert "candidate_scored" in (tmp_path / "all" / "trace.jsonl").read_text()

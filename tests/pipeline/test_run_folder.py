@@ -87,7 +87,7 @@ def test_a_run_that_was_left_twice_equals_one_that_was_not(name: str, loaded: Pi
     pipeline = with_settings(loaded, SETTINGS[name])
     whole = pipeline.run(PROMPT, CHUNKS, 3, folder=tmp_path / "whole")
     events = len(told(tmp_path / "whole"))
-    for place in (events // 2, 2 * events // 3):
+    for place in (events // 2, 4):
         with pytest.raises(Cancelled):
             pipeline.run(PROMPT, CHUNKS, 3, watcher=EndsAt(place), folder=tmp_path / "parts")
         summary = stored_summary(tmp_path / "parts")
@@ -203,7 +203,7 @@ class Ends(Watcher):
         self.chunk = chunk
 
     def happened(self, event: Event) -> None:
-        if isinstance(event, ChunkCommitted) and event.chunk == self.chunk:
+        if isinstance(event, ChunkCommitted) and event.chunk >= self.chunk:
             raise Stopped("that is enough")
 
 
@@ -215,7 +215,7 @@ def test_a_video_without_an_end_ends_in_order_and_goes_on_from_anywhere(
     whole = pipeline.run(PROMPT, endless=True, watcher=Ends(8), folder=tmp_path / "whole")
     assert len(whole.result.beam.lineage) == 8
     with pytest.raises(Cancelled):
-        pipeline.run(PROMPT, endless=True, watcher=EndsAt(60), folder=tmp_path / "parts")
+        pipeline.run(PROMPT, endless=True, watcher=EndsAt(25), folder=tmp_path / "parts")
     parts = pipeline.run(PROMPT, endless=True, watcher=Ends(8), folder=tmp_path / "parts")
     assert_same(parts, whole)
     summary = stored_summary(tmp_path / "whole")

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 
 from streamt1.core.errors import OutputError
 from streamt1.server.app import make_app
+from streamt1.server.job_store import ATTEMPTS
 from streamt1.server.service import Service
 from tests.server.toy import Gate, toy_service, until
 
@@ -124,16 +125,17 @@ def test_nothing_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
         until(lambda: client.get(f"/v1/videos/{running}").json()["status"] == "in_progress")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    with real_server(tmp_path) as (client, process):
-        until(lambda: client.get(f"/v1/videos/{running}").json()["status"] == "in_progress")
-        assert client.get(f"/v1/videos/{waiting}").json()["status"] == "queued"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for _ in range(ATTEMPTS - 1):
+        with real_server(tmp_path) as (client, process):
+            until(lambda client=client: client.get(f"/v1/videos/{running}").json()["status"] == "in_progress")
+            assert client.get(f"/v1/videos/{waiting}").json()["status"] == "queued"
+            process.send_signal(signal.SIGKILL)
+            process.wait()
     hold.unlink()
     with real_server(tmp_path) as (client, _):
         failed = client.get(f"/v1/videos/{running}").json()
         assert (failed["status"], failed["error"]["code"]) == ("failed", "interrupted")
-        assert "went down 2 times" in failed["error"]["message"]
+        assert f"went down {ATTEMPTS} times" in failed["error"]["message"]
         until(lambda: client.get(f"/v1/videos/{waiting}").json()["status"] == "completed")
         for name in (done, waiting):
             assert client.get(f"/v1/videos/{name}/content").content[4:8] == b"ftyp"

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from streamt1.core.errors import OutputError
-from streamt1.core.files import write_whole
+from streamt1.pipeline import run_folder
 from streamt1.pipeline.run import Run
 from streamt1.server import worker
 from streamt1.server.service import Service
@@ -107,7 +107,7 @@ def test_deleting_what_waits_what_runs_and_what_is_done(client: TestClient, gate
     finished(client, done)
     gate.shut()
     running = create(client, seconds=1)["id"]
-    until(lambda: status(client, running) == "in_progress")
+    until(lambda: "streamt1_chunks_total 5.0" in client.get("/metrics").text)  # four of the first, one of this one
     waiting = create(client)["id"]
     for name in (done, running, waiting):
         assert client.delete(f"/v1/videos/{name}").json() == {"id": name, "object": "video.deleted", "deleted": True}
@@ -118,7 +118,7 @@ def test_deleting_what_waits_what_runs_and_what_is_done(client: TestClient, gate
     assert list(service.queue.folder.iterdir()) == []
     backbone: Any = service.presets.pipeline("pocket").models.backbone
     assert backbone.live == 0
-    assert "streamt1_chunks_total 5.0" in client.get("/metrics").text  # four of the first, one of the one stopped
+    assert "streamt1_chunks_total 5.0" in client.get("/metrics").text
 
 
 def test_a_run_that_fails_says_why_and_the_next_one_runs(client: TestClient, gate: Gate, service: Service) -> None:
@@ -137,11 +137,10 @@ def test_a_run_that_fails_says_why_and_the_next_one_runs(client: TestClient, gat
 def test_a_video_that_cannot_be_written_fails_and_leaves_nothing(
     client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(run: Run, folder: Path) -> None:
-        write_whole(folder / "video.mp4", b"half a video")
-        raise OutputError(f"cannot write {folder}: No space left on device")
+    def full(path: Path, *runs: Run) -> None:
+        raise OutputError(f"cannot write {path}: No space left on device")
 
-    monkeypatch.setattr(Run, "save", full)
+    monkeypatch.setattr(run_folder, "write_sheet", full)
     job = finished(client, create(client)["id"])
     assert job["error"]["code"] == "OutputError"
     assert "No space left" in job["error"]["message"]

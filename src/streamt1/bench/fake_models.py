@@ -20,6 +20,8 @@ from streamt1.bench.fake_cuda import CUDA, placed
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import HOST
 from streamt1.core.protocols import Models
+from streamt1.decoders.recompute import RecomputingDecoder
+from streamt1.decoders.wan_vae import WanVAEDecoder
 from streamt1.families.wan import backbone_over, decoder_over
 from streamt1.families.wan_sizes import REWARDS, TextSizes, wan_sizes
 from streamt1.rewards import hpsv3, videoreward
@@ -42,7 +44,11 @@ def fake_models(config: RunConfig) -> Models:
     with torch.device("meta"):
         transformer = WanModel(sizes)
     backbone = backbone_over(config, placed(transformer, BFLOAT16), _text(config))
-    return Models(backbone, decoder_over(config, _vae()), _hpsv3(config), _videoreward(config))
+    decoder = decoder_over(config, _vae())
+    codec = decoder.inner if isinstance(decoder, RecomputingDecoder) else decoder
+    assert isinstance(codec, WanVAEDecoder)
+    codec.checked = False
+    return Models(backbone, decoder, _hpsv3(config), _videoreward(config), checked=False)
 
 
 def _text(config: RunConfig) -> WanText:

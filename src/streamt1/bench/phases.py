@@ -92,7 +92,7 @@ class Meter:
 def metered(models: Models, meter: Meter) -> Models:
     """The same models, each call taken by the meter; whatever a reward answers, the first of each beam survives."""
     rewards = _FrameReward(models.frame_reward, meter), _ClipReward(models.clip_reward, meter)
-    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter), *rewards)
+    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter), *rewards, checked=False)
 
 
 class _Backbone:

@@ -91,19 +91,26 @@ def generate(
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
         asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]
         names = [""] if prompts is None else folder_names(wanted)
-
-        def suits(base: Path) -> bool:
-            if prompts is not None and standing(base, asked[0], compare) != "free":
-                return False
-            found = [standing(base / name, one, compare) for name, one in zip(names, asked)]
-            return fresh or not {"other", "finished"} & set(found) or (prompts is not None and "other" not in found)
-
-        base = out if out is not None else default_folder(suits)
-        jobs = [(one, base / name) for one, name in zip(asked, names)]
-        for one, path in jobs:
-            check_suits(path, one, options)
+        jobs = list(zip(asked, _folders(asked, names, out, options)))
         stop.running = True
         run_all(pipeline, jobs, options, stop)
+
+
+def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:
+    """Where the runs go, one each. Raises ``OutputError`` where a folder that was asked for holds another run."""
+    several = names != [""]
+
+    def suits(base: Path) -> bool:
+        if several and standing(base, asked[0], options.compare) != "free":
+            return False
+        found = {standing(base / name, one, options.compare) for name, one in zip(names, asked)}
+        return options.fresh or ("other" not in found and (several or "finished" not in found))
+
+    base = out if out is not None else default_folder(suits)
+    folders = [base / name for name in names]
+    for one, path in zip(asked, folders):
+        check_suits(path, one, options)
+    return folders
 
 
 def run_all(pipeline: Pipeline, jobs: list[tuple[Asked, Path]], options: Options, stop: Stopping) -> None:

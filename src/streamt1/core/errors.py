@@ -9,6 +9,7 @@
     ├── CheckpointError        a missing, truncated or mismatched weights file
     ├── MissingExtraError      a feature whose optional packages are not installed (the message has the install line)
     ├── OutOfMemoryError       a device or the host has too little memory (the message says what would need less)
+    ├── NotFiniteError         a model or a decoder made NaN or infinite numbers for every candidate of a chunk
     ├── RewardError            every candidate of a chunk got a score that is not a finite number
     ├── TraceError             a trace that is missing, damaged, or of a run that has not finished
     ├── OutputError            a folder that cannot be written, or a full disk
@@ -100,6 +101,10 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MissingExtraError(f"{purpose} needs more packages ({error}): pip install 'streamt1[{extra}]'") from error
+
+
+class NotFiniteError(StreamT1Error):
+    """A model or a decoder made numbers that are not finite (NaN, infinite) for all candidates of a chunk."""
 
 
 class RewardError(StreamT1Error):

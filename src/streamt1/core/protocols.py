@@ -151,6 +151,8 @@ class Models:
     Attributes:
         draft: a light decoder for the same latents. Where there is one, candidates are decoded by it for the rewards,
             and ``decoder`` decodes only the chunks that leave, each once, over a single state.
+        checked: whether the search looks for latents and frames that are not finite; tensors without numbers, on which
+            memory is counted, have neither.
     """
 
     backbone: Backbone
@@ -158,6 +160,7 @@ class Models:
     frame_reward: FrameReward
     clip_reward: ClipReward
     draft: Decoder | None = None
+    checked: bool = True
 
     @property
     def scoring_decoder(self) -> Decoder:

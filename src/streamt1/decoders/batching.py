@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from streamt1.core.devices import Halving
+from streamt1.core.errors import NotFiniteError
+from streamt1.core.frames import truncated
 
 S = TypeVar("S")
 
@@ -36,6 +38,16 @@ def in_batches(
 
     parts = batch.run(part, count)
     return frames, [after for states in parts for after in states]
+
+
+def bytes_of(frames: Tensor, checked: bool) -> Tensor:
+    """Floats in 0..1, on any device -> uint8 on the host.
+
+    Raises ``NotFiniteError`` where ``checked`` and not all are finite: bytes could not tell.
+    """
+    if checked and not frames.sum(dtype=torch.float64).isfinite():
+        raise NotFiniteError("the decoder made numbers that are not finite; compute in float32, or check its weights")
+    return truncated(frames).cpu()
 
 
 def joined(features: Sequence[Tensor]) -> Tensor:

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError
-from streamt1.core.frames import truncated
 from streamt1.core.weights import load_strictly, read_weights
-from streamt1.decoders.batching import in_batches, joined, state_of_each
+from streamt1.decoders.batching import bytes_of, in_batches, joined, state_of_each
 
 State = tuple[Tensor, ...]
 BLOCKS = 3
@@ -122,9 +121,13 @@ class TAEHVDecoder:
         decoder: on its device, in the dtype to decode in.
         fps: pixel frames per second of the videos.
         batch: candidates that are decoded in one call.
+
+    Attributes:
+        checked: whether pixels that are not finite raise ``NotFiniteError``.
     """
 
     time_stride = TIME_STRIDE
+    checked = True
 
     def __init__(self, decoder: TAEHV, fps: int = 16, batch: int = 1) -> None:
         self.decoder = decoder.eval().requires_grad_(False)
@@ -153,14 +156,14 @@ class TAEHVDecoder:
         """Normalised latents ``[N, F, C, h, w]`` after N states -> frames ``[N, T, 3, H, W]`` uint8, N states.
 
         T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host, as
-        truncated bytes.
+        truncated bytes. Raises ``NotFiniteError``: see ``checked``.
         """
         return in_batches(self.batch, self._decode, states, latents)
 
     def _decode(self, states: Sequence[State], latents: Tensor) -> tuple[Tensor, list[State]]:
         carried = tuple(joined(features) for features in zip(*states, strict=True))
         frames, after = self.decoder(latents.to(self._device, self._dtype), carried)
-        return truncated(frames.float()).cpu(), state_of_each(after)
+        return bytes_of(frames.float(), self.checked), state_of_each(after)
 
 
 def taehv_of(

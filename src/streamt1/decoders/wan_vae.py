@@ -15,10 +15,9 @@ from torch import Tensor
 
 from streamt1.core.devices import Halving
 from streamt1.core.errors import CheckpointError, needs_extra
-from streamt1.core.frames import truncated
 from streamt1.core.json_files import read_sizes
 from streamt1.core.weights import load_strictly, one_line, read_weights
-from streamt1.decoders.batching import in_batches, joined
+from streamt1.decoders.batching import bytes_of, in_batches, joined
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -37,9 +36,13 @@ class WanVAEDecoder:
         states_on_host: keep the states of candidates in host memory; the parent's comes over as it is used.
         batch: candidates that are decoded in one call. At 480x832 one state takes 1.76 GiB in bfloat16, and one
             candidate fills a GPU; tiny models like more.
+
+    Attributes:
+        checked: whether pixels that are not finite raise ``NotFiniteError``.
     """
 
     time_stride = 4
+    checked = True
 
     def __init__(self, vae: AutoencoderKLWan, fps: int = 16, batch: int = 1, states_on_host: bool = False) -> None:
         self.vae = vae.eval().requires_grad_(False)
@@ -78,6 +81,8 @@ class WanVAEDecoder:
 
         T = 1 + 4(F-1) after ``start()``, 4F later. Parents' states stay as they are. Frames come back on the host: half
         a minute of them would take gigabytes of the device. They are bytes as the official code makes them, truncated.
+
+        Raises ``NotFiniteError``: see ``checked``.
         """
         return in_batches(self.batch, self._decode, states, latents)
 
@@ -94,7 +99,7 @@ class WanVAEDecoder:
             pixels.append(self.vae.decoder(frame, feat_cache=carried, feat_idx=[0], first_chunk=opening))
         video = torch.cat(pixels, dim=2).transpose(1, 2)
         states = [_of_candidate(carried, index, count, self._home) for index in range(count)]
-        return truncated(video.float() / 2 + 0.5).cpu(), states
+        return bytes_of(video.float() / 2 + 0.5, self.checked), states
 
 
 def _carried(features: Sequence[Feature], device: torch.device) -> Feature:

@@ -15,6 +15,7 @@ from streamt1.config.load import config_of
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError, OutputError
+from streamt1.core.json_text import parse_json
 from streamt1.core.provenance import versions
 from streamt1.families.fingerprint import fingerprints
 from streamt1.search.config import SearchConfig, for_endless
@@ -49,7 +50,7 @@ class Asked:
         """What ``run.json`` begins with."""
         search = dataclasses.asdict(self.search)
         config = {**self.config.model_dump(mode="json"), "effective_search": search}
-        return json.loads(
+        return parse_json(
             json.dumps({"prompt": self.prompt, "seed": self.seed, "chunks": self.chunks, "config": config})
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from streamt1.core.errors import OutputError
 from streamt1.core.identity import raw_bytes
+from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
 from streamt1.core.types import Chunk, Route, Score
 
@@ -96,7 +96,7 @@ class OnDisk:
         each = len(latents) // max(1, len(self._until) - 1)
         made = []
         for line, (begin, end) in zip(whole_lines(self._told.path), pairwise(self._until)):
-            told = json.loads(line)
+            told = parse_json(line)
             index, score, route = told["index"], told["score"], told["route"]
             clean, noise = latents[index * each : (index + 1) * each].chunk(2)
             scored = None if score is None else Score(**score)

@@ -10,13 +10,16 @@ from torch import Tensor
 from streamt1.core.protocols import Models
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.decode import batches, decode
+from streamt1.search.decode import batches, check_count, decode
 from streamt1.search.draw import draw
 from streamt1.search.early_pruning import early_prune
-from streamt1.search.state import Candidate, Draw, SearchState, check_count
+from streamt1.search.state import Candidate, Draw, SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import Spending, candidates_for, usual_widths
-from streamt1.trace.events import CandidateProposed, ChunkStarted
+from streamt1.trace.events import CandidateProposed, ChunkStarted, Warned
+
+LARGEST = 50.0
+"""Latents are normalised to about unit variance; ten times what ever occurs is no video any more."""
 
 
 def expand(
@@ -32,7 +35,21 @@ def expand(
         made = candidate.chunk
         watcher.happened(CandidateProposed(state.chunk, candidate.id, parent, candidate.rank, made.seed))
         watcher.proposed(candidate.id, made.frames)
+        if models.checked:
+            _warn_of(candidate, watcher)
     return candidates
+
+
+def _warn_of(candidate: Candidate, watcher: Watcher) -> None:
+    """Says what is wrong with a candidate's numbers, if anything."""
+    where = f"chunk {candidate.chunk.index}: candidate {candidate.id}"
+    if candidate.fault is not None:
+        watcher.happened(Warned(f"{where} loses: the {candidate.fault} made numbers that are not finite"))
+        return
+    largest = candidate.chunk.latents.abs().max().item()
+    if largest > LARGEST:
+        told = f"{where} has latents of up to {largest:.3g}; decoders are made for about 5, so its pixels mean little"
+        watcher.happened(Warned(told))
 
 
 def width(models: Models, config: SearchConfig, state: SearchState) -> int:

@@ -32,11 +32,12 @@ def prune(
 
 def _kept(config: SearchConfig, state: SearchState, candidates: Sequence[Candidate]) -> list[int]:
     """Indices of the survivors, best first."""
-    count, top_k = len(candidates), config.top_k
+    top_k, whole = config.top_k, [index for index, one in enumerate(candidates) if one.fault is None]
     if config.pruning == "final":
-        return list(range(count))
+        return whole
     if config.pruning == "random":
-        kept = reward_pruning.random_pick(count, top_k, derive_seed(state.seed, state.chunk, 0, 0, "prune"))
+        picked = reward_pruning.random_pick(len(whole), top_k, derive_seed(state.seed, state.chunk, 0, 0, "prune"))
+        kept = [whole[place] for place in picked]
     else:
         scores = [candidate.chunk.score for candidate in candidates]
         kept = reward_pruning.prune([score.fused if score else math.nan for score in scores], top_k)

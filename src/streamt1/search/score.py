@@ -13,15 +13,17 @@ from streamt1.core.protocols import Models, SamplingClipReward
 from streamt1.core.types import RewardOutput, Route, Score
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.decode import batches
+from streamt1.search.decode import batches, check_count
 from streamt1.search.memory_sinking import decide_route
 from streamt1.search.reward_pruning import fuse, fusion_weight
-from streamt1.search.state import Candidate, SearchState, check_count
+from streamt1.search.state import Candidate, SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import CandidateScored, Warned
 
 Scored = tuple[float, dict[str, float]]
 """A reward's score and its named parts."""
+NOTHING: Scored = (math.nan, {})
+"""What rewards say of a candidate that they do not look at."""
 Clip = Sequence[Tensor]
 """Frames in parts ``[T, 3, H, W]`` that follow one another."""
 
@@ -67,14 +69,18 @@ def route_of(config: SearchConfig, candidate: Candidate, total: Score) -> Route 
 def rewarded(
     models: Models, config: SearchConfig, state: SearchState, candidates: Sequence[Candidate], cost: CostMeter
 ) -> list[tuple[Candidate, Scored, Scored]]:
-    """Candidates with what the frame reward says of their chunk and the clip reward of their window."""
-    found = []
-    for rows in batches(len(candidates), config.candidate_batch):
-        batch = candidates[rows]
+    """Candidates with what the frame reward says of their chunk and the clip reward of their window.
+
+    Both are NaN for candidates whose own numbers are not finite: no reward looks at them.
+    """
+    whole = [candidate for candidate in candidates if candidate.fault is None]
+    found: dict[int, tuple[Scored, Scored]] = {}
+    for rows in batches(len(whole), config.candidate_batch):
+        batch = whole[rows]
         shorts = _short(models, config, state, _clips(models, config, batch, 1, cost), cost)
         longs = _long("long", models, state, _clips(models, config, batch, config.window, cost), cost)
-        found += zip(batch, shorts, longs)
-    return found
+        found |= {one.id: (short, long) for one, short, long in zip(batch, shorts, longs)}
+    return [(one, *found.get(one.id, (NOTHING, NOTHING))) for one in candidates]
 
 
 def video_scores(models: Models, state: SearchState, cost: CostMeter) -> list[float]:
@@ -148,9 +154,10 @@ def _asked(name: str, ask: Callable[[], RewardOutput], count: int, cost: CostMet
 
 def _tell(watcher: Watcher, candidate: Candidate, total: Score, route: Route | None) -> None:
     chunk, name = candidate.chunk.index, route.value if route else None
-    if not math.isfinite(total.fused):
-        warning = f"chunk {chunk}: candidate {candidate.id} loses: its score is not a finite number"
-        watcher.happened(Warned(warning))
+    if candidate.fault is None and not math.isfinite(total.fused):
+        parts = {"frame": total.short, "clip": total.long}
+        who = " and ".join(f"the {name} reward" for name, value in parts.items() if not math.isfinite(value))
+        watcher.happened(Warned(f"chunk {chunk}: candidate {candidate.id} loses: {who} gave no finite number"))
     parts = {part: finite(value) for part, value in total.parts.items()}
     values = finite(total.short), finite(total.long), finite(total.fused)
     watcher.happened(CandidateScored(chunk, candidate.id, *values, parts, name))

@@ -85,6 +85,8 @@ class Candidate:
         id: counts candidates over the whole run; -1 for a preview, which is none yet.
         rank: the parent's rank among the beams, 0 the best.
         decoder_state: after this chunk.
+        fault: the part that made numbers which are not finite, ``model`` or ``decoder``; such a candidate loses, and
+            no reward looks at it.
     """
 
     id: int
@@ -92,11 +94,15 @@ class Candidate:
     rank: int
     chunk: Chunk
     decoder_state: DecoderState
+    fault: str | None = None
 
     @classmethod
-    def of(cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, decoder_state: DecoderState) -> Candidate:
+    def of(
+        cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, decoder_state: DecoderState, fault: str | None
+    ) -> Candidate:
         """What came of a draw: clean latents ``[F, C, H, W]``, frames ``[T, 3, H, W]``."""
-        return cls(id, draw.parent, draw.rank, Chunk(draw.index, draw.seed, draw.noise, latents, frames), decoder_state)
+        chunk = Chunk(draw.index, draw.seed, draw.noise, latents, frames)
+        return cls(id, draw.parent, draw.rank, chunk, decoder_state, fault)
 
     @property
     def lineage(self) -> tuple[int, ...]:
@@ -185,12 +191,6 @@ class SearchState:
                 f"the state before chunk {self.chunk} was gone on from or released: its memory is the next state's;"
                 " start a new search, or keep the later state"
             )
-
-
-def check_count(what: str, found: int, wanted: int) -> None:
-    """Raises ``ValueError`` for a model that gives other than one answer a candidate."""
-    if found != wanted:
-        raise ValueError(f"{what} gave {found} for {wanted} candidates; it must give one each")
 
 
 def release(models: Models, beams: Sequence[Beam]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import OutputError
+from streamt1.core.json_text import parse_json
 
 
 class Journal:
@@ -47,7 +48,7 @@ def _end(content: bytes, done: int) -> int:
     end = 0
     for line in content.splitlines(keepends=True):
         try:
-            step = json.loads(line)["step"]
+            step = parse_json(line)["step"]
         except (ValueError, KeyError, TypeError):
             break
         if not line.endswith(b"\n") or step > done:
