@@ -101,11 +101,12 @@ class RunFolder(Watcher):
     Attributes:
         path: the folder.
         resumed: chunks that were there already.
+        seconds: spent on checkpoints by this process.
     """
 
     def __init__(self, path: Path, summary: dict[str, Any], stored: Sequence[Stored], fps: int) -> None:
         self.path, self._summary, self._stored = path, summary, stored
-        self.resumed = len(stored)
+        self.resumed, self.seconds = len(stored), 0.0
         ends = stored[-1].ends if stored else {}
         checkpoint = path / CHECKPOINT
         checkpoint.mkdir(exist_ok=True)
@@ -151,9 +152,11 @@ class RunFolder(Watcher):
 
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""
+        begin = perf_counter()
         for lines in (self._trace, self._thumbnails):
             lines.sync()
         self._checkpoints.add(state, {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size})
+        self.seconds += perf_counter() - begin
 
     def finish(self, asked: Asked, result: Result) -> Run:
         """Writes what a finished run leaves. The checkpoint stays until the folder is let go of."""
