@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from streamt1.config.load import load_config
@@ -18,16 +19,22 @@ def stream(
     chunks: int | None = None,
     policy: str | None = None,
     seed: int = 0,
+    endless: bool = False,
+    folder: str | Path | None = None,
+    fresh: bool = False,
     **settings: Any,
 ) -> Stream:
     """Generates one video and gives its chunks away as they become final; the arguments are those of ``generate``.
+
+    ``endless`` takes no length and goes on as long as the stream is read.
 
     >>> for chunk in stream("a red circle bouncing on a navy striped background", chunks=2):
     ...     print(chunk.index, tuple(chunk.frames.shape))
     0 (9, 3, 64, 64)
     1 (12, 3, 64, 64)
     """
-    return _pipeline(preset, policy, settings).stream(prompt, chunks, seed, seconds=seconds)
+    kept = {"folder": folder, "fresh": fresh}
+    return _pipeline(preset, policy, settings).stream(prompt, chunks, seed, seconds=seconds, endless=endless, **kept)
 
 
 def generate(
@@ -38,6 +45,8 @@ def generate(
     chunks: int | None = None,
     policy: str | None = None,
     seed: int = 0,
+    folder: str | Path | None = None,
+    fresh: bool = False,
     **settings: Any,
 ) -> Run:
     """Generates one video; the models are loaded for this call (``Pipeline`` keeps them).
@@ -48,6 +57,8 @@ def generate(
         seconds, chunks: length, in either unit; 5 seconds where neither is given.
         policy: ``greedy``, ``best_of_n``, ``beam`` or ``stream_t1``.
         seed: the same seed gives the same video.
+        folder: where the run is written as it happens. One that is there already, unfinished, is gone on with.
+        fresh: delete what an earlier run has left in the folder.
         settings: search settings, such as ``top_k=4`` (see ``SearchConfig``), or ``device`` and ``dtype``.
 
     Raises:
@@ -57,7 +68,7 @@ def generate(
     >>> tuple(run.frames.shape)
     (9, 3, 64, 64)
     """
-    return _pipeline(preset, policy, settings).run(prompt, chunks, seed, seconds=seconds)
+    return _pipeline(preset, policy, settings).run(prompt, chunks, seed, seconds=seconds, folder=folder, fresh=fresh)
 
 
 def _pipeline(preset: str, policy: str | None, settings: dict[str, Any]) -> Pipeline:

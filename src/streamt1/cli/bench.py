@@ -31,7 +31,7 @@ def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Measure, as ratios within one run: overhead, slow twin, growth with length, width, memory, host, cheaper ways, long runs.
+    """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, long runs.
 
     Passes and phases are counted at full size on a GPU that is not there.
     """

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from streamt1.core.errors import Stopped
+from streamt1.core.stopping import on_signals
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import Event
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BASE = 128
 """A process that a signal ended has exit code 128 plus its number."""
 
@@ -42,8 +42,9 @@ class Stopping(Watcher):
         """What the process ends with."""
         return BASE + (self.received or signal.SIGINT)
 
-    def receive(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
         """The handler of the signals."""
+        del frame
         again, self.received = self.received is not None, signal.Signals(number)
         if again:
             os._exit(self.exit_code)
@@ -66,12 +67,9 @@ class Stopping(Watcher):
 def stopping() -> Iterator[Stopping]:
     """Catches the signals until the block ends. ``Stopped`` leaves it as the exit code of the signal."""
     watcher = Stopping()
-    before = {number: signal.signal(number, watcher.receive) for number in SIGNALS}
     try:
-        yield watcher
+        with on_signals(watcher):
+            yield watcher
     except Stopped as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(watcher.exit_code) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Protocol
 
 from streamt1.core.errors import Cancelled
 
@@ -45,8 +46,16 @@ class Stop:
             self._held -= 1
 
 
+class Asked(Protocol):
+    """Who is told of a signal."""
+
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
+        """A signal's handler."""
+        ...
+
+
 @contextmanager
-def on_signals(stop: Stop) -> Iterator[None]:
+def on_signals(stop: Asked) -> Iterator[None]:
     """SIGTERM and SIGINT ask ``stop`` inside the block."""
     before = [(number, signal.signal(number, stop.ask)) for number in SIGNALS]
     try:

@@ -31,6 +31,7 @@ from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
 from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, stored_boundaries
+from streamt1.pipeline.disk import Room
 from streamt1.pipeline.run import SHEET, SUMMARY, THUMBNAILS, TRACE, VIDEO, Run, write_sheet
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
@@ -118,6 +119,7 @@ class RunFolder(Watcher):
         self._had = self.video.chunks
         self._encoder, self._jobs = ThreadPoolExecutor(1, "video"), list[Future[None]]()
         self._archive: Archive | None = None
+        self._room = Room(path)
 
     def begin(self, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
         """The state to go on from: the first, or the one at the last boundary on disk, made again."""
@@ -156,6 +158,7 @@ class RunFolder(Watcher):
         for lines in (self._trace, self._thumbnails):
             lines.sync()
         self._checkpoints.add(state, {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size})
+        self._room.check(state)
         self.seconds += perf_counter() - begin
 
     def finish(self, asked: Asked, result: Result) -> Run:

@@ -17,8 +17,9 @@ from streamt1.core.protocols import Models
 from streamt1.core.types import Chunk, Route, Score
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
+from streamt1.search.lease import Lease, release
 from streamt1.search.settle import leave, settle
-from streamt1.search.state import Beam, Lease, SearchState, release
+from streamt1.search.state import Beam, SearchState
 from streamt1.search.watcher import Watcher
 
 LoadLatents = Callable[[int, int], tuple[Tensor, Tensor]]
@@ -58,7 +59,7 @@ class Boundary:
         """The last boundary of a state, after one with so many spreads."""
         beams = tuple(_survivor(beam) for beam in state.beams)
         spread = state.spreads[-1] if len(state.spreads) > before else None
-        return cls(state.chunk, state.proposed, state.settled, spread, state.cost, beams)
+        return cls(state.chunk, state.proposed, state.final, spread, state.cost, beams)
 
     def record(self) -> dict[str, Any]:
         """As JSON can hold it, floats to their last bit."""

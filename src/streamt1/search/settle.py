@@ -22,12 +22,12 @@ Lineage = tuple[int, ...]
 def settle(models: Models, state: SearchState, rank: int, count: int, watcher: Watcher, cost: CostMeter) -> SearchState:
     """The first ``count`` chunks of the beam of that rank are final: whatever wins begins with them."""
     beam, display = state.beams[rank], state.display
-    for chunk in beam.chunks[state.settled - beam.first : count - beam.first]:
+    for chunk in beam.chunks[state.final - beam.first : count - beam.first]:
         watcher.happened(ChunkSettled(chunk.index, beam.lineage[chunk.index]))
         frames, display = _shown(models, chunk, display, cost)
         state.archive.keep(chunk, frames)
         watcher.settled(chunk.index, frames)
-    return dataclasses.replace(state, settled=max(count, state.settled), display=display)
+    return dataclasses.replace(state, final=max(count, state.final), display=display)
 
 
 def leave(config: SearchConfig, state: SearchState) -> SearchState:
@@ -36,7 +36,7 @@ def leave(config: SearchConfig, state: SearchState) -> SearchState:
     scores = config.short_baseline == "all" or config.window == 1
 
     def tail(beam: Beam) -> Beam:
-        count = min(state.settled, state.chunk - needed) - beam.first
+        count = min(state.final, state.chunk - needed) - beam.first
         return beam.without(count, scores) if count > 0 else beam
 
     return dataclasses.replace(state, beams=tuple(map(tail, state.beams)))

@@ -12,6 +12,7 @@ from streamt1.core.protocols import Branch, DecoderState, Models
 from streamt1.core.types import Chunk, Score
 from streamt1.search.archive import Archive, InMemory
 from streamt1.search.cost import Cost
+from streamt1.search.lease import Lease, release
 from streamt1.search.width import with_spread
 
 
@@ -122,13 +123,6 @@ class Candidate:
         return Beam(branch, self.decoder_state, chunks, self.lineage, self.parent.before)
 
 
-@dataclass(eq=False)
-class Lease:
-    """Who owns the memory of a state's beams: the state, until it has given it back or to the next one. Mutable."""
-
-    ended: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class SearchState:
     """All that a search knows at a chunk boundary; the loop maps one state to the next.
@@ -143,7 +137,7 @@ class SearchState:
         beams: best first.
         proposed: candidates so far, which counts their ids.
         spreads: standard deviation of the fused scores of each scored chunk, in order.
-        settled: how many first chunks every beam shares: they are final, and in the archive.
+        final: how many first chunks every beam shares: they are settled, and in the archive.
         archive: keeps them; it belongs to the run, as memory does.
         display: state of ``Models.decoder`` after the settled chunks, where a draft decoder shows the candidates.
         cost: spent so far.
@@ -157,7 +151,7 @@ class SearchState:
     chunk: int = 0
     proposed: int = 0
     spreads: tuple[float, ...] = ()
-    settled: int = 0
+    final: int = 0
     archive: Archive = field(default_factory=InMemory)
     display: DecoderState = None
     cost: Cost = field(default_factory=Cost)
@@ -167,6 +161,12 @@ class SearchState:
     def lineages(self) -> list[tuple[int, ...]]:
         """Candidate ids of each beam's chunks."""
         return [beam.lineage for beam in self.beams]
+
+    @property
+    def settled(self) -> tuple[Tensor, ...]:
+        """Frames ``[T, 3, H, W]`` of the settled chunks that the archive has, as people see them, first to last."""
+        lengths = [len(chunk.frames) for chunk in self.archive.chunks()]
+        return tuple(self.archive.shown().split(lengths)) if lengths else ()
 
     @property
     def ended(self) -> bool:
@@ -191,10 +191,3 @@ class SearchState:
                 f"the state before chunk {self.chunk} was gone on from or released: its memory is the next state's;"
                 " start a new search, or keep the later state"
             )
-
-
-def release(models: Models, beams: Sequence[Beam]) -> None:
-    """Gives back the memory of beams that have any."""
-    for beam in beams:
-        if beam.branch is not None:
-            models.backbone.release(beam.branch)

@@ -1,0 +1,53 @@
+"""Whether a run's disk has room for what is still to come."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from streamt1.core.errors import OutputError, warn
+from streamt1.search.state import SearchState
+
+MARGIN = 2
+"""Chunks that must fit: the next one, and what is written at the end of a run."""
+
+
+class Room:
+    """Measures what a run takes a chunk, and looks whether there is as much.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._warned = folder, False
+        self._each: int | None = None
+
+    def check(self, state: SearchState) -> None:
+        """At a chunk boundary. Warns, once, where the rest of the video will not fit.
+
+        Raises:
+            OutputError: not even the next chunk fits; all that is made is on the disk, and can be gone on with.
+        """
+        if self._each is None:
+            self._each = _bytes_in(self._folder) // state.chunk
+            return  # the first chunks show what one takes
+        free = shutil.disk_usage(self._folder).free
+        if free < MARGIN * self._each:
+            raise OutputError(
+                f"the disk of {self._folder} is full: {_mb(free)} are free, and a chunk takes {_mb(self._each)};"
+                f" make room, then: streamt1 resume {self._folder}"
+            )
+        left = 0 if state.chunks is None else state.chunks - state.chunk
+        if free < left * self._each and not self._warned:
+            self._warned = True
+            warn(f"{self._folder} will need about {_mb(left * self._each)} more, and {_mb(free)} are free")
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(os.stat(Path(base) / name).st_size for base, _, names in os.walk(folder) for name in names)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
