@@ -13,7 +13,7 @@ from streamt1.config.load import load_config
 from streamt1.core.errors import Cancelled, ConfigError, OutputError, Stopped
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run import Run
-from streamt1.pipeline.run_folder import stored_summary
+from streamt1.pipeline.run_files import stored_summary
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkCommitted, Event, RunFinished
 from streamt1.trace.store import read_thumbnails, read_trace

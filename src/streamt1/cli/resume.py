@@ -27,7 +27,7 @@ def resume(
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
     from streamt1.pipeline.pipeline import Pipeline
-    from streamt1.pipeline.run_folder import stored_summary
+    from streamt1.pipeline.run_files import stored_summary
 
     summary = stored_summary(run)
     if summary is None:

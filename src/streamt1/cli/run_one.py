@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Standing = Literal["free", "unfinished", "finished", "other"]
 DEFAULT = Path("outputs")
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ class Options:
 
 def standing(path: Path, asked: Asked, compare: bool) -> Standing:
     """What is in a folder, seen from a run that would be written there. Raises ``OutputError``."""
-    from streamt1.pipeline.run_folder import is_finished, occupied, stored_summary
+    from streamt1.pipeline.run_files import COMPARISON, is_finished, occupied, stored_summary
 
     summary = stored_summary(path)
     if summary is None:
         return "other" if occupied(path) else "free"
     if asked.difference(summary) is not None or bool(summary.get("compare", compare)) != compare:
         return "other"
-    done = is_finished(summary) and (not compare or (path / "compare.mp4").exists())
+    done = is_finished(summary) and (not compare or (path / COMPARISON).exists())
     return "finished" if done else "unfinished"
 
 
@@ -76,7 +75,8 @@ def run_one(
         StreamT1Error: what the run raises.
     """
     from streamt1.pipeline.run import write_comparison
-    from streamt1.pipeline.run_folder import run_folder, tidy
+    from streamt1.pipeline.run_files import BASELINE, tidy
+    from streamt1.pipeline.run_folder import run_folder
 
     console.print(asked.prompt, style="bold", highlight=False, markup=False)
     found = "free" if options.fresh else standing(path, asked, options.compare)

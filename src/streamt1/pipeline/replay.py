@@ -11,8 +11,8 @@ from streamt1.core.errors import OutputError, Stopped
 from streamt1.pipeline.asked import Asked, circumstances
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.recorder import Recorder
-from streamt1.pipeline.run import TRACE, digest
-from streamt1.pipeline.run_folder import is_finished, stored_summary
+from streamt1.pipeline.run import digest
+from streamt1.pipeline.run_files import TRACE, is_finished, stored_summary
 from streamt1.pipeline.stream import Stream
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.trace.events import ChunkStarted, Event, RunFinished

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ from streamt1.core.types import Chunk
 from streamt1.media.mp4 import VideoWriter, write_video
 from streamt1.media.pixels import SHOWN_SIDE, beside, contact_sheet, enlarge, labelled, to_bytes
 from streamt1.pipeline.asked import Asked, circumstances
+from streamt1.pipeline.run_files import BASELINE, COMPARISON, SHEET, THUMBNAILS, TRACE, VIDEO, write_summary
 from streamt1.search.choose import Result
 from streamt1.search.score import finite
 from streamt1.trace.store import Stamped, write_thumbnails, write_trace
 
-VIDEO, SHEET, TRACE, THUMBNAILS, SUMMARY = "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "run.json"
 BLOCK = 48
 """Frames of two videos that are put side by side at once."""
 
@@ -94,7 +93,7 @@ class Run:
         write_trace(folder / TRACE, self.trace)
         write_thumbnails(folder / THUMBNAILS, self.thumbnails)
         whole = {"state": "finished", **self.summary(), **circumstances(self.config)}
-        write_whole(folder / SUMMARY, (json.dumps(whole, indent=2) + "\n").encode())
+        write_summary(folder, whole)
         return folder
 
     def summary(self, frames: int | None = None) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def write_comparison(run: Run, baseline: Run, folder: Path) -> None:
     """Both runs side by side as ``compare.mp4``, and in one ``sheet.png``. Raises ``OutputError``."""
     names = _label(baseline), _label(run)
     length = min(len(one.pixels) for one in (baseline, run))
-    with whole_file(folder / "compare.mp4") as part:
+    with whole_file(folder / COMPARISON) as part:
         writer = VideoWriter(part, run.result.fps)
         for begin in range(0, length, BLOCK):
             left, right = (
@@ -142,7 +141,7 @@ def write_comparison(run: Run, baseline: Run, folder: Path) -> None:
 
 def save_comparison(run: Run, baseline: Run, folder: Path) -> Path:
     """Writes both runs (the baseline into a folder of its own), and both side by side; for runs in memory."""
-    baseline.save(folder / "baseline")
+    baseline.save(folder / BASELINE)
     run.save(folder)
     write_comparison(run, baseline, folder)
     return folder

@@ -8,8 +8,6 @@ At its end ``partial.mp4`` becomes ``video.mp4``, ``sheet.png`` is drawn, and th
 from __future__ import annotations
 
 import base64
-import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,9 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from streamt1.core.errors import Cancelled, OutputError
-from streamt1.core.files import write_whole
 from streamt1.core.folder_lock import locked
-from streamt1.core.json_text import JsonError, parse_json
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.protocols import Models
 from streamt1.media.growing import GrowingVideo
@@ -32,7 +28,21 @@ from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
 from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, stored_boundaries
 from streamt1.pipeline.disk import Room
-from streamt1.pipeline.run import SHEET, SUMMARY, THUMBNAILS, TRACE, VIDEO, Run, write_sheet
+from streamt1.pipeline.run import Run, write_sheet
+from streamt1.pipeline.run_files import (
+    CHECKPOINT,
+    PARTIAL,
+    SHEET,
+    THUMBNAILS,
+    TRACE,
+    VIDEO,
+    clear,
+    is_finished,
+    occupied,
+    stored_summary,
+    tidy,
+    write_summary,
+)
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
 from streamt1.search.checkpoint import restore
@@ -43,57 +53,8 @@ from streamt1.search.watcher import Watcher, Watchers
 from streamt1.trace.events import Event
 from streamt1.trace.store import Stamped, read_thumbnails, read_trace
 
-PARTIAL, CHECKPOINT = "partial.mp4", "checkpoint"
-OWN = (SUMMARY, TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, "compare.mp4", "report.html")
-"""Files of a run's folder; ``checkpoint`` and ``baseline`` are folders in it."""
 AHEAD = 4
 """Chunks that may wait for the encoder."""
-
-
-def stored_summary(folder: Path) -> dict[str, Any] | None:
-    """The ``run.json`` of a folder; None where there is none. Raises ``OutputError`` for one that cannot be read."""
-    path = folder / SUMMARY
-    try:
-        summary = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, JsonError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(f"cannot read {path}: {reason}; delete the folder, or give another one") from error
-    if not isinstance(summary, dict):
-        raise OutputError(f"{path} holds no run; delete the folder, or give another one")
-    return summary
-
-
-def is_finished(summary: Mapping[str, Any]) -> bool:
-    """Whether a run has come to its end. Before 0.3 only those that had were written."""
-    return summary.get("state", "finished") == "finished"
-
-
-def occupied(folder: Path) -> bool:
-    """Whether a run has left anything in a folder."""
-    return any((folder / name).exists() for name in (*OWN, CHECKPOINT))
-
-
-def clear(folder: Path) -> None:
-    """Deletes what a run has left in a folder, its baseline too, and nothing else. Raises ``OutputError``."""
-    try:
-        for name in OWN:
-            (folder / name).unlink(missing_ok=True)
-        for part in (folder / CHECKPOINT, folder / "baseline"):
-            if part.is_dir():
-                shutil.rmtree(part)
-    except OSError as error:
-        raise OutputError(f"cannot clear {folder}: {error.strerror or error}") from error
-
-
-def tidy(folder: Path) -> None:
-    """Deletes what a finished run needs no more, at once: what is half deleted is not taken for a checkpoint."""
-    gone = folder / f".{CHECKPOINT}"
-    if (folder / CHECKPOINT).is_dir() and not gone.exists():
-        (folder / CHECKPOINT).rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
-    (folder / PARTIAL).unlink(missing_ok=True)
 
 
 class RunFolder(Watcher):
@@ -170,13 +131,13 @@ class RunFolder(Watcher):
         self.video.finish(self.path / VIDEO)
         write_sheet(self.path / SHEET, run)
         self._summary = {**self._summary, **run.summary(self.video.frames), "state": "finished", "reason": None}
-        _write_summary(self.path, self._summary)
+        write_summary(self.path, self._summary)
         return run
 
     def ended(self, state: str, reason: str | None) -> None:
         """Notes how a run ended that did not come to its end; its folder can be gone on with."""
         self._summary = {**self._summary, "state": state, "reason": reason}
-        _write_summary(self.path, self._summary)
+        write_summary(self.path, self._summary)
 
     def close(self) -> None:
         """Waits for the encoder and lets go of all files. What fails here has failed before, or is of no use."""
@@ -248,7 +209,7 @@ def run_folder(
             _check_unfinished(path, asked, summary, again)
             stored = stored_boundaries(path / CHECKPOINT, path)
         now = {"state": "running", "reason": None, **asked.record(), **options, **circumstances(asked.config)}
-        _write_summary(path, now)
+        write_summary(path, now)
         folder = RunFolder(path, now, stored, fps)
         try:
             yield folder
@@ -270,10 +231,6 @@ def _check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], agai
     if is_finished(summary) and not (again and (path / CHECKPOINT).is_dir()):
         raise OutputError(f"{path} holds this run, finished; use --fresh to delete it and make it again")
     check_same_weights(summary, asked.config)
-
-
-def _write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    write_whole(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode(), durable=True)
 
 
 def _note(folder: RunFolder, state: str, reason: str) -> None:

@@ -12,7 +12,8 @@ from streamt1.core.errors import Cancelled, StreamT1Error, UnknownVideoError
 from streamt1.core.files import write_whole
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
-from streamt1.pipeline.run_folder import CHECKPOINT, occupied, run_folder, stored_summary
+from streamt1.pipeline.run_files import CHECKPOINT, occupied, stored_summary
+from streamt1.pipeline.run_folder import run_folder
 from streamt1.pipeline.stream import Stream
 from streamt1.report import write_report
 from streamt1.search.watcher import Watcher, Watchers
