@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamt1.core.frames import floats, picked, truncated
 from streamt1.media.mp4 import VideoWriter
-from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
+from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.rewards.hpsv3 import PIXELS
 from streamt1.rewards.vision import patches_of, resized_clip, resized_picture, sampled_frames
@@ -75,7 +75,7 @@ def _parts(past: Tensor, made: Tensor, whole: bool) -> dict[str, float]:
     fitted = timed("clips", lambda: [resized_clip(clip, *CLIP_PIXELS) for clip in sampled])
     timed("patches", lambda: [patches_of(frames[None], torch.float32) for frames in (*resized, *fitted)])
     timed("survivors", lambda: [frames.clone() for frames in made[:SURVIVORS]])
-    timed("leaving", lambda: to_bytes(enlarge(made[0], SHOWN_SIDE)))
+    timed("leaving", lambda: shown(made[0]))
     return spent
 
 
@@ -87,10 +87,10 @@ def _seen(windows: Sequence[Sequence[Tensor]], whole: bool) -> Tensor:
 
 def _encoded(frames: Tensor) -> float:
     """CPU seconds of encoding ``[T, 3, H, W]`` uint8."""
-    shown = to_bytes(enlarge(frames, SHOWN_SIDE))
+    pixels = shown(frames)
     with TemporaryDirectory() as folder:
         begin = time.process_time()
         writer = VideoWriter(Path(folder) / "chunk.mp4", FPS)
-        writer.add(shown)
+        writer.add(pixels)
         writer.close()
         return time.process_time() - begin

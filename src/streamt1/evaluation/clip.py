@@ -20,7 +20,7 @@ from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.picks import Pick, PickWatcher
 from streamt1.evaluation.tasks import ClipTask
 from streamt1.media.mp4 import write_video
-from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
+from streamt1.media.pixels import shown, to_bytes
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.search.engine import Engine, Result
 from streamt1.search.score import finite
@@ -64,7 +64,7 @@ def _measured(pipeline: Pipeline, task: ClipTask) -> Row:
     if picks:
         row |= _picks(picks)
     if task.video is not None:
-        write_video(task.video, to_bytes(enlarge(result.frames, SHOWN_SIDE)), result.fps)
+        write_video(task.video, shown(result.frames), result.fps)
     return row
 
 

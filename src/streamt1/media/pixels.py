@@ -33,6 +33,12 @@ def enlarge(frames: Tensor, side: int) -> Tensor:
     return F.interpolate(floats(frames).float(), scale_factor=factor, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
+def shown(frames: Tensor) -> Tensor:
+    """``[T, 3, H, W]`` as people see them, uint8 ``[T, H, W, 3]`` of ``SHOWN_SIDE`` or more: a frame at a time, since
+    a whole video of floats would be large."""
+    return torch.cat([to_bytes(enlarge(frame, SHOWN_SIDE)) for frame in frames.split(1)])
+
+
 def labelled(frames: Tensor, label: str) -> Tensor:
     """uint8 frames ``[T, H, W, 3]`` with a line of text above them, ``[T, H + 28, W, 3]``."""
     width = frames.shape[2]
@@ -55,7 +61,6 @@ def contact_sheet(videos: list[tuple[str, Tensor]], columns: int = 8) -> Image.I
     rows = []
     for label, frames in videos:
         index = torch.linspace(0, len(frames) - 1, columns).round().long()
-        shown = to_bytes(enlarge(frames[index], 128))
-        shown = F.pad(shown, (0, 0, 0, 4, 0, 4), value=255)
-        rows.append(labelled(torch.cat(list(shown), dim=1)[None], label)[0])
+        row = F.pad(to_bytes(enlarge(frames[index], 128)), (0, 0, 0, 4, 0, 4), value=255)
+        rows.append(labelled(torch.cat(list(row), dim=1)[None], label)[0])
     return Image.fromarray(torch.cat(rows).numpy())

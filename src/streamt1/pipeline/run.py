@@ -17,7 +17,7 @@ from streamt1.core.frames import floats
 from streamt1.core.identity import raw_bytes
 from streamt1.core.types import Chunk
 from streamt1.media.mp4 import VideoWriter, write_video
-from streamt1.media.pixels import SHOWN_SIDE, beside, contact_sheet, enlarge, labelled, to_bytes
+from streamt1.media.pixels import beside, contact_sheet, labelled, shown
 from streamt1.pipeline.asked import Asked, circumstances
 from streamt1.pipeline.run_files import BASELINE, COMPARISON, SHEET, THUMBNAILS, TRACE, VIDEO, write_summary
 from streamt1.search.choose import Result
@@ -88,7 +88,7 @@ class Run:
             OutputError: the folder cannot be written, or the disk is full.
         """
         folder = Path(folder)
-        write_video(folder / VIDEO, to_bytes(enlarge(self.pixels, SHOWN_SIDE)), self.result.fps)
+        write_video(folder / VIDEO, shown(self.pixels), self.result.fps)
         write_sheet(folder / SHEET, self)
         write_trace(folder / TRACE, self.trace)
         write_thumbnails(folder / THUMBNAILS, self.thumbnails)
@@ -131,8 +131,7 @@ def write_comparison(run: Run, baseline: Run, folder: Path) -> None:
         writer = VideoWriter(part, run.result.fps)
         for begin in range(0, length, BLOCK):
             left, right = (
-                labelled(to_bytes(enlarge(one.pixels[begin : begin + BLOCK], SHOWN_SIDE)), name)
-                for one, name in zip((baseline, run), names)
+                labelled(shown(one.pixels[begin : begin + BLOCK]), name) for one, name in zip((baseline, run), names)
             )
             writer.add(beside(left, right))
         writer.close()

@@ -23,7 +23,7 @@ from streamt1.core.folder_lock import locked
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.protocols import Models
 from streamt1.media.growing import GrowingVideo
-from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
+from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
 from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, stored_boundaries
@@ -111,7 +111,7 @@ class RunFolder(Watcher):
     def settled(self, chunk: int, frames: Tensor) -> None:
         self._encoded(AHEAD)
         if chunk >= self._had:
-            self._jobs.append(self._encoder.submit(lambda: self.video.add(to_bytes(enlarge(frames, SHOWN_SIDE)))))
+            self._jobs.append(self._encoder.submit(lambda: self.video.add(shown(frames))))
 
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""

@@ -139,7 +139,8 @@ def _ends(events: Sequence[Event]) -> tuple[RunStarted, RunFinished]:
     if not isinstance(events[-1], RunFinished):
         done = len({event.chunk for event in _all(events, ChunkCommitted)})
         raise TraceError(
-            f"the run has not finished: its trace ends after {done} of {events[0].chunks} chunks; go on with it: streamt1 resume"
+            f"the run has not finished: its trace ends after {done} of {events[0].chunks} chunks; go on with it first"
+            " (streamt1 resume)"
         )
     return events[0], events[-1]
 

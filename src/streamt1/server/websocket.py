@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamt1.core.errors import BusyError, Cancelled, ConfigError, ForbiddenError, StreamT1Error, TooLargeError
 from streamt1.media.fragments import FragmentWriter
-from streamt1.media.pixels import SHOWN_SIDE, enlarge, to_bytes
+from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.server.body import parse_json
 from streamt1.server.errors import answer_to
@@ -50,7 +50,7 @@ class Channel(JobWatcher):
     def settled(self, chunk: int, frames: Tensor) -> None:
         """The first chunk brings the header along; every fragment is announced."""
         writer = self._fragments = self._fragments or FragmentWriter(self._fps)
-        pixels, start = to_bytes(enlarge(frames, SHOWN_SIDE)), writer.frames
+        pixels, start = shown(frames), writer.frames
         fragment, first = writer.write(pixels), not start
         if first:
             height, width = pixels.shape[1:3]
