@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.run_files import stored_summary
 from streamt1.search.watcher import Watcher
-from streamt1.trace.events import ChunkCommitted, Event, RunFinished
+from streamt1.trace.events import ChunkCommitted, ChunkStarted, Event, RunFinished
 from streamt1.trace.store import read_thumbnails, read_trace
 from tests.pipeline.test_pipeline import PROMPT
 
@@ -175,6 +176,27 @@ def test_leftovers_of_unknown_runs_are_not_touched(loaded: Pipeline, tmp_path: P
     with pytest.raises(OutputError, match="files of another run"):
         loaded.run(PROMPT, 1, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+
+
+class Deletes(Watcher):
+    """Deletes a run's folder when a chunk begins."""
+
+    def __init__(self, folder: Path, chunk: int) -> None:
+        self.folder, self.chunk = folder, chunk
+
+    def happened(self, event: Event) -> None:
+        if isinstance(event, ChunkStarted) and event.chunk == self.chunk:
+            shutil.rmtree(self.folder)
+
+
+@pytest.mark.parametrize("policy", ["greedy", "stream_t1"])
+def test_a_folder_that_vanishes_ends_the_run_and_does_not_come_back(
+    policy: str, loaded: Pipeline, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(OutputError, match="run was deleted while a run wrote to it"):
+        loaded.run(PROMPT, 3, policy=policy, watcher=Deletes(path, 2), folder=path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "null", "[" * 100_000, '{"prompt": 3}'])

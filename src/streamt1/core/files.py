@@ -54,7 +54,10 @@ def check_writable(folder: Path, keep: bool = False) -> None:
     Raises ``OutputError``.
     """
     made, probe = _absent(folder), folder / ".writable"
-    write_whole(probe, b"streamt1")
+    try:
+        write_whole(probe, b"streamt1")
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(probe), str(folder))) from error
     probe.unlink()
     if not keep:
         _remove(made)

@@ -32,6 +32,14 @@ class GrowingLines:
             raise _cannot(path, error) from error
         self.size = end
 
+    @property
+    def there(self) -> bool:
+        """Whether the file still stands under its name: a folder can be deleted while it is written."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
     def append(self, record: Mapping[str, Any], allow_nan: bool = False) -> None:
         """One line more; ``allow_nan`` writes what JSON has no word for as Python reads it."""
         line = json.dumps(record, allow_nan=allow_nan).encode() + b"\n"

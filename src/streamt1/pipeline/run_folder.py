@@ -116,6 +116,7 @@ class RunFolder(Watcher):
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""
         begin = perf_counter()
+        self._check_there()
         for lines in (self._trace, self._thumbnails):
             lines.sync()
         self._checkpoints.add(state, {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size})
@@ -124,6 +125,7 @@ class RunFolder(Watcher):
 
     def finish(self, asked: Asked, result: Result) -> Run:
         """Writes what a finished run leaves. The checkpoint stays until the folder is let go of."""
+        self._check_there()
         self._encoded(0)
         for lines in (self._trace, self._thumbnails):
             lines.sync()
@@ -136,6 +138,7 @@ class RunFolder(Watcher):
 
     def ended(self, state: str, reason: str | None) -> None:
         """Notes how a run ended that did not come to its end; its folder can be gone on with."""
+        self._check_there()
         self._summary = {**self._summary, "state": state, "reason": reason}
         write_summary(self.path, self._summary)
 
@@ -152,6 +155,11 @@ class RunFolder(Watcher):
     def discard(self) -> None:
         """Deletes what only an unfinished run needs."""
         tidy(self.path)
+
+    def _check_there(self) -> None:
+        """Nothing is written to a folder that was deleted, so that nothing of it comes back."""
+        if not self._trace.there:
+            raise OutputError(f"{self.path} was deleted while a run wrote to it; generate the video again")
 
     def _encoded(self, most: int) -> None:
         """Waits until at most so many chunks wait for the encoder. Raises what it raised."""

@@ -36,16 +36,23 @@ class Rows:
             self._file.write(raw_bytes(rows))
             self._file.flush()
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+            told = f"cannot write {self.path} (frames until the run ends): {error.strerror or error}"
+            raise OutputError(told) from error
         self.count = at + len(rows)
 
     def all(self) -> Tensor:
-        """Everything, mapped: it is read as it is looked at, and stays readable when the file is deleted."""
+        """Everything, mapped: it is read as it is looked at, and stays readable when the file is deleted later.
+
+        Raises ``OutputError`` where it is gone already.
+        """
         if self._like is None:
             return torch.empty(0)
         shape = (self.count, *self._like.shape[1:])
         size = self.count * self._like[0:1].new_empty(self._like.shape[1:]).numel()
-        return torch.from_file(str(self.path), shared=False, size=size, dtype=self._like.dtype).view(shape)
+        try:
+            return torch.from_file(str(self.path), shared=False, size=size, dtype=self._like.dtype).view(shape)
+        except RuntimeError as error:
+            raise OutputError(f"cannot read {self.path}: it was deleted while the run wrote to it") from error
 
     def close(self) -> None:
         """Nothing can be added any more."""
