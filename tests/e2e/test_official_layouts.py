@@ -235,7 +235,7 @@ def test_downloads_resume_are_checked_and_can_go_to_a_folder(tmp_path: Path) -> 
         light = TAEHV(TAEHVConfig(channels=4, widths=(8, 8, 8, 8)))
         torch.save(light.state_dict(), tmp_path / "light.pth")
         drafting = ("--set", "draft=taehv", "--set", f"files.draft={tmp_path / 'light.pth'}")
-        drafted = streamt1(hub, tmp_path / "elsewhere", "generate", PROMPT, *arguments, *drafting)
+        drafted = streamt1(hub, tmp_path / "elsewhere", "generate", PROMPT, *arguments, *drafting, "--fresh")
     assert drafted.returncode == 0, drafted.stderr
     cost = json.loads((tmp_path / "out" / "run.json").read_text())["cost"]
     assert (cost["latents_decoded"], cost["latents_drafted"]) == (3, 4 * 3)

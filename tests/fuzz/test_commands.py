@@ -30,10 +30,10 @@ OPTIONS = [
     "--dtype", "--image", "--models", "--budget", "--memory", "--host-memory", "--set", "--compare", "--no-report",
     "--to",
     "--dry-run", "--table", "--judge", "--jobs", "--report-only", "--count", "--stage", "--port", "--max-width",
-    "--try",
+    "--try", "--fresh", "--endless", "--out",
 ]  # fmt: skip
 PROMPT = "a red circle bouncing on a navy striped background"
-COMMANDS = ["generate", "plan", "report", "download", "evaluate", "score", "presets"]
+COMMANDS = ["generate", "resume", "replay", "plan", "report", "download", "evaluate", "score", "presets"]
 ARGUMENTS = st.lists(st.one_of(st.sampled_from(OPTIONS), st.sampled_from(VALUES), st.text(max_size=10)), max_size=6)
 
 
@@ -52,7 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(pipelines, "build", once)
-        patch.setattr(generating, "_run_all", lambda *args: None)
+        patch.setattr(generating, "run_all", lambda *args: None)
+        patch.setattr("streamt1.cli.resume.run_one", lambda *args: None)
         patch.setattr("streamt1.evaluation.runner.run_suite", lambda *args: [])
         patch.setattr("streamt1.hub.download.fetch", lambda *args: None)
         patch.setattr("streamt1.hub.download.plan_download", lambda *args: [])

@@ -1,4 +1,4 @@
-"""``streamt1``: where the commands come together. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+"""``streamt1``: where commands come together. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 and 143 by a signal."""
 
 from __future__ import annotations
 

@@ -125,10 +125,10 @@ def _report(path: Path, options: Options, missing: bool = False) -> None:
 
 
 def _sum_up(console: Console, run: Run, path: Path, options: Options) -> None:
-    cost, seen = run.result.cost, len(run.pixels)
-    frames = f"{seen} frames" if run.result.endless is False else f"{len(run.result.beam.lineage)} chunks"
+    cost = run.result.cost
+    made = f"{len(run.result.beam.lineage)} chunks" if run.result.endless else f"{len(run.pixels)} frames"
     lines = [
-        f"{frames} in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
+        f"{made} in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
         f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls"
     ]
     names = ["report.html"] * options.page + ["video.mp4"] + ["compare.mp4"] * options.compare

@@ -26,6 +26,7 @@ class GrowingLines:
         self.path = path
         try:
             self._file = path.open("r+b" if path.exists() else "w+b")
+            self._own = os.fstat(self._file.fileno())
             self._file.truncate(end)
             self._file.seek(end)
         except OSError as error:
@@ -36,7 +37,7 @@ class GrowingLines:
     def there(self) -> bool:
         """Whether the file still stands under its name: a folder can be deleted while it is written."""
         try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+            return os.path.samestat(self.path.stat(), self._own)
         except OSError:
             return False
 
