@@ -86,3 +86,13 @@ def test_bytes_are_shown_as_they_are() -> None:
     wide = frames.float() / 255
     assert thumbnail(frames[0]) == thumbnail(wide[0])
     assert contact_sheet([("one", frames)]).tobytes() == contact_sheet([("one", wide)]).tobytes()
+
+
+@pytest.mark.parametrize("size", [(284, 520), (284, 528), (96, 64)])
+def test_the_same_frames_give_the_same_bytes(size: tuple[int, int], tmp_path: Path) -> None:
+    frames = torch.randint(0, 256, (12, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    made = set()
+    for _ in range(4):
+        write_video(tmp_path / "v.mp4", frames, 16)
+        made.add((tmp_path / "v.mp4").read_bytes())
+    assert len(made) == 1

@@ -85,7 +85,8 @@ def _rewards(result: Result, models: Models, prompt: str) -> Row:
         reward = models.frame_reward
         shown = (shown_to(reward, chunk.frames[None]) for chunk in result.beam.chunks)
         scores = [reward.score(frames, prompt).score.item() for frames in shown]
-    return {"reward_final": result.final[result.beams.index(result.beam)], "reward_short": float(np.mean(scores))}
+    final = finite(result.final[result.beams.index(result.beam)])
+    return {"reward_final": final, "reward_short": finite(float(np.mean(scores)))}
 
 
 def _routes(result: Result) -> Row:

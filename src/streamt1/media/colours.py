@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 BT709 = 1
@@ -36,3 +37,12 @@ def to_pixels(frame: av.VideoFrame) -> Pixels:
     matrix = BT601 if frame.colorspace == UNTAGGED else frame.colorspace
     shown = frame.reformat(format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
     return shown.to_ndarray().astype(np.uint8, copy=False)
+
+
+def steady() -> dict[str, str]:
+    """Options of libx264 with which the same frames always give the same bytes.
+
+    Its AVX-512 code reads beyond the end of lines, and what is there counts, unless the width is a multiple of 64.
+    """
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return {"x264-params": "asm=avx2"} if wide else {}

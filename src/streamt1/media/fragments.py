@@ -11,7 +11,7 @@ from torch import Tensor
 
 from streamt1.core.errors import OutputError
 from streamt1.media.boxes import boxes_in, joined
-from streamt1.media.colours import tag, to_video
+from streamt1.media.colours import steady, tag, to_video
 
 FRAGMENTED = {
     "movflags": "empty_moov+default_base_moof+frag_custom+frag_discont",
@@ -70,7 +70,7 @@ class FragmentWriter:
         with av.open(buffer, "w", format="mp4", options=options) as container:
             stream = container.add_stream("libx264", rate=self._fps)
             stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-            stream.options = {**self._quality, "bf": "0", "g": "9999"}
+            stream.options = {**self._quality, "bf": "0", "g": "9999", **steady()}
             tag(stream.codec_context)
             for index, pixels in enumerate(frames.numpy()):
                 frame = to_video(pixels)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.files import whole_file
-from streamt1.media.colours import tag, to_pixels, to_video
+from streamt1.media.colours import steady, tag, to_pixels, to_video
 
 
 def write_video(path: Path, frames: Tensor, fps: int) -> None:
@@ -66,7 +66,7 @@ class VideoWriter:
         container = av.open(str(self._path), "w", format="mp4", options={"movflags": "+faststart"})
         stream = container.add_stream("libx264", rate=self._fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": "16", "preset": "medium"}
+        stream.options = {"crf": "16", "preset": "medium", **steady()}
         tag(stream.codec_context)
         return container, stream
 
