@@ -251,3 +251,17 @@ def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.Monkey
     assert summary["state"] == "failed"
     assert "all 2 candidates" in summary["reason"]
     assert "candidate_scored" in (tmp_path / "all" / "trace.jsonl").read_text()
+
+
+def test_what_a_kill_in_the_last_moment_left_is_tidied(tmp_path: Path) -> None:
+    ours = PROMPT, "--chunks", "1", "--compare", "--no-report", "--out", str(tmp_path)
+    assert streamt1(*ours).exit_code == 0
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+    for folder in (tmp_path, tmp_path / "baseline"):
+        (folder / "checkpoint").mkdir()
+        (folder / "checkpoint" / "000001.safetensors").write_bytes(b"left")
+        (folder / "partial.mp4").write_bytes(b"left")
+    result = streamt1(*ours)
+    assert result.exit_code == 0
+    assert "is finished" in result.output
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*")} == before

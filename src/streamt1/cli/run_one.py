@@ -81,7 +81,8 @@ def run_one(
     console.print(asked.prompt, style="bold", highlight=False, markup=False)
     found = "free" if options.fresh else standing(path, asked, options.compare)
     if found == "finished":
-        tidy(path)
+        for folder in (path, path / BASELINE):
+            tidy(folder)
         console.print(f"  is finished in {path}; --fresh makes it again", highlight=False, markup=False, soft_wrap=True)
         _report(path, options, missing=True)
         return
