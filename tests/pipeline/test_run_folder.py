@@ -12,6 +12,7 @@ import torch
 
 from streamt1.config.load import load_config
 from streamt1.core.errors import Cancelled, ConfigError, OutputError, Stopped
+from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.run_files import stored_summary
@@ -98,6 +99,15 @@ def test_a_run_that_was_left_twice_equals_one_that_was_not(name: str, loaded: Pi
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {
         "run.json", "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl",
     }  # fmt: skip
+
+
+def test_a_run_with_a_draft_decoder_goes_on_too(loaded: Pipeline, tmp_path: Path) -> None:
+    models = dataclasses.replace(loaded.models, draft=PocketDecoder.bundled())
+    pipeline = Pipeline(loaded.config, models)
+    whole = pipeline.run(PROMPT, CHUNKS, 3, folder=tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        pipeline.run(PROMPT, CHUNKS, 3, watcher=EndsAt(40), folder=tmp_path / "parts")
+    assert_same(pipeline.run(PROMPT, CHUNKS, 3, folder=tmp_path / "parts"), whole)
 
 
 def test_the_same_numbers_come_out_without_a_folder(loaded: Pipeline, tmp_path: Path) -> None:
