@@ -42,9 +42,12 @@ def _changed(path: Path, data: st.DataObject) -> bytes:
     return own
 
 
-def _attacked(family: str, root: Path, data: st.DataObject, folder: Path, call: Callable[[], object]) -> None:
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".jinja", ".py"))
-    path = data.draw(st.sampled_from(files))
+def _attacked(family: str, root: Path, data: st.DataObject, place: Path, call: Callable[[], object]) -> None:
+    """Changes a file, or one of a folder, calls, and puts it back."""
+    path = place
+    if place.is_dir():
+        files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".txt", ".jinja", ".py"))
+        path = data.draw(st.sampled_from(files))
     own = _changed(path, data)
     try:
         kept(family, call, root)
@@ -71,22 +74,20 @@ def test_autoencoders(data: st.DataObject, root: Path) -> None:
     _attacked("autoencoders", root, data, folder, lambda: empty_vae(folder))
 
 
+def _attacked_reward(family: str, part: str, data: st.DataObject, root: Path) -> None:
+    config = config_of(root)
+    files = [file_of(config, f"hpsv3{name}") for name in ("", "_base", "_template")]
+    _attacked(family, root, data, file_of(config, f"hpsv3{part}"), lambda: check_hpsv3(*files))
+
+
 @given(data=st.data())
 def test_rewards(data: st.DataObject, root: Path) -> None:
-    config = config_of(root)
-    weights, base, template = (file_of(config, f"hpsv3{part}") for part in ("", "_base", "_template"))
-    _attacked("rewards", root, data, base, lambda: check_hpsv3(weights, base, template))
+    _attacked_reward("rewards", "_base", data, root)
 
 
 @given(data=st.data())
 def test_templates(data: st.DataObject, root: Path) -> None:
-    config = config_of(root)
-    weights, base, template = (file_of(config, f"hpsv3{part}") for part in ("", "_base", "_template"))
-    own = _changed(template, data)
-    try:
-        kept("templates", lambda: check_hpsv3(weights, base, template), root)
-    finally:
-        template.write_bytes(own)
+    _attacked_reward("templates", "_template", data, root)
 
 
 @given(data=st.data())

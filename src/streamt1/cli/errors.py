@@ -15,6 +15,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, USAGE = 1, 2
+SIGNALLED = 128
+"""A process that a signal ended has this exit code plus the signal's number."""
 SHOWN = 200
 """Characters of a path that a message repeats."""
 

@@ -106,8 +106,10 @@ def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Op
         found = {standing(base / name, one, options.compare) for name, one in zip(names, asked)}
         return options.fresh or ("other" not in found and (several or "finished" not in found))
 
-    base = out if out is not None else default_folder(suits)
-    folders = [base / name for name in names]
+    if out is None:
+        base = default_folder(suits)
+        return [base / name for name in names]
+    folders = [out / name for name in names]
     for one, path in zip(asked, folders):
         check_suits(path, one, options)
     return folders

@@ -13,6 +13,7 @@ from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import Options, run_one
 from streamt1.cli.signals import stopping
 from streamt1.core.errors import OutputError
+from streamt1.pipeline.run_files import SUMMARY, stored_summary
 
 RUN = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
 MODELS = Annotated[Path | None, typer.Option(help="Folder of downloads, where it is not where it was.")]
@@ -27,12 +28,11 @@ def resume(
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
     from streamt1.pipeline.pipeline import Pipeline
-    from streamt1.pipeline.run_files import stored_summary
 
     summary = stored_summary(run)
     if summary is None:
         raise OutputError(f"{run} holds no run that can be gone on with: there is no run.json")
-    asked = Asked.of(summary, run / "run.json")
+    asked = Asked.of(summary, run / SUMMARY)
     options = Options(compare=bool(summary.get("compare", False)), page=page)
     with stopping() as stop:
         pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))

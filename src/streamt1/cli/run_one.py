@@ -14,6 +14,19 @@ from rich.console import Console
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.signals import Stopping
 from streamt1.core.errors import OutputError, Stopped
+from streamt1.pipeline.run_files import (
+    BASELINE,
+    COMPARISON,
+    REPORT,
+    SHEET,
+    SUMMARY,
+    TRACE,
+    VIDEO,
+    is_finished,
+    occupied,
+    stored_summary,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from streamt1.pipeline.asked import Asked
@@ -42,8 +55,6 @@ class Options:
 
 def standing(path: Path, asked: Asked, compare: bool) -> Standing:
     """What is in a folder, seen from a run that would be written there. Raises ``OutputError``."""
-    from streamt1.pipeline.run_files import COMPARISON, is_finished, occupied, stored_summary
-
     summary = stored_summary(path)
     if summary is None:
         return "other" if occupied(path) else "free"
@@ -75,7 +86,6 @@ def run_one(
         StreamT1Error: what the run raises.
     """
     from streamt1.pipeline.run import write_comparison
-    from streamt1.pipeline.run_files import BASELINE, tidy
     from streamt1.pipeline.run_folder import run_folder
 
     console.print(asked.prompt, style="bold", highlight=False, markup=False)
@@ -119,7 +129,7 @@ def _recorded(
 
 
 def _report(path: Path, options: Options, missing: bool = False) -> None:
-    if options.page and not (missing and (path / "report.html").exists()):
+    if options.page and not (missing and (path / REPORT).exists()):
         from streamt1.report import write_report
 
         write_report(path)
@@ -132,13 +142,13 @@ def _sum_up(console: Console, run: Run, path: Path, options: Options) -> None:
         f"{made} in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
         f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls"
     ]
-    names = ["report.html"] * options.page + ["video.mp4"] + ["compare.mp4"] * options.compare
-    lines += [f"  {path / name}" for name in [*names, "sheet.png", "trace.jsonl", "run.json"]]
+    names = [REPORT] * options.page + [VIDEO] + [COMPARISON] * options.compare
+    lines += [f"  {path / name}" for name in [*names, SHEET, TRACE, SUMMARY]]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def check_suits(path: Path, asked: Asked, options: Options) -> None:
-    """Before models are loaded for long: raises ``OutputError`` where a run cannot go to this folder."""
+    """Raises ``OutputError`` where a run cannot go to this folder, before any is begun."""
     if not options.fresh and standing(path, asked, options.compare) == "other":
         raise OutputError(f"{path} holds another run; give another --out, or --fresh to delete it and begin anew")

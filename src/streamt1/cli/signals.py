@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from streamt1.cli.errors import SIGNALLED
 from streamt1.core.errors import Stopped
 from streamt1.core.stopping import on_signals
 from streamt1.search.watcher import Watcher
@@ -18,9 +19,6 @@ from streamt1.trace.events import Event
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-BASE = 128
-"""A process that a signal ended has exit code 128 plus its number."""
 
 
 class Stopping(Watcher):
@@ -40,7 +38,7 @@ class Stopping(Watcher):
     @property
     def exit_code(self) -> int:
         """What the process ends with."""
-        return BASE + (self.received or signal.SIGINT)
+        return SIGNALLED + (self.received or signal.SIGINT)
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """The handler of the signals."""

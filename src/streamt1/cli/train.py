@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamt1.cli.errors import reported
+from streamt1.cli.errors import SIGNALLED, reported
 from streamt1.core.errors import Cancelled, UnknownNameError
 from streamt1.core.stopping import Stop, on_signals
 
@@ -49,4 +49,4 @@ def train(
             STAGES[stage](options)
     except Cancelled as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(128 + (stop.signal or 0)) from error
+        raise typer.Exit(SIGNALLED + (stop.signal or 0)) from error

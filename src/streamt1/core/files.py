@@ -12,6 +12,15 @@ from streamt1.core.errors import OutputError
 
 
 @contextmanager
+def writing(what: Path | str) -> Iterator[None]:
+    """Inside, ``OSError`` is an ``OutputError`` that names what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {what}: {error.strerror or error}") from error
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it is renamed when the block ends well, and removed otherwise.
 
@@ -23,12 +32,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     part, whole = path.with_name(f".{path.name}.part"), False
     made = _absent(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-        whole = True
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(path)
+            whole = True
     finally:
         if not whole:
             with suppress(OSError):
@@ -65,10 +73,8 @@ def check_writable(folder: Path, keep: bool = False) -> None:
 
 def _absent(folder: Path) -> list[Path]:
     """A folder and those above it, as far as they are not there; the innermost first. Raises ``OutputError``."""
-    try:
+    with writing(folder):
         return [one for one in (folder, *folder.parents) if not one.exists()]
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def _remove(folders: list[Path]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import OutputError
+from streamt1.core.files import writing
 
 
 class GrowingLines:
@@ -24,13 +25,11 @@ class GrowingLines:
 
     def __init__(self, path: Path, end: int = 0) -> None:
         self.path = path
-        try:
+        with writing(path):
             self._file = path.open("r+b" if path.exists() else "w+b")
             self._own = os.fstat(self._file.fileno())
             self._file.truncate(end)
             self._file.seek(end)
-        except OSError as error:
-            raise _cannot(path, error) from error
         self.size = end
 
     @property
@@ -44,26 +43,20 @@ class GrowingLines:
     def append(self, record: Mapping[str, Any], allow_nan: bool = False) -> None:
         """One line more; ``allow_nan`` writes what JSON has no word for as Python reads it."""
         line = json.dumps(record, allow_nan=allow_nan).encode() + b"\n"
-        try:
+        with writing(self.path):
             self._file.write(line)
-        except OSError as error:
-            raise _cannot(self.path, error) from error
         self.size += len(line)
 
     def sync(self) -> None:
         """Waits until all lines are on the disk."""
-        try:
+        with writing(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise _cannot(self.path, error) from error
 
     def close(self) -> None:
         """Writes what is left, where that is possible: what is not synced may be lost."""
-        try:
+        with writing(self.path):
             self._file.close()
-        except OSError as error:
-            raise _cannot(self.path, error) from error
 
 
 def whole_lines(path: Path) -> list[bytes]:
@@ -75,7 +68,3 @@ def whole_lines(path: Path) -> list[bytes]:
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
     return content[: content.rfind(b"\n") + 1].splitlines()
-
-
-def _cannot(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}")

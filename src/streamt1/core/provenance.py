@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def versions() -> dict[str, str | None]:
     }
 
 
+@cache
 def commit() -> str | None:
     """Of the source that runs, with ``-dirty`` where it was changed; None where it is no git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]

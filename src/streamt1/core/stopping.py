@@ -46,7 +46,7 @@ class Stop:
             self._held -= 1
 
 
-class Asked(Protocol):
+class Signalled(Protocol):
     """Who is told of a signal."""
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
@@ -55,7 +55,7 @@ class Asked(Protocol):
 
 
 @contextmanager
-def on_signals(stop: Asked) -> Iterator[None]:
+def on_signals(stop: Signalled) -> Iterator[None]:
     """SIGTERM and SIGINT ask ``stop`` inside the block."""
     before = [(number, signal.signal(number, stop.ask)) for number in SIGNALS]
     try:

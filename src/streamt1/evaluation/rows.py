@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from streamt1.core.errors import ConfigError, OutputError
-from streamt1.core.files import write_whole
+from streamt1.core.errors import ConfigError
+from streamt1.core.files import write_whole, writing
 from streamt1.core.json_text import JsonError, parse_json
+from streamt1.core.locks import lock
 
 Row = dict[str, Any]
 _COLUMNS: dict[str, Any] = {
@@ -34,13 +35,11 @@ class RowFile:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Raises ``OutputError``; a line that was cut short by it is dropped when the file is opened again."""
-        try:
-            left = json.dumps(row, allow_nan=False).encode() + b"\n"
+        left = json.dumps(row, allow_nan=False).encode() + b"\n"
+        with writing(self._path):
             while left:
                 left = left[self._file.write(left) or 0 :]
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -51,11 +50,9 @@ def open_rows(path: Path) -> Iterator[tuple[list[Row], RowFile]]:
         ConfigError: another process is writing to it, or a line before the last is not a row.
         OutputError: it cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = io.FileIO(path, "a+")  # no buffer: what could not be written is not written again when it closes
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     with file:
         _lock(file, path)
         file.seek(0)
@@ -114,12 +111,8 @@ def _wrong_column(row: Row) -> str:
 
 
 def _lock(file: io.FileIO, path: Path) -> None:
-    """Until the file is closed, or its process gone. Does nothing on systems without ``flock``."""
+    """Until the file is closed, or its process gone."""
     try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file.fileno())
     except OSError as error:
         raise ConfigError(f"another evaluation writes to {path.parent}; wait for it, or use another --out") from error

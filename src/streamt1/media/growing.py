@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
 from torch import Tensor
 
 from streamt1.core.errors import OutputError
-from streamt1.core.files import whole_file
+from streamt1.core.files import whole_file, writing
 from streamt1.media.boxes import Box, boxes_in, inner, joined
 from streamt1.media.fragments import FragmentWriter
-from streamt1.media.mp4 import as_os_error
+from streamt1.media.mp4 import as_os_error, check_frames
 
 CRF, PRESET = 16, "medium"
 """The quality of finished files."""
@@ -44,7 +42,7 @@ class GrowingVideo:
 
     def __init__(self, path: Path, fps: int, chunks: int = 0) -> None:
         self._path, self._writer = path, FragmentWriter(fps, CRF, PRESET)
-        with self._writing():
+        with writing(self._path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
             try:
@@ -63,9 +61,7 @@ class GrowingVideo:
                 stays as it was.
             ValueError: a side is odd, or there are no frames.
         """
-        length, height, width, _ = frames.shape
-        if not length or height % 2 or width % 2:
-            raise ValueError(f"cannot encode {length} frames of {height}x{width}: need at least one, with even sides")
+        check_frames(frames)
         content = self._writer.write(frames)
         if not self._header:
             content = self._writer.header + content
@@ -75,10 +71,10 @@ class GrowingVideo:
                 f"cannot go on with {self._path}: its frames are of another size or rate, or coded otherwise;"
                 " delete it to begin anew"
             )
-        with self._writing():
+        with writing(self._path):
             self._append(content)
         self._header = self._header or self._writer.header
-        self.chunks, self.frames = self.chunks + 1, self.frames + length
+        self.chunks, self.frames = self.chunks + 1, self.frames + len(frames)
 
     def _append(self, content: bytes) -> None:
         try:
@@ -99,7 +95,7 @@ class GrowingVideo:
 
     def close(self) -> None:
         """Closes the file, which plays as it is."""
-        with self._writing():
+        with writing(self._path):
             self._file.close()
 
     def finish(self, into: Path) -> None:
@@ -113,13 +109,6 @@ class GrowingVideo:
             raise ValueError(f"cannot finish {self._path}: it has no frames")
         with whole_file(into) as part, as_os_error():
             _remux(self._path, part)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
 def _remux(source: Path, target: Path) -> None:

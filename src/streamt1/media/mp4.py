@@ -52,9 +52,7 @@ class VideoWriter:
             OSError: whatever FFmpeg could not write.
             ValueError: a side is odd, or there are no frames.
         """
-        length, height, width, _ = frames.shape
-        if not length or height % 2 or width % 2:
-            raise ValueError(f"cannot encode {length} frames of {height}x{width}: need at least one, with even sides")
+        length, height, width = check_frames(frames)
         with as_os_error():
             self._open = self._open or self._begun(height, width)
             container, stream = self._open
@@ -77,6 +75,14 @@ class VideoWriter:
             with as_os_error():
                 container.mux(stream.encode(None))
                 container.close()
+
+
+def check_frames(frames: Tensor) -> tuple[int, int, int]:
+    """Length, height and width of ``[T, H, W, 3]``. Raises ``ValueError`` for no frames, and for odd sides."""
+    length, height, width, _ = frames.shape
+    if not length or height % 2 or width % 2:
+        raise ValueError(f"cannot encode {length} frames of {height}x{width}: need at least one, with even sides")
+    return length, height, width
 
 
 @contextmanager

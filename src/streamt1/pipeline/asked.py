@@ -92,9 +92,9 @@ def circumstances(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def check_same_weights(summary: Mapping[str, Any], config: RunConfig) -> None:
-    """Raises ``ConfigError`` where a file of weights is not the one that a stored run used."""
-    stored, now = summary.get("weights"), fingerprints(config)
+def check_same_weights(summary: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """Raises ``ConfigError`` where a file of weights is not the one that a stored run used; ``now``: fingerprints."""
+    stored = summary.get("weights")
     for name, print_ in (stored if isinstance(stored, dict) else {}).items():
         if now.get(name) != print_:
             raise ConfigError(f"the weights {name} are not those that this run used; bring them back, or use --fresh")

@@ -7,7 +7,6 @@ At its end ``partial.mp4`` becomes ``video.mp4``, ``sheet.png`` is drawn, and th
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from typing import Any
 from torch import Tensor
 
 from streamt1.core.errors import Cancelled, OutputError
-from streamt1.core.folder_lock import locked
 from streamt1.core.jsonl import GrowingLines
+from streamt1.core.locks import locked
 from streamt1.core.protocols import Models
 from streamt1.media.growing import GrowingVideo
 from streamt1.media.pixels import shown
@@ -51,7 +50,7 @@ from streamt1.search.start import start
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.trace.events import Event
-from streamt1.trace.store import Stamped, read_thumbnails, read_trace
+from streamt1.trace.store import Stamped, read_thumbnails, read_trace, thumbnail_record, trace_record
 
 AHEAD = 4
 """Chunks that may wait for the encoder."""
@@ -101,12 +100,10 @@ class RunFolder(Watcher):
         return restore(models, asked.search, state, boundaries, latents, Watchers((self, watcher)))
 
     def happened(self, event: Event) -> None:
-        seconds = round(perf_counter() - self._begin, 4)
-        self._trace.append({"seconds": seconds, **event.record()})
+        self._trace.append(trace_record(Stamped(round(perf_counter() - self._begin, 4), event)))
 
     def proposed(self, candidate: int, frames: Tensor) -> None:
-        picture = base64.b64encode(middle_thumbnail(frames)).decode()
-        self._thumbnails.append({"candidate": candidate, "webp": picture})
+        self._thumbnails.append(thumbnail_record(candidate, middle_thumbnail(frames)))
 
     def settled(self, chunk: int, frames: Tensor) -> None:
         self._encoded(AHEAD)
@@ -117,8 +114,7 @@ class RunFolder(Watcher):
         """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""
         begin = perf_counter()
         self._check_there()
-        for lines in (self._trace, self._thumbnails):
-            lines.sync()
+        self._sync()
         self._checkpoints.add(state, {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size})
         self._room.check(state)
         self.seconds += perf_counter() - begin
@@ -127,8 +123,7 @@ class RunFolder(Watcher):
         """Writes what a finished run leaves. The checkpoint stays until the folder is let go of."""
         self._check_there()
         self._encoded(0)
-        for lines in (self._trace, self._thumbnails):
-            lines.sync()
+        self._sync()
         run = Run(asked.prompt, asked.seed, asked.config, result, OnDiskRecord(self.path), self.path)
         self.video.finish(self.path / VIDEO)
         write_sheet(self.path / SHEET, run)
@@ -155,6 +150,10 @@ class RunFolder(Watcher):
     def discard(self) -> None:
         """Deletes what only an unfinished run needs."""
         tidy(self.path)
+
+    def _sync(self) -> None:
+        for lines in (self._trace, self._thumbnails):
+            lines.sync()
 
     def _check_there(self) -> None:
         """Nothing is written to a folder that was deleted, so that nothing of it comes back."""
@@ -215,8 +214,11 @@ def run_folder(
         stored: list[Stored] = []
         if summary is not None:
             _check_unfinished(path, asked, summary, again)
+        around = circumstances(asked.config)
+        if summary is not None:
+            check_same_weights(summary, around["weights"])
             stored = stored_boundaries(path / CHECKPOINT, path)
-        now = {"state": "running", "reason": None, **asked.record(), **options, **circumstances(asked.config)}
+        now = {"state": "running", "reason": None, **asked.record(), **options, **around}
         write_summary(path, now)
         folder = RunFolder(path, now, stored, fps)
         try:
@@ -238,7 +240,6 @@ def _check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], agai
         )
     if is_finished(summary) and not (again and (path / CHECKPOINT).is_dir()):
         raise OutputError(f"{path} holds this run, finished; use --fresh to delete it and make it again")
-    check_same_weights(summary, asked.config)
 
 
 def _note(folder: RunFolder, state: str, reason: str) -> None:

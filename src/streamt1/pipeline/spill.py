@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import OutputError
+from streamt1.core.files import writing
 from streamt1.core.identity import raw_bytes
 from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
@@ -28,16 +30,13 @@ class Rows:
     def put(self, at: int, rows: Tensor) -> None:
         """Writes rows from row ``at`` on; what was there or behind is replaced. Raises ``OutputError``."""
         size = rows[0].numel() * rows.element_size()
-        try:
+        with writing(f"{self.path} (frames until the run ends)"):
             if self._file is None:
                 self._file, self._like = self.path.open("w+b"), torch.empty(0, *rows.shape[1:], dtype=rows.dtype)
             self._file.truncate(at * size)
             self._file.seek(at * size)
             self._file.write(raw_bytes(rows))
             self._file.flush()
-        except OSError as error:
-            told = f"cannot write {self.path} (frames until the run ends): {error.strerror or error}"
-            raise OutputError(told) from error
         self.count = at + len(rows)
 
     def all(self) -> Tensor:
@@ -48,9 +47,9 @@ class Rows:
         if self._like is None:
             return torch.empty(0)
         shape = (self.count, *self._like.shape[1:])
-        size = self.count * self._like[0:1].new_empty(self._like.shape[1:]).numel()
         try:
-            return torch.from_file(str(self.path), shared=False, size=size, dtype=self._like.dtype).view(shape)
+            flat = torch.from_file(str(self.path), shared=False, size=math.prod(shape), dtype=self._like.dtype)
+            return flat.view(shape)
         except RuntimeError as error:
             raise OutputError(f"cannot read {self.path}: it was deleted while the run wrote to it") from error
 

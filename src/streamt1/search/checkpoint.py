@@ -143,8 +143,7 @@ def _grown(models: Models, state: SearchState, survivors: Sequence[Survivor], lo
         for survivor in survivors:
             parent, (latents, noise) = parents[survivor.parent], load(state.chunk, survivor.candidate)
             frames, [after] = models.scoring_decoder.decode([parent.decoder_state], latents[None])
-            last = state.chunks is not None and state.chunk == state.chunks - 1
-            branch = None if last else models.backbone.commit(parent.branch, latents, survivor.route)
+            branch = None if state.at_last else models.backbone.commit(parent.branch, latents, survivor.route)
             chunk = Chunk(state.chunk, survivor.seed, noise, latents, frames[0], survivor.score, survivor.route)
             lineage = (*parent.lineage, survivor.candidate)
             beams.append(Beam(branch, after, (*parent.chunks, chunk), lineage, parent.before))

@@ -43,7 +43,7 @@ def commit(
 
 
 def _written(models: Models, state: SearchState, candidate: Candidate, cost: CostMeter) -> Branch | None:
-    if state.chunks is not None and state.chunk == state.chunks - 1:
+    if state.at_last:
         return None
     with cost.spend("model", model_passes=1):
         return models.backbone.commit(candidate.parent.branch, candidate.chunk.latents, candidate.chunk.route)

@@ -19,12 +19,12 @@ def decode(
 ) -> list[Candidate]:
     """Candidates out of their draws and clean latents ``[N, F, C, H, W]``, each decoded once, over its parent's state.
 
-    Raises:
-        NotFiniteError: there is no candidate whose numbers are finite.
-
     Args:
         first: id of the first candidate; the others count on.
         kind: what the time is spent on, ``decode`` or ``preview``.
+
+    Raises:
+        NotFiniteError: there is no candidate whose numbers are finite.
     """
     count = "latents_decoded" if models.draft is None else "latents_drafted"
     candidates: list[Candidate] = []

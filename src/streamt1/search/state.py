@@ -169,6 +169,11 @@ class SearchState:
         return tuple(self.archive.shown().split(lengths)) if lengths else ()
 
     @property
+    def at_last(self) -> bool:
+        """Whether the next chunk is the last, which has no future, so that memory need not be written."""
+        return self.chunks is not None and self.chunk == self.chunks - 1
+
+    @property
     def ended(self) -> bool:
         """Whether all chunks are decided."""
         return self.chunks is not None and self.chunk >= self.chunks

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streamt1.core.errors import Cancelled, StreamT1Error, UnknownVideoError
 from streamt1.core.files import write_whole
+from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
 from streamt1.pipeline.run_files import CHECKPOINT, occupied, stored_summary
@@ -161,7 +162,7 @@ def _goes_on(path: Path, asked: Asked) -> bool:
         summary = stored_summary(path)
         if summary is None or asked.difference(summary) is not None:
             return False
-        check_same_weights(summary, asked.config)
+        check_same_weights(summary, fingerprints(asked.config))
     except StreamT1Error:
         return False
     return (path / CHECKPOINT).is_dir()

@@ -23,9 +23,19 @@ class Stamped(NamedTuple):
     event: Event
 
 
+def trace_record(stamped: Stamped) -> dict[str, Any]:
+    """A line of a trace."""
+    return {"seconds": stamped.seconds, **stamped.event.record()}
+
+
+def thumbnail_record(candidate: int, picture: bytes) -> dict[str, Any]:
+    """A line of a file of pictures."""
+    return {"candidate": candidate, "webp": base64.b64encode(picture).decode()}
+
+
 def write_trace(path: Path, trace: Iterable[Stamped]) -> None:
     """Writes a trace as JSON lines. Raises ``OutputError``."""
-    lines = (json.dumps({"seconds": seconds, **event.record()}, allow_nan=False) for seconds, event in trace)
+    lines = (json.dumps(trace_record(stamped), allow_nan=False) for stamped in trace)
     write_whole(path, "".join(line + "\n" for line in lines).encode())
 
 
@@ -46,10 +56,7 @@ def read_trace(path: Path) -> list[Stamped]:
 
 def write_thumbnails(path: Path, pictures: Mapping[int, bytes]) -> None:
     """Writes WebP pictures by candidate id. Raises ``OutputError``."""
-    lines = (
-        json.dumps({"candidate": candidate, "webp": base64.b64encode(picture).decode()})
-        for candidate, picture in pictures.items()
-    )
+    lines = (json.dumps(thumbnail_record(*pair)) for pair in pictures.items())
     write_whole(path, "".join(line + "\n" for line in lines).encode())
 
 

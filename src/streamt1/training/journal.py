@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streamt1.core.errors import OutputError
+from streamt1.core.files import writing
 from streamt1.core.json_text import parse_json
 
 
@@ -24,23 +24,15 @@ class Journal:
 
     def __init__(self, file: Path, done: int) -> None:
         self._file = file
-        try:
+        with writing(file):
             if file.is_file():
                 with file.open("r+b") as opened:
                     opened.truncate(_end(opened.read(), done))
-        except OSError as error:
-            raise self._error(error) from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line. Raises ``OutputError``."""
-        try:
-            with self._file.open("a", encoding="utf-8") as opened:
-                opened.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise self._error(error) from error
-
-    def _error(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {self._file}: {error.strerror or error}")
+        with writing(self._file), self._file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(record) + "\n")
 
 
 def _end(content: bytes, done: int) -> int:

@@ -1,4 +1,4 @@
-"""A folder belongs to one process while it is written."""
+"""A file or a folder belongs to one process while it is written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streamt1.core.errors import OutputError
+from streamt1.core.files import writing
+
+try:
+    import fcntl
+except ImportError:  # not on every system
+    fcntl = None
+
+
+def lock(handle: int) -> None:
+    """Locks an open file or folder until it is closed, or its process gone. Does nothing on systems without ``flock``.
+
+    Raises ``BlockingIOError`` where another process holds it, ``OSError`` where the file system refuses.
+    """
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -19,19 +34,15 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be made, or another process holds it.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-    try:
-        import fcntl
-    except ImportError:
+    if fcntl is None:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
         except BlockingIOError as error:
             raise OutputError(f"another run writes to {folder}: wait for it, or give a folder of its own") from error
         except OSError:
