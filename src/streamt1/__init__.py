@@ -13,7 +13,6 @@ Names are imported when they are first used, so that ``import streamt1`` takes n
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # which loads much
+
         return version("streamt1")
     if name not in _HOMES:
         raise AttributeError(f"module 'streamt1' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """``python -m streamt1``: the same as the command."""
 
-from streamt1.cli.main import main
+from streamt1.cli.entry import main
 
 main()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -141,7 +143,7 @@ def test_an_output_that_cannot_be_written_ends_in_1(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "file"))
     assert result.exit_code == 1
-    assert "cannot write" in result.stderr
+    assert result.stderr == f"error: {tmp_path / 'file'} is a file, not a folder: give another folder\n"
 
 
 def test_a_full_disk_ends_in_1_and_the_run_goes_on_when_there_is_room(
@@ -175,12 +177,12 @@ def test_a_run_that_is_stopped_is_gone_on_with(
         patch.setattr(ProgressView, "happened", stopped)
         result = streamt1(PROMPT, *ours, "--out", str(tmp_path / "parts"))
     assert result.exit_code == 128 + number
-    told = f"ended by {number.name}; 33 frames are final; go on with: streamt1 resume {tmp_path / 'parts'}"
+    told = f"ended by {number.name} after 33 final frames; go on with: streamt1 resume {tmp_path / 'parts'}"
     assert told in result.stderr
     assert video(tmp_path / "parts" / "partial.mp4") == (33, 256, 256)
     result = invoke("resume", str(tmp_path / "parts"), "--no-report")
     assert result.exit_code == 0, result.output
-    assert "3 chunks are there" in result.stderr
+    assert "after 3 chunks" in result.stderr
     streamt1(PROMPT, *ours, "--out", str(tmp_path / "whole"))
     for name in ("video.mp4", "sheet.png", "thumbnails.jsonl"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -213,7 +215,7 @@ def test_the_same_command_again_says_that_it_is_done(tmp_path: Path) -> None:
     assert (tmp_path / "run.json").read_bytes() == before
     result = streamt1(PROMPT, *FAST, "--seed", "4", "--out", str(tmp_path))
     assert result.exit_code == 1
-    assert "holds another run" in result.stderr
+    assert "holds another run (seed 0, not 4); give another --out" in result.stderr
     assert streamt1(PROMPT, *FAST, "--seed", "4", "--out", str(tmp_path), "--fresh").exit_code == 0
 
 
@@ -224,6 +226,62 @@ def test_an_occupied_default_folder_gets_a_new_name(tmp_path: Path, monkeypatch:
         assert result.exit_code == 0
         assert (folder in result.stderr) == (folder != "outputs")
         assert (tmp_path / folder / "run.json").is_file()
+
+
+def test_a_default_folder_that_cannot_be_used_gets_a_new_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("outputs").write_text("mine")
+    Path("outputs-2").mkdir()
+    Path("outputs-2", "report.html").write_text("mine")
+    Path("outputs-3").mkdir()
+    Path("outputs-3", "run.json").write_text("{")
+    result = streamt1(PROMPT, *FAST, "--no-report")
+    assert result.exit_code == 0
+    assert "goes to outputs-4" in result.stderr
+    assert Path("outputs-2", "report.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["report.html", "checkpoint/000007.safetensors", "video.mp4"])
+def test_what_is_of_no_run_is_neither_written_over_nor_deleted(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    for more in ([], ["--fresh"]):
+        result = streamt1(PROMPT, *FAST, "--out", str(tmp_path), *more)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"error: {tmp_path / name} is of no run")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [name]
+
+
+def no_room(writer: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_comparison_is_gone_on_with_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    ours = PROMPT, "--chunks", "2", "--top-k", "1", "--compare", "--no-report", "--out"
+    assert streamt1(*ours, str(tmp_path / "whole")).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("streamt1.pipeline.run.VideoWriter.close", no_room)
+        result = streamt1(*ours, str(run))
+    assert result.exit_code == 1
+    assert result.stderr.strip().endswith(f"compare.mp4: full; make room, then: streamt1 resume {run}")
+    result = invoke("resume", str(run / "baseline"))
+    assert result.exit_code == 1
+    assert f"go on with that one: streamt1 resume {run}" in result.stderr
+    shutil.rmtree(run / "baseline" / "checkpoint")  # as an older version left it
+    assert invoke("resume", str(run), "--no-report").exit_code == 0
+    for name in ("video.mp4", "compare.mp4", "sheet.png", "baseline/video.mp4"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_resume_says_what_a_folder_holds_instead(tmp_path: Path) -> None:
+    for name in ("000-one", "001-two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    assert "holds 2 runs, not one" in invoke("resume", str(tmp_path)).stderr
+    assert "there is no folder" in invoke("resume", str(tmp_path / "gone")).stderr
+    (tmp_path / "empty").mkdir()
+    assert "there is no run.json" in invoke("resume", str(tmp_path / "empty")).stderr
 
 
 def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

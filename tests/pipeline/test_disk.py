@@ -35,9 +35,7 @@ def test_it_warns_once_and_stops_before_the_disk_is_full(tmp_path: Path, free: C
         room.check(state(3, 9))
     room.check(state(4, 9))
     free(1_500_000)
-    with pytest.raises(
-        OutputError, match=r"full: 1\.5 MB are free, and a chunk takes 1\.0 MB; make room, then: streamt1"
-    ):
+    with pytest.raises(OutputError, match=r"full: 1\.5 MB are free, and a chunk takes 1\.0 MB"):
         room.check(state(5, 9))
 
 
@@ -48,5 +46,16 @@ def test_a_video_without_an_end_stops_too(tmp_path: Path, free: Callable[[int], 
     room.check(state(1, None))
     room.check(state(2, None))
     free(1_000_000)
-    with pytest.raises(OutputError, match="make room"):
+    with pytest.raises(OutputError, match="is full"):
         room.check(state(3, None))
+
+
+def test_a_disk_without_room_for_the_first_chunks_is_said_before_any_is_made(
+    tmp_path: Path, free: Callable[[int], None]
+) -> None:
+    free(1_000_000)
+    Room(tmp_path).begin(state(0, None), 500_000)
+    with pytest.raises(OutputError, match="is full"):
+        Room(tmp_path).begin(state(0, None), 500_001)
+    with pytest.warns(StreamT1Warning, match=r"will need about 1\.2 MB more"):
+        Room(tmp_path).begin(state(0, 12), 100_000)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 import torch
 
 from streamt1.config.load import load_config
-from streamt1.core.errors import Cancelled, ConfigError, OutputError, Stopped
+from streamt1.core.errors import Cancelled, ConfigError, OutputError, Stopped, StreamT1Warning
 from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.replay import finished_run, replay
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.run_files import stored_summary
+from streamt1.pipeline.stream import FinalChunk
+from streamt1.report import write_report
 from streamt1.search.watcher import Watcher
-from streamt1.trace.events import ChunkCommitted, ChunkStarted, Event, RunFinished
+from streamt1.trace.events import CandidateProposed, ChunkCommitted, ChunkSettled, ChunkStarted, Event, RunFinished
 from streamt1.trace.store import read_thumbnails, read_trace
 from tests.pipeline.test_pipeline import PROMPT
 
@@ -158,7 +162,7 @@ def test_a_failure_is_noted_with_its_reason_and_can_be_gone_on_with(loaded: Pipe
 def test_a_folder_belongs_to_one_run(loaded: Pipeline, tmp_path: Path) -> None:
     loaded.run(PROMPT, 1, folder=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(OutputError, match="finished; use --fresh"):
+    with pytest.raises(OutputError, match="finished; to delete it and begin anew: streamt1 generate --fresh"):
         loaded.run(PROMPT, 1, folder=tmp_path)
     with pytest.raises(OutputError, match=r"another run \(seed 0, not 4\)"):
         loaded.run(PROMPT, 1, 4, folder=tmp_path)
@@ -173,6 +177,54 @@ def test_a_folder_belongs_to_one_run(loaded: Pipeline, tmp_path: Path) -> None:
     assert not (tmp_path / "baseline").exists()
 
 
+def test_only_what_a_run_has_written_is_deleted(loaded: Pipeline, tmp_path: Path) -> None:
+    for name in ("checkpoint", "baseline"):
+        with pytest.raises(Cancelled):
+            loaded.run(PROMPT, 2, watcher=EndsAt(25), folder=tmp_path, fresh=True)
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "model.safetensors").write_text("mine")
+        (tmp_path / ".video.mp4.part").write_text("of a kill")
+        loaded.run(PROMPT, 1, folder=tmp_path, fresh=True)
+        assert (tmp_path / name / "model.safetensors").read_text() == "mine"
+        assert not (tmp_path / ".video.mp4.part").exists()
+        shutil.rmtree(tmp_path / name)
+
+
+def test_a_changed_summary_is_not_believed(loaded: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        loaded.run(PROMPT, 3, watcher=EndsAt(30), folder=tmp_path)
+    before = (tmp_path / "run.json").read_text()
+    summary = json.loads(before)
+    for chunks, seed in ((1, 0), (3, 8)):
+        (tmp_path / "run.json").write_text(json.dumps({**summary, "chunks": chunks, "seed": seed}))
+        with pytest.raises(
+            OutputError, match=r"run\.json was changed since the run began \((chunks 3, not 1|seed 0, not 8)"
+        ):
+            loaded.run(PROMPT, chunks, seed, folder=tmp_path)
+    (tmp_path / "run.json").write_text(before)
+    assert_same(loaded.run(PROMPT, 3, folder=tmp_path), loaded.run(PROMPT, 3, folder=tmp_path.parent / "whole"))
+
+
+def test_other_versions_are_warned_of_and_noted(loaded: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        loaded.run(PROMPT, 2, watcher=EndsAt(25), folder=tmp_path)
+    summary = json.loads((tmp_path / "run.json").read_text())
+    summary["versions"]["torch"], now = "1.0", summary["versions"]["torch"]
+    (tmp_path / "run.json").write_text(json.dumps(summary))
+    with pytest.warns(StreamT1Warning, match=rf"other circumstances \(torch was 1\.0 and is {re.escape(now)}"):
+        loaded.run(PROMPT, 2, folder=tmp_path)
+    summary = json.loads((tmp_path / "run.json").read_text())
+    assert summary["versions"]["torch"] == now
+    assert [before["versions"]["torch"] for before in summary["before"]] == ["1.0"]
+
+
+def test_a_finished_run_whose_video_is_gone(loaded: Pipeline, tmp_path: Path) -> None:
+    loaded.run(PROMPT, 1, folder=tmp_path)
+    (tmp_path / "video.mp4").unlink()
+    with pytest.raises(OutputError, match=r"finished, but video\.mp4 is missing"):
+        loaded.run(PROMPT, 1, folder=tmp_path)
+
+
 def test_two_runs_cannot_write_to_one_folder(loaded: Pipeline, tmp_path: Path) -> None:
     with loaded.stream(PROMPT, 3, folder=tmp_path) as stream:
         next(stream)
@@ -183,8 +235,9 @@ def test_two_runs_cannot_write_to_one_folder(loaded: Pipeline, tmp_path: Path) -
 
 def test_leftovers_of_unknown_runs_are_not_touched(loaded: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "video.mp4").write_bytes(b"of somebody")
-    with pytest.raises(OutputError, match="files of another run"):
-        loaded.run(PROMPT, 1, folder=tmp_path)
+    for fresh in (False, True):
+        with pytest.raises(OutputError, match="is of no run"):
+            loaded.run(PROMPT, 1, folder=tmp_path, fresh=fresh)
     assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
 
 
@@ -253,6 +306,29 @@ def test_a_video_without_an_end_ends_in_order_and_goes_on_from_anywhere(
     summary = stored_summary(tmp_path / "whole")
     assert summary is not None
     assert (summary["chunks"], summary["frames"], summary["state"]) == (None, 9 + 7 * 12, "finished")
+
+
+def test_a_video_without_an_end_is_what_was_decided_wherever_it_is_stopped(loaded: Pipeline, tmp_path: Path) -> None:
+    short = with_settings(loaded, {"search.top_k": 1, "search.lag": 1})
+    whole = short.run(PROMPT, endless=True, watcher=EndsAt(90, Stopped), folder=tmp_path / "whole")
+    events = told(tmp_path / "whole")
+    [first] = [place for place, event in enumerate(events) if isinstance(event, ChunkStarted) and event.chunk == 2]
+    for place in range(first, 90, 7):
+        folder, kept = tmp_path / f"{place}", list[FinalChunk]()
+        with short.stream(PROMPT, endless=True, watcher=EndsAt(place, Stopped), folder=folder) as stream:
+            kept.extend(stream)
+            run = stream.finish()
+        chunks = len(run.result.beam.lineage)
+        assert [chunk.index for chunk in kept] == list(range(chunks))
+        assert whole.result.beam.lineage[: chunks - 1] == run.result.beam.lineage[:-1]
+        events = told(folder)
+        assert max(event.chunk for event in events if isinstance(event, ChunkStarted)) == chunks - 1
+        assert [event.chunk for event in events if isinstance(event, ChunkSettled)] == list(range(chunks))
+        assert read_thumbnails(folder / "thumbnails.jsonl").keys() == {
+            event.candidate for event in events if isinstance(event, CandidateProposed)
+        }
+        assert write_report(folder).is_file()
+        assert not replay(short, folder, *finished_run(folder))
 
 
 def test_a_video_without_an_end_keeps_nothing_in_memory(loaded: Pipeline) -> None:

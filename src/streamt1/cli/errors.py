@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -10,13 +11,12 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error, StreamT1Warning
+from streamt1.core.stopping import SIGNALLED
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, USAGE = 1, 2
-SIGNALLED = 128
-"""A process that a signal ended has this exit code plus the signal's number."""
 SHOWN = 200
 """Characters of a path that a message repeats."""
 
@@ -57,6 +57,9 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             named = "" if error.filename is None else f"{str(error.filename)[:SHOWN]!r}: "
             typer.echo(f"error: {named}{error.strerror or error}; give a path that can be used", err=True)
             raise typer.Exit(FAILED) from error
+        except KeyboardInterrupt as error:
+            typer.echo(f"ended by {signal.SIGINT.name}", err=True)
+            raise typer.Exit(SIGNALLED + signal.SIGINT) from error
         except MemoryError as error:
             typer.echo("error: this machine has too little memory for it; ask for less", err=True)
             raise typer.Exit(FAILED) from error

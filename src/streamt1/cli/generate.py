@@ -85,7 +85,7 @@ def generate(
         )
     options = Options(compare, page, fresh)
     with stopping() as stop:
-        check_writable(out or DEFAULT)
+        check_writable(out or (DEFAULT if DEFAULT.is_dir() else DEFAULT.parent))
         pipeline = Pipeline(config)
         if pipeline.plan is not None:
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
@@ -101,9 +101,11 @@ def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Op
     several = names != [""]
 
     def suits(base: Path) -> bool:
-        if several and standing(base, asked[0], options.compare) != "free":
+        if (base.exists() and not base.is_dir()) or (
+            several and standing(base, asked[0], options.compare)[0] != "free"
+        ):
             return False
-        found = {standing(base / name, one, options.compare) for name, one in zip(names, asked)}
+        found = {standing(base / name, one, options.compare)[0] for name, one in zip(names, asked)}
         return options.fresh or ("other" not in found and (several or "finished" not in found))
 
     if out is None:

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from streamt1.core.errors import PromptError, warn
+from streamt1.core.words import counted
 
 LARGEST = 10_000_000
 """Bytes; a hundred thousand prompts."""
@@ -42,5 +43,5 @@ def read_prompts(file: Path) -> list[str]:
     if not prompts:
         raise PromptError(f"the prompts file {file} holds no prompt: write one per line")
     if len(prompts) < len(given):
-        warn(f"{file} names {len(given) - len(prompts)} prompts more than once; each is made once")
+        warn(f"{file} names {counted(len(given) - len(prompts), 'prompt')} more than once; each is made once")
     return prompts

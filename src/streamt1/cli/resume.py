@@ -13,7 +13,7 @@ from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import Options, run_one
 from streamt1.cli.signals import stopping
 from streamt1.core.errors import OutputError
-from streamt1.pipeline.run_files import SUMMARY, stored_summary
+from streamt1.pipeline.run_files import BASELINE, SUMMARY, stored_summary
 
 RUN = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
 MODELS = Annotated[Path | None, typer.Option(help="Folder of downloads, where it is not where it was.")]
@@ -31,13 +31,37 @@ def resume(
 
     summary = stored_summary(run)
     if summary is None:
-        raise OutputError(f"{run} holds no run that can be gone on with: there is no run.json")
+        raise OutputError(_no_run(run))
+    _check_no_baseline(run)
     asked = Asked.of(summary, run / SUMMARY)
     options = Options(compare=bool(summary.get("compare", False)), page=page)
     with stopping() as stop:
         pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
         stop.running = True
         run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)
+
+
+def _no_run(folder: Path) -> str:
+    """Why a folder cannot be gone on with that has no ``run.json``, and what can."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    several = sorted(path.parent.name for path in folder.glob(f"*/{SUMMARY}"))
+    if several:
+        return (
+            f"{folder} holds {len(several)} runs, not one: go on with one of them, as streamt1 resume"
+            f" {folder / several[0]}, or with all by the same generate command"
+        )
+    return f"{folder} holds no run that can be gone on with: there is no {SUMMARY}"
+
+
+def _check_no_baseline(run: Path) -> None:
+    """Raises ``OutputError`` for the plain sample of a comparison, which is made as a part of it."""
+    whole = run.resolve().parent
+    if run.resolve().name != BASELINE or not (whole / SUMMARY).is_file():
+        return
+    summary = stored_summary(whole)
+    if summary is not None and summary.get("compare"):
+        raise OutputError(f"{run} is the plain sample of another run; go on with that one: streamt1 resume {whole}")
 
 
 @reported

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.signals import Stopping
-from streamt1.core.errors import OutputError, Stopped
+from streamt1.core.errors import DiskFullError, OutputError, Stopped
+from streamt1.core.words import counted
 from streamt1.pipeline.run_files import (
     BASELINE,
     COMPARISON,
@@ -22,8 +23,9 @@ from streamt1.pipeline.run_files import (
     SUMMARY,
     TRACE,
     VIDEO,
+    check_free,
+    has_checkpoint,
     is_finished,
-    occupied,
     stored_summary,
     tidy,
 )
@@ -53,15 +55,22 @@ class Options:
     fresh: bool = False
 
 
-def standing(path: Path, asked: Asked, compare: bool) -> Standing:
-    """What is in a folder, seen from a run that would be written there. Raises ``OutputError``."""
-    summary = stored_summary(path)
-    if summary is None:
-        return "other" if occupied(path) else "free"
-    if asked.difference(summary) is not None or bool(summary.get("compare", compare)) != compare:
-        return "other"
-    done = is_finished(summary) and (not compare or (path / COMPARISON).exists())
-    return "finished" if done else "unfinished"
+def standing(path: Path, asked: Asked, compare: bool) -> tuple[Standing, str]:
+    """What is in a folder, seen from a run that would be written there; for another's, also what it is."""
+    try:
+        summary = stored_summary(path)
+        if summary is None:
+            check_free(path)
+            return "free", ""
+    except OutputError as error:
+        return "other", str(error)
+    different = asked.difference(summary)
+    if different is None and bool(summary.get("compare", compare)) != compare:
+        different = "with --compare" if not compare else "without --compare"
+    if different is not None:
+        return "other", f"{path} holds another run ({different})"
+    done = is_finished(summary) and (path / (COMPARISON if compare else VIDEO)).exists()
+    return ("finished" if done else "unfinished"), ""
 
 
 def default_folder(suits: Callable[[Path], bool]) -> Path:
@@ -71,7 +80,7 @@ def default_folder(suits: Callable[[Path], bool]) -> Path:
         number += 1
         found = DEFAULT.with_name(f"{DEFAULT.name}-{number}")
     if found != DEFAULT:
-        typer.echo(f"{DEFAULT} holds another run; this one goes to {found}", err=True)
+        typer.echo(f"{DEFAULT} holds something else; this run goes to {found}", err=True)
     return found
 
 
@@ -89,7 +98,7 @@ def run_one(
     from streamt1.pipeline.run_folder import run_folder
 
     console.print(asked.prompt, style="bold", highlight=False, markup=False)
-    found = "free" if options.fresh else standing(path, asked, options.compare)
+    found = "free" if options.fresh else standing(path, asked, options.compare)[0]
     if found == "finished":
         for folder in (path, path / BASELINE):
             tidy(folder)
@@ -97,18 +106,34 @@ def run_one(
         _report(path, options, missing=True)
         return
     fps = pipeline.models.decoder.fps
-    with ExitStack() as stack:
+    with _advised(path), ExitStack() as stack:
         told = {"compare": options.compare}
         main = stack.enter_context(run_folder(path, asked, fps, options.fresh, options.compare, told))
         if options.compare:
             plain = pipeline.asked(asked.prompt, asked.chunks, asked.seed, "greedy")
-            folder = stack.enter_context(run_folder(path / BASELINE, plain, fps, options.fresh, True))
+            below = path / BASELINE
+            folder = stack.enter_context(run_folder(below, plain, fps, options.fresh or _spent(below), True))
             baseline = _recorded(pipeline, console, "one sample", plain, folder, stopping, path)
         run = _recorded(pipeline, console, asked.config.policy, asked, main, stopping, path)
         if options.compare:
             write_comparison(run, baseline, path)
     _report(path, options)
     _sum_up(console, run, path, options)
+
+
+@contextmanager
+def _advised(path: Path) -> Iterator[None]:
+    """Says how a run that the disk had no room for is gone on with."""
+    try:
+        yield
+    except DiskFullError as error:
+        raise DiskFullError(f"{error}; make room, then: streamt1 resume {path}") from error
+
+
+def _spent(baseline: Path) -> bool:
+    """Whether a plain sample is finished, and cannot be compared with any more: its numbers are gone."""
+    summary = stored_summary(baseline)
+    return summary is not None and is_finished(summary) and not has_checkpoint(baseline)
 
 
 def _recorded(
@@ -118,14 +143,14 @@ def _recorded(
     from streamt1.search.watcher import Watchers
 
     if folder.resumed:
-        typer.echo(f"going on with {folder.path}: {folder.resumed} chunks are there", err=True)
+        typer.echo(f"going on with {folder.path} after {counted(folder.resumed, 'chunk')}", err=True)
     try:
         with ProgressView(console, title, folder.resumed) as view:
             return Stream(pipeline.search(asked, folder, Watchers((view, stopping)))).finish()
     except Stopped as error:
         folder.close()
         frames = folder.video.frames
-        raise Stopped(f"{error}; {frames} frames are final; go on with: streamt1 resume {told}") from error
+        raise Stopped(f"{error} after {counted(frames, 'final frame')}; go on with: streamt1 resume {told}") from error
 
 
 def _report(path: Path, options: Options, missing: bool = False) -> None:
@@ -137,7 +162,7 @@ def _report(path: Path, options: Options, missing: bool = False) -> None:
 
 def _sum_up(console: Console, run: Run, path: Path, options: Options) -> None:
     cost = run.result.cost
-    made = f"{len(run.result.beam.lineage)} chunks" if run.result.endless else f"{len(run.pixels)} frames"
+    made = counted(len(run.result.beam.lineage), "chunk") if run.result.endless else f"{len(run.pixels)} frames"
     lines = [
         f"{made} in {cost.seconds['total']:.1f} s: {cost.model_passes} model passes,"
         f" {cost.latents_decoded} latent frames decoded, {cost.reward_calls} reward calls"
@@ -150,5 +175,9 @@ def _sum_up(console: Console, run: Run, path: Path, options: Options) -> None:
 
 def check_suits(path: Path, asked: Asked, options: Options) -> None:
     """Raises ``OutputError`` where a run cannot go to this folder, before any is begun."""
-    if not options.fresh and standing(path, asked, options.compare) == "other":
-        raise OutputError(f"{path} holds another run; give another --out, or --fresh to delete it and begin anew")
+    if options.fresh and not (path / SUMMARY).is_file():
+        check_free(path)
+    found, told = standing(path, asked, options.compare)
+    if found == "other" and not options.fresh:
+        hint = "; give another --out, or --fresh to delete it and begin anew" if "holds another run" in told else ""
+        raise OutputError(f"{told}{hint}")

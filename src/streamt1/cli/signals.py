@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from streamt1.cli.errors import SIGNALLED
 from streamt1.core.errors import Stopped
-from streamt1.core.stopping import on_signals
+from streamt1.core.stopping import SIGNALLED, leave, on_signals
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import Event
 
@@ -28,7 +26,7 @@ class Stopping(Watcher):
 
     Attributes:
         received: the signal; None as long as there is none.
-        running: whether a run is there to be ended; before, a signal ends the process.
+        running: whether a run is there to be ended; before, nothing is made, and a signal ends the process.
     """
 
     def __init__(self) -> None:
@@ -42,12 +40,9 @@ class Stopping(Watcher):
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """The handler of the signals."""
-        del frame
         again, self.received = self.received is not None, signal.Signals(number)
-        if again:
-            os._exit(self.exit_code)
-        if not self.running:
-            raise Stopped(f"ended by {self.received.name} before anything was made")
+        if again or not self.running:
+            leave(number, frame)
         typer.echo(f"{self.received.name}: ending in order; once more to end at once", err=True)
 
     def happened(self, event: Event) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from streamt1.cli.errors import SIGNALLED, reported
+from streamt1.cli.errors import reported
 from streamt1.core.errors import Cancelled, UnknownNameError
-from streamt1.core.stopping import Stop, on_signals
+from streamt1.core.stopping import SIGNALLED, Stop, on_signals
 
 
 @reported

@@ -119,6 +119,10 @@ class OutputError(StreamT1Error):
     """The result cannot be written."""
 
 
+class DiskFullError(OutputError):
+    """The result cannot be written for want of room on the disk."""
+
+
 class MemoryIntegrityError(StreamT1Error):
     """The reference counts of the memory pages are wrong: a page was freed twice, or never."""
 

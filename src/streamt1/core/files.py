@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import DiskFullError, OutputError
+
+PROBE = ".writable"
+"""A file that shows whether a folder can be written."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def writing(what: Path | str) -> Iterator[None]:
-    """Inside, ``OSError`` is an ``OutputError`` that names what could not be written."""
+    """Inside, ``OSError`` is an ``OutputError`` (``DiskFullError``) that names what could not be written."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {what}: {error.strerror or error}") from error
+        kind = DiskFullError if error.errno in FULL else OutputError
+        raise kind(f"cannot write {what}: {error.strerror or error}") from error
+
+
+def part_of(path: Path) -> Path:
+    """Where a file stands while it is written by ``whole_file``: what a kill leaves there is of no use."""
+    return path.with_name(f".{path.name}.part")
 
 
 @contextmanager
@@ -29,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full; nothing half-written is left.
     """
-    part, whole = path.with_name(f".{path.name}.part"), False
+    part, whole = part_of(path), False
     made = _absent(path.parent)
     try:
         with writing(path):
@@ -61,14 +72,23 @@ def check_writable(folder: Path, keep: bool = False) -> None:
 
     Raises ``OutputError``.
     """
-    made, probe = _absent(folder), folder / ".writable"
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another folder")
+    made, probe = _absent(folder), folder / PROBE
     try:
         write_whole(probe, b"streamt1")
     except OutputError as error:
-        raise OutputError(str(error).replace(str(probe), str(folder))) from error
+        raise type(error)(str(error).replace(str(probe), str(folder))) from error
     probe.unlink()
     if not keep:
         _remove(made)
+
+
+def remove_probe(folder: Path) -> None:
+    """Deletes what a kill in ``check_writable`` has left. Raises ``OSError``."""
+    for path in (folder / PROBE, part_of(folder / PROBE)):
+        if path.exists():
+            path.unlink()
 
 
 def _absent(folder: Path) -> list[Path]:

@@ -47,6 +47,14 @@ class GrowingLines:
             self._file.write(line)
         self.size += len(line)
 
+    def cut(self, end: int) -> None:
+        """Drops what comes after ``end`` bytes."""
+        with writing(self.path):
+            self._file.flush()
+            self._file.truncate(end)
+            self._file.seek(end)
+        self.size = end
+
     def sync(self) -> None:
         """Waits until all lines are on the disk."""
         with writing(self.path):

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from streamt1.core.errors import Cancelled
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALLED = 128
+"""A process that a signal ended has this exit code plus the signal's number."""
+_IMPORTS = "<frozen importlib._bootstrap>"
+
+
+def leave(number: int, frame: FrameType | None = None) -> NoReturn:
+    """A signal's handler: ends the process at once, with one line and the signal's exit code."""
+    del frame
+    os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
+    os._exit(SIGNALLED + number)
+
+
+def importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: what is raised there is swallowed, or told as another error."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Stop:
@@ -26,7 +46,8 @@ class Stop:
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """A signal's handler. A second signal ends even what is held. Raises ``Cancelled``."""
-        del frame
+        if importing(frame) and not self._held:
+            leave(number)
         again, self.signal = self.signal is not None, number
         if again or not self._held:
             raise Cancelled(f"stopped by {self.name}; the same command goes on from the last checkpoint, if any")

@@ -80,6 +80,7 @@ class GrowingVideo:
         try:
             name = self._end + content.index(FINISHED)
             self._write(self._end, content.replace(FINISHED, UNFINISHED, 1))
+            os.fsync(self._file.fileno())  # what is named finished is on the disk, whatever fails next
             self._write(name, FINISHED)
         except OSError:
             self._file.truncate(self._end)

@@ -25,6 +25,9 @@ WHERE = (
 )  # fmt: skip
 """Keys of a configuration that say where things are; a run is the same whatever they say."""
 
+ANEW = "delete it and begin anew: streamt1 generate --fresh"
+"""What can always be done about a run's folder."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -92,12 +95,23 @@ def circumstances(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what the circumstances of a stored run differ from those of now, in words; see ``circumstances``."""
+    found = []
+    for part, values in now.items():
+        stored = before.get(part)
+        for key, value in values.items():
+            if isinstance(stored, dict) and stored.get(key, value) != value:
+                found.append(f"{key} was {stored[key]} and is {value}")
+    return found
+
+
 def check_same_weights(summary: Mapping[str, Any], now: Mapping[str, str]) -> None:
     """Raises ``ConfigError`` where a file of weights is not the one that a stored run used; ``now``: fingerprints."""
     stored = summary.get("weights")
     for name, print_ in (stored if isinstance(stored, dict) else {}).items():
         if now.get(name) != print_:
-            raise ConfigError(f"the weights {name} are not those that this run used; bring them back, or use --fresh")
+            raise ConfigError(f"the weights {name} are not those that this run used; bring them back, or {ANEW}")
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

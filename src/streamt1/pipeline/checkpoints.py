@@ -15,10 +15,9 @@ from streamt1.core.errors import CheckpointError
 from streamt1.core.files import write_whole
 from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
+from streamt1.pipeline.run_files import BOUNDARIES
 from streamt1.search.checkpoint import Boundary
 from streamt1.search.state import SearchState
-
-LINES = "boundaries.jsonl"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, stored: Sequence[Stored] = ()) -> None:
         self.folder = folder
-        self._lines = GrowingLines(folder / LINES, stored[-1].line_end if stored else 0)
+        self._lines = GrowingLines(folder / BOUNDARIES, stored[-1].line_end if stored else 0)
         self._spreads = sum(one.boundary.spread is not None for one in stored)
 
     def add(self, state: SearchState, ends: Mapping[str, int]) -> None:
@@ -81,7 +80,7 @@ def stored_boundaries(folder: Path, root: Path) -> list[Stored]:
     """
     found: list[Stored] = []
     end = 0
-    for line in whole_lines(folder / LINES):
+    for line in whole_lines(folder / BOUNDARIES):
         end += len(line) + 1
         stored = _read(line, end)
         if stored is None or stored.boundary.chunk != len(found) + 1 or not _whole(stored, folder, root):

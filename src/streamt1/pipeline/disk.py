@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from streamt1.core.errors import OutputError, warn
+from streamt1.core.errors import DiskFullError, warn
 from streamt1.search.state import SearchState
 
 MARGIN = 2
@@ -24,25 +24,31 @@ class Room:
         self._folder, self._warned = folder, False
         self._each: int | None = None
 
+    def begin(self, state: SearchState, least: int) -> None:
+        """Before the first chunk; ``least``: bytes that each will surely take. See ``check``."""
+        self._check(state, least)
+
     def check(self, state: SearchState) -> None:
         """At a chunk boundary. Warns, once, where the rest of the video will not fit.
 
         Raises:
-            OutputError: not even the next chunk fits; all that is made is on the disk, and can be gone on with.
+            DiskFullError: not even the next chunk fits; all that is made is on the disk, and can be gone on with.
         """
         if self._each is None:
             self._each = _bytes_in(self._folder) // state.chunk
             return  # the first chunks show what one takes
+        self._check(state, self._each)
+
+    def _check(self, state: SearchState, each: int) -> None:
         free = shutil.disk_usage(self._folder).free
-        if free < MARGIN * self._each:
-            raise OutputError(
-                f"the disk of {self._folder} is full: {_mb(free)} are free, and a chunk takes {_mb(self._each)};"
-                f" make room, then: streamt1 resume {self._folder}"
+        if free < MARGIN * each:
+            raise DiskFullError(
+                f"the disk of {self._folder} is full: {_mb(free)} are free, and a chunk takes {_mb(each)}"
             )
         left = 0 if state.chunks is None else state.chunks - state.chunk
-        if free < left * self._each and not self._warned:
+        if free < left * each and not self._warned:
             self._warned = True
-            warn(f"{self._folder} will need about {_mb(left * self._each)} more, and {_mb(free)} are free")
+            warn(f"{self._folder} will need about {_mb(left * each)} more, and {_mb(free)} are free")
 
 
 def _bytes_in(folder: Path) -> int:

@@ -177,6 +177,8 @@ class Pipeline:
                 except Stopped:
                     if asked.chunks is not None or not state.chunk:
                         raise
+                    record.drop_open()
+                    left.drop()
                     break
                 record.boundary(state)
             with enough_memory("the video was chosen"):

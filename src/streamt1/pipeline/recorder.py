@@ -30,6 +30,7 @@ class Recorder(Watcher):
         self._begin = perf_counter()
         self.stamped: list[Stamped] = []
         self.thumbnails: dict[int, bytes] = {}
+        self._decided = 0, 0
 
     @property
     def trace(self) -> tuple[Stamped, ...]:
@@ -41,7 +42,15 @@ class Recorder(Watcher):
         return start(models, asked.search, asked.prompt, asked.chunks, asked.seed, Watchers((self, watcher)))
 
     def boundary(self, state: SearchState) -> None:
-        """A chunk is decided: nothing to do."""
+        """A chunk is decided."""
+        self._decided = len(self.stamped), len(self.thumbnails)
+
+    def drop_open(self) -> None:
+        """The chunk that was begun after the last boundary is not of the run: nothing of it stays."""
+        events, pictures = self._decided
+        del self.stamped[events:]
+        for candidate in list(self.thumbnails)[pictures:]:
+            del self.thumbnails[candidate]
 
     def finish(self, asked: Asked, result: Result) -> Run:
         """The run, with what was noted of it."""

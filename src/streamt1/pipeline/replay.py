@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import OutputError, Stopped
-from streamt1.pipeline.asked import Asked, circumstances
+from streamt1.pipeline.asked import Asked, changed, circumstances
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import digest
@@ -51,7 +51,7 @@ def replay(
         if isinstance(digests, dict) and digests.get(name) != digest(tensor):
             found.append(f"the {name} differ")
     if found:
-        found += [f"but {told}" for told in _otherwise(summary, circumstances(asked.config))]
+        found += [f"but {told}" for told in changed(summary, circumstances(asked.config))]
     return found
 
 
@@ -69,15 +69,6 @@ def _timeless(event: Event) -> Event:
     if isinstance(event, RunFinished):
         return dataclasses.replace(event, cost={**event.cost, "seconds": None})
     return event
-
-
-def _otherwise(summary: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What was other than it is now, of what the last bits depend on."""
-    for part, values in now.items():
-        before = summary.get(part)
-        for key, value in values.items():
-            if isinstance(before, dict) and before.get(key, value) != value:
-                yield f"{key} was {before[key]} and is {value}"
 
 
 class _Last(Watcher):

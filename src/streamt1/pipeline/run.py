@@ -124,7 +124,8 @@ def digest(rows: Tensor) -> str:
 
 
 def write_comparison(run: Run, baseline: Run, folder: Path) -> None:
-    """Both runs side by side as ``compare.mp4``, and in one ``sheet.png``. Raises ``OutputError``."""
+    """Both runs in one ``sheet.png``, and last, side by side as ``compare.mp4``. Raises ``OutputError``."""
+    write_sheet(folder / SHEET, baseline, run)
     names = _label(baseline), _label(run)
     length = min(len(one.pixels) for one in (baseline, run))
     with whole_file(folder / COMPARISON) as part:
@@ -135,7 +136,6 @@ def write_comparison(run: Run, baseline: Run, folder: Path) -> None:
             )
             writer.add(beside(left, right))
         writer.close()
-    write_sheet(folder / SHEET, baseline, run)
 
 
 def save_comparison(run: Run, baseline: Run, folder: Path) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import OutputError
-from streamt1.core.files import write_whole
+from streamt1.core.files import part_of, remove_probe, write_whole, writing
 from streamt1.core.json_text import JsonError, parse_json
 
 VIDEO, SHEET, TRACE, THUMBNAILS, SUMMARY = "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "run.json"
@@ -17,8 +17,13 @@ COMPARISON, REPORT = "compare.mp4", "report.html"
 BASELINE = "baseline"
 """The folder of the plain sample that a run is compared with."""
 PARTIAL, CHECKPOINT = "partial.mp4", "checkpoint"
-OWN = (SUMMARY, TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT)
-"""Files of a run's folder; ``checkpoint`` and ``baseline`` are folders in it."""
+OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, SUMMARY)
+"""Files of a run's folder; what says whose they are comes last. ``checkpoint`` and ``baseline`` are folders in it."""
+BOUNDARIES, BEGUN, SETTLED = "boundaries.jsonl", "asked.json", "settled.jsonl"
+FRAMES, SHOWN, LATENTS = "frames.raw", "shown.raw", "latents.raw"
+IN_CHECKPOINT = (BOUNDARIES, BEGUN, SETTLED, FRAMES, SHOWN, LATENTS)
+"""Files of a checkpoint besides those of its chunks; without the first of them it is none."""
+REMEDY = "move it away, or give another folder"
 
 
 def stored_summary(folder: Path) -> dict[str, Any] | None:
@@ -28,11 +33,13 @@ def stored_summary(folder: Path) -> dict[str, Any] | None:
         summary = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise OutputError(f"{folder} is a file, not a folder: {REMEDY}") from error
     except (OSError, JsonError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(f"cannot read {path}: {reason}; delete the folder, or give another one") from error
+        raise OutputError(f"cannot read {path}: {reason}; {REMEDY}") from error
     if not isinstance(summary, dict):
-        raise OutputError(f"{path} holds no run; delete the folder, or give another one")
+        raise OutputError(f"{path} holds no run; {REMEDY}")
     return summary
 
 
@@ -46,27 +53,68 @@ def is_finished(summary: Mapping[str, Any]) -> bool:
     return summary.get("state", "finished") == "finished"
 
 
-def occupied(folder: Path) -> bool:
-    """Whether a run has left anything in a folder."""
-    return any((folder / name).exists() for name in (*OWN, CHECKPOINT))
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run was begun there that can be gone on with."""
+    return (folder / CHECKPOINT / BOUNDARIES).exists()
+
+
+def in_the_way(folder: Path) -> Path | None:
+    """What a folder without a run holds under a name that a run writes to; None where a run can begin."""
+    named = (folder / name for name in OWN)
+    return next((path for path in (*named, *_of_checkpoint(folder / CHECKPOINT)) if path.exists()), None)
+
+
+def check_free(folder: Path) -> None:
+    """Raises ``OutputError`` where a run would write over files that are of no run: there is no ``run.json``."""
+    found = in_the_way(folder)
+    if found is not None:
+        raise OutputError(f"{found} is of no run (there is no {SUMMARY} beside it): {REMEDY}")
 
 
 def clear(folder: Path) -> None:
-    """Deletes what a run has left in a folder, its baseline too, and nothing else. Raises ``OutputError``."""
-    try:
+    """Deletes what a run has left in its folder, its baseline too, and nothing else; ``run.json`` goes last.
+
+    A folder without ``run.json`` is no run's: nothing of it is deleted. Raises ``OutputError``.
+    """
+    if not (folder / SUMMARY).is_file():
+        check_free(folder)
+        return
+    with writing(folder):
+        clear_checkpoint(folder)
+        if (folder / BASELINE / SUMMARY).is_file():
+            clear(folder / BASELINE)
+            _remove_empty(folder / BASELINE)
         for name in OWN:
-            (folder / name).unlink(missing_ok=True)
-        for part in (folder / CHECKPOINT, folder / BASELINE):
-            if part.is_dir():
-                shutil.rmtree(part)
-    except OSError as error:
-        raise OutputError(f"cannot clear {folder}: {error.strerror or error}") from error
+            for path in (folder / name, part_of(folder / name)):
+                path.unlink(missing_ok=True)
+
+
+def clear_checkpoint(folder: Path) -> None:
+    """Deletes a checkpoint; what is half deleted is none. Raises ``OSError``."""
+    checkpoint = folder / CHECKPOINT
+    for path in _of_checkpoint(checkpoint):
+        path.unlink(missing_ok=True)
+    _remove_empty(checkpoint)
 
 
 def tidy(folder: Path) -> None:
-    """Deletes what a finished run needs no more, at once: what is half deleted is not taken for a checkpoint."""
-    gone = folder / f".{CHECKPOINT}"
-    if (folder / CHECKPOINT).is_dir() and not gone.exists():
-        (folder / CHECKPOINT).rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
-    (folder / PARTIAL).unlink(missing_ok=True)
+    """Deletes what a finished run needs no more, as far as that is possible: nothing depends on it."""
+    with suppress(OSError):
+        clear_checkpoint(folder)
+        for path in (folder / PARTIAL, *(part_of(folder / name) for name in OWN)):
+            if path.exists():
+                path.unlink()
+        remove_probe(folder)
+
+
+def _of_checkpoint(checkpoint: Path) -> Iterator[Path]:
+    """Files of a checkpoint that are there; the first is the one without which it is none."""
+    for name in IN_CHECKPOINT:
+        yield from (path for path in (checkpoint / name, part_of(checkpoint / name)) if path.exists())
+    for pattern in ("[0-9]*.safetensors", ".[0-9]*.safetensors.part"):
+        yield from checkpoint.glob(pattern)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

@@ -7,8 +7,9 @@ At its end ``partial.mp4`` becomes ``video.mp4``, ``sheet.png`` is drawn, and th
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -17,27 +18,32 @@ from typing import Any
 
 from torch import Tensor
 
-from streamt1.core.errors import Cancelled, OutputError
+from streamt1.core.errors import Cancelled, OutputError, warn
+from streamt1.core.files import write_whole
+from streamt1.core.json_text import JsonError, parse_json
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.locks import locked
 from streamt1.core.protocols import Models
 from streamt1.media.growing import GrowingVideo
-from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
-from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
+from streamt1.pipeline.asked import ANEW, Asked, changed, check_same_weights, circumstances
 from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, stored_boundaries
 from streamt1.pipeline.disk import Room
+from streamt1.pipeline.encoding import Encoding
 from streamt1.pipeline.run import Run, write_sheet
 from streamt1.pipeline.run_files import (
+    BEGUN,
     CHECKPOINT,
     PARTIAL,
     SHEET,
+    SUMMARY,
     THUMBNAILS,
     TRACE,
     VIDEO,
+    check_free,
     clear,
+    has_checkpoint,
     is_finished,
-    occupied,
     stored_summary,
     tidy,
     write_summary,
@@ -52,8 +58,8 @@ from streamt1.search.watcher import Watcher, Watchers
 from streamt1.trace.events import Event
 from streamt1.trace.store import Stamped, read_thumbnails, read_trace, thumbnail_record, trace_record
 
-AHEAD = 4
-"""Chunks that may wait for the encoder."""
+FLOAT = 4
+"""Bytes of a number in a checkpoint."""
 
 
 class RunFolder(Watcher):
@@ -68,16 +74,15 @@ class RunFolder(Watcher):
     def __init__(self, path: Path, summary: dict[str, Any], stored: Sequence[Stored], fps: int) -> None:
         self.path, self._summary, self._stored = path, summary, stored
         self.resumed, self.seconds = len(stored), 0.0
-        ends = stored[-1].ends if stored else {}
+        self._ends = dict(stored[-1].ends) if stored else {}
         checkpoint = path / CHECKPOINT
         checkpoint.mkdir(exist_ok=True)
-        self._trace = GrowingLines(path / TRACE, ends.get(TRACE, 0))
-        self._thumbnails = GrowingLines(path / THUMBNAILS, ends.get(THUMBNAILS, 0))
+        self._trace = GrowingLines(path / TRACE, self._ends.get(TRACE, 0))
+        self._thumbnails = GrowingLines(path / THUMBNAILS, self._ends.get(THUMBNAILS, 0))
         self._checkpoints = Checkpoints(checkpoint, stored)
         self._begin = 0.0
         self.video = GrowingVideo(path / PARTIAL, fps, stored[-1].boundary.settled if stored else 0)
-        self._had = self.video.chunks
-        self._encoder, self._jobs = ThreadPoolExecutor(1, "video"), list[Future[None]]()
+        self._encoding = Encoding(self.video)
         self._archive: Archive | None = None
         self._room = Room(path)
 
@@ -90,14 +95,16 @@ class RunFolder(Watcher):
         spent = self._stored[-1].boundary.cost.seconds["total"] if self._stored else 0.0
         self._begin = perf_counter() - spent
         state = start(models, asked.search, asked.prompt, asked.chunks, asked.seed, seen, archive)
+        latents = math.prod(models.backbone.chunk_shape) * FLOAT
+        self._room.begin(state, 2 * latents * min(asked.search.top_k, asked.search.beam_size))
         if not self._stored:
             return state
         boundaries = [stored.boundary for stored in self._stored]
 
-        def latents(chunk: int, candidate: int) -> tuple[Tensor, Tensor]:
+        def load(chunk: int, candidate: int) -> tuple[Tensor, Tensor]:
             return load_latents(checkpoint, chunk, candidate)
 
-        return restore(models, asked.search, state, boundaries, latents, Watchers((self, watcher)))
+        return restore(models, asked.search, state, boundaries, load, Watchers((_Again(self._encoding), watcher)))
 
     def happened(self, event: Event) -> None:
         self._trace.append(trace_record(Stamped(round(perf_counter() - self._begin, 4), event)))
@@ -106,23 +113,30 @@ class RunFolder(Watcher):
         self._thumbnails.append(thumbnail_record(candidate, middle_thumbnail(frames)))
 
     def settled(self, chunk: int, frames: Tensor) -> None:
-        self._encoded(AHEAD)
-        if chunk >= self._had:
-            self._jobs.append(self._encoder.submit(lambda: self.video.add(shown(frames))))
+        self._encoding.settled(chunk, frames)
 
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""
         begin = perf_counter()
         self._check_there()
         self._sync()
-        self._checkpoints.add(state, {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size})
+        self._ends = {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size}
+        self._checkpoints.add(state, self._ends)
         self._room.check(state)
         self.seconds += perf_counter() - begin
+        self._encoding.confirm()
+
+    def drop_open(self) -> None:
+        """The chunk that was begun after the last boundary is not of the run: nothing of it stays."""
+        self._encoding.drop()
+        for lines in (self._trace, self._thumbnails):
+            lines.cut(self._ends[lines.path.name])
 
     def finish(self, asked: Asked, result: Result) -> Run:
         """Writes what a finished run leaves. The checkpoint stays until the folder is let go of."""
         self._check_there()
-        self._encoded(0)
+        self._encoding.confirm()
+        self._encoding.wait()
         self._sync()
         run = Run(asked.prompt, asked.seed, asked.config, result, OnDiskRecord(self.path), self.path)
         self.video.finish(self.path / VIDEO)
@@ -139,8 +153,8 @@ class RunFolder(Watcher):
 
     def close(self) -> None:
         """Waits for the encoder and lets go of all files. What fails here has failed before, or is of no use."""
-        self._encoder.shutdown(wait=True)
-        files = [self._trace, self._thumbnails, self._checkpoints, self.video]
+        self._encoding.close()
+        files = [self._trace, self._thumbnails, self._checkpoints]
         for one in [*files, self._archive] if isinstance(self._archive, OnDisk) else files:
             try:
                 one.close()
@@ -160,10 +174,16 @@ class RunFolder(Watcher):
         if not self._trace.there:
             raise OutputError(f"{self.path} was deleted while a run wrote to it; generate the video again")
 
-    def _encoded(self, most: int) -> None:
-        """Waits until at most so many chunks wait for the encoder. Raises what it raised."""
-        while self._jobs and (len(self._jobs) > most or self._jobs[0].done()):
-            self._jobs.pop(0).result()
+
+class _Again(Watcher):
+    """Chunks of earlier boundaries that settle while a state is made again: they are final."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
+
+    def settled(self, chunk: int, frames: Tensor) -> None:
+        self._encoding.settled(chunk, frames)
+        self._encoding.confirm()
 
 
 class OnDiskRecord:
@@ -206,22 +226,24 @@ def run_folder(
         ConfigError: the weights are not those that the unfinished run used.
     """
     with locked(path):
-        summary = None if fresh else stored_summary(path)
         if fresh:
             clear(path)
-        elif summary is None and occupied(path):
-            raise OutputError(f"{path} holds files of another run; give another folder, or use --fresh")
-        stored: list[Stored] = []
-        if summary is not None:
-            _check_unfinished(path, asked, summary, again)
-        around = circumstances(asked.config)
-        if summary is not None:
+        summary = stored_summary(path)
+        around, stored = circumstances(asked.config), list[Stored]()
+        if summary is None:
+            check_free(path)
+        else:
+            check_unfinished(path, asked, summary, again)
             check_same_weights(summary, around["weights"])
             stored = stored_boundaries(path / CHECKPOINT, path)
         now = {"state": "running", "reason": None, **asked.record(), **options, **around}
+        if summary is not None and stored:
+            now |= _before(path, summary, around)
         write_summary(path, now)
         folder = RunFolder(path, now, stored, fps)
         try:
+            if not stored:
+                write_whole(path / CHECKPOINT / BEGUN, json.dumps(asked.record()).encode(), durable=True)
             yield folder
         except BaseException as error:
             stopped = isinstance(error, (Cancelled, KeyboardInterrupt, GeneratorExit))
@@ -232,14 +254,37 @@ def run_folder(
         folder.discard()
 
 
-def _check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], again: bool) -> None:
+def check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], again: bool) -> None:
+    """Raises ``OutputError`` where a run cannot be taken up: it is another, has finished, or was changed since."""
     different = asked.difference(summary)
     if different is not None:
-        raise OutputError(
-            f"{path} holds another run ({different}); give another folder, or use --fresh to delete it and begin anew"
-        )
-    if is_finished(summary) and not (again and (path / CHECKPOINT).is_dir()):
-        raise OutputError(f"{path} holds this run, finished; use --fresh to delete it and make it again")
+        raise OutputError(f"{path} holds another run ({different}); give another folder, or {ANEW}")
+    if is_finished(summary) and not ((again or not (path / VIDEO).exists()) and has_checkpoint(path)):
+        lost = "" if (path / VIDEO).exists() else f", but {VIDEO} is missing"
+        raise OutputError(f"{path} holds this run, finished{lost}; to {ANEW}")
+    begun = _begun(path / CHECKPOINT / BEGUN)
+    different = None if begun is None else asked.difference(begun)
+    if different is not None:
+        raise OutputError(f"{path / SUMMARY} was changed since the run began ({different}); change it back, or {ANEW}")
+
+
+def _begun(path: Path) -> dict[str, Any] | None:
+    """What was asked for when a checkpoint was begun; None where that is not known: it goes with the first chunk."""
+    try:
+        told = parse_json(path.read_bytes())
+    except (OSError, JsonError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _before(path: Path, summary: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` goes on saying of the circumstances of earlier parts of a run. Warns where they differ."""
+    earlier = list(summary.get("before", []))
+    differences = changed(summary, now)
+    if differences:
+        warn(f"{path} goes on under other circumstances ({'; '.join(differences)}): its last bits may differ")
+        earlier.append({name: summary.get(name) for name in now})
+    return {"before": earlier} if earlier else {}
 
 
 def _note(folder: RunFolder, state: str, reason: str) -> None:

@@ -17,6 +17,7 @@ from streamt1.core.identity import raw_bytes
 from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
 from streamt1.core.types import Chunk, Route, Score
+from streamt1.pipeline.run_files import FRAMES, LATENTS, SETTLED, SHOWN
 
 
 class Rows:
@@ -70,10 +71,10 @@ class OnDisk:
     """
 
     def __init__(self, folder: Path, drafted: bool = False) -> None:
-        self._frames = Rows(folder / "frames.raw")
-        self._shown = Rows(folder / "shown.raw") if drafted else self._frames
-        self._latents = Rows(folder / "latents.raw")
-        self._told = GrowingLines(folder / "settled.jsonl")
+        self._frames = Rows(folder / FRAMES)
+        self._shown = Rows(folder / SHOWN) if drafted else self._frames
+        self._latents = Rows(folder / LATENTS)
+        self._told = GrowingLines(folder / SETTLED)
         self._until: list[int] = [0]
         self._ends: list[int] = [0]
 

@@ -42,6 +42,10 @@ class Left(Watcher):
     def settled(self, chunk: int, frames: Tensor) -> None:
         self._waiting.append((chunk, frames))
 
+    def drop(self) -> None:
+        """What waits is not final after all."""
+        self._waiting.clear()
+
     def chunks(self) -> Iterator[FinalChunk]:
         """Those that wait, which are the reader's from now on."""
         while self._waiting:

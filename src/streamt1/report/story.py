@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from streamt1.core.errors import TraceError
+from streamt1.core.words import counted
 from streamt1.trace.events import (
     BeamJudged,
     CandidateProposed,
@@ -137,10 +138,10 @@ def _ends(events: Sequence[Event]) -> tuple[RunStarted, RunFinished]:
     if not events or not isinstance(events[0], RunStarted):
         raise TraceError("the trace does not begin with the start of a run: its first lines are missing")
     if not isinstance(events[-1], RunFinished):
-        done = len({event.chunk for event in _all(events, ChunkCommitted)})
+        done, chunks = len({event.chunk for event in _all(events, ChunkCommitted)}), events[0].chunks
+        made = counted(done, "chunk") if chunks is None else f"{done} of {counted(chunks, 'chunk')}"
         raise TraceError(
-            f"the run has not finished: its trace ends after {done} of {events[0].chunks} chunks; go on with it first"
-            " (streamt1 resume)"
+            f"the run has not finished: its trace ends after {made}; go on with it first (streamt1 resume)"
         )
     return events[0], events[-1]
 

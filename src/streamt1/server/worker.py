@@ -13,8 +13,8 @@ from streamt1.core.files import write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
-from streamt1.pipeline.run_files import CHECKPOINT, occupied, stored_summary
-from streamt1.pipeline.run_folder import run_folder
+from streamt1.pipeline.run_files import stored_summary
+from streamt1.pipeline.run_folder import check_unfinished, run_folder
 from streamt1.pipeline.stream import Stream
 from streamt1.report import write_report
 from streamt1.search.watcher import Watcher, Watchers
@@ -93,8 +93,9 @@ class Worker:
         preset = job.request.preset
         pipeline = self.presets.pipeline(preset, configured(self.presets.config(preset), fields))
         asked = pipeline.asked(fields.prompt, job.request.chunks, fields.seed)
-        fresh = occupied(path) and not _goes_on(path, asked)
-        with run_folder(path, asked, pipeline.models.decoder.fps, fresh, again=True) as folder:
+        if not _goes_on(path, asked):
+            shutil.rmtree(path, ignore_errors=True)  # what an older version, or older weights, began
+        with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
             watchers = Watchers((_Stop(running), running.watcher, self.metrics, _Progress(self.queue, job)))
             run = Stream(pipeline.search(asked, folder, watchers)).finish()
             if running.stop is not None:
@@ -160,9 +161,10 @@ def _goes_on(path: Path, asked: Asked) -> bool:
     """Whether a folder holds this run, begun by this version and these weights, and not yet let go of."""
     try:
         summary = stored_summary(path)
-        if summary is None or asked.difference(summary) is not None:
+        if summary is None:
             return False
+        check_unfinished(path, asked, summary, again=True)
         check_same_weights(summary, fingerprints(asked.config))
     except StreamT1Error:
         return False
-    return (path / CHECKPOINT).is_dir()
+    return True
