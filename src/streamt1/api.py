@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from streamt1.config.load import load_config
-from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.pipeline import Pipeline, Prompt
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.stream import Stream
 
 
 def stream(
-    prompt: str,
+    prompt: Prompt,
     *,
     preset: str = "pocket",
     seconds: float | None = None,
@@ -38,7 +38,7 @@ def stream(
 
 
 def generate(
-    prompt: str,
+    prompt: Prompt,
     *,
     preset: str = "pocket",
     seconds: float | None = None,
@@ -52,7 +52,8 @@ def generate(
     """Generates one video; the models are loaded for this call (``Pipeline`` keeps them).
 
     Args:
-        prompt: what the video should show.
+        prompt: what the video should show; or scenes, as ``[("a red circle ...", 5), ("a green star ...", 5)]`` with
+            their seconds (see ``Pipeline.stream``).
         preset: a preset's name, or the path of a YAML file.
         seconds, chunks: length, in either unit; 5 seconds where neither is given.
         policy: ``greedy``, ``best_of_n``, ``beam`` or ``stream_t1``.

@@ -34,6 +34,7 @@ def test_a_cost_is_read_as_before_and_written_as_json() -> None:
         spent["nonsense"]
     assert spent.record() == {
         "model_passes": 7,
+        "switch_passes": 0,
         "latents_decoded": 0,
         "latents_drafted": 0,
         "reward_calls": 0,

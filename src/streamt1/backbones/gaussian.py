@@ -8,12 +8,14 @@ rewards measure the distance to a target: the known optimum is 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
+from streamt1.core.protocols import Switched
+from streamt1.core.timeline import Switch
 from streamt1.core.types import RewardOutput, Route
 
 
@@ -47,6 +49,14 @@ class GaussianBackbone:
     def commit(self, branch: GaussianBranch, latents: Tensor, route: Route | None) -> GaussianBranch:
         self.live += 1
         return GaussianBranch(self.memory * latents, (*branch.routes, route))
+
+    def switch(self, branch: GaussianBranch, prompt: str, memory: Switch | None) -> Switched:
+        """``cut`` forgets the mean; there is nothing to write again."""
+        self.live += 1
+        return Switched(GaussianBranch(torch.zeros(self.chunk_shape)) if memory == "cut" else replace(branch))
+
+    def switch_passes(self, memory: Switch | None) -> int:
+        return 0
 
     def inspect(self, branch: GaussianBranch) -> None:
         return None

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
 from streamt1.core.frames import floats
-from streamt1.core.protocols import ClipReward, Decoder, FrameReward
+from streamt1.core.protocols import ClipReward, Decoder, FrameReward, Switched
+from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, RewardOutput, Route
 from streamt1.media.mp4 import write_video
 from streamt1.media.pixels import to_bytes
@@ -57,6 +58,14 @@ class NaiveBackbone:
             self.inner.release(copy)
         self._copies = []
         return self.inner.commit(branch, latents, route)
+
+    def switch(self, branch: WanBranch, prompt: str, memory: Switch | None) -> Switched:
+        """See ``Backbone.switch``."""
+        return self.inner.switch(branch, prompt, memory)
+
+    def switch_passes(self, memory: Switch | None) -> int:
+        """See ``Backbone.switch_passes``."""
+        return self.inner.switch_passes(memory)
 
     def inspect(self, branch: WanBranch) -> Remembered:
         """See ``Backbone.inspect``."""

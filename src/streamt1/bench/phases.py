@@ -15,7 +15,8 @@ from streamt1.bench.fake_models import fake_models
 from streamt1.bench.subjects import PROMPT
 from streamt1.config.load import load_config
 from streamt1.config.schema import RunConfig
-from streamt1.core.protocols import Branch, DecoderState, Models
+from streamt1.core.protocols import Branch, DecoderState, Models, Switched
+from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, RewardOutput, Route
 from streamt1.families.family import PHASES
 from streamt1.placement.memory_plan import GB, RESERVE, Room, plan_memory
@@ -111,6 +112,12 @@ class _Backbone:
     def commit(self, branch: Branch, latents: Tensor, route: Route | None) -> Branch:
         """By the meter's route, whatever the rewards say."""
         return self._meter.take("commit", lambda: self._inner.commit(branch, latents, self._meter.route))
+
+    def switch(self, branch: Branch, prompt: str, memory: Switch | None) -> Switched:
+        return self._meter.take("commit", lambda: self._inner.switch(branch, prompt, memory))
+
+    def switch_passes(self, memory: Switch | None) -> int:
+        return self._inner.switch_passes(memory)
 
     def inspect(self, branch: Branch) -> Remembered | None:
         return None

@@ -18,6 +18,7 @@ from streamt1.core.errors import ConfigError, PromptError, Stopped, StreamT1Erro
 from streamt1.core.files import check_writable
 
 if TYPE_CHECKING:
+    from streamt1.config.timelines import ToldScene
     from streamt1.pipeline.asked import Asked
     from streamt1.pipeline.pipeline import Pipeline
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What the video should show.", show_default=False)] = None,
     prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line.")] = None,
+    timeline: Annotated[Path | None, typer.Option(help="A file of scenes: YAML, LongLive JSONL or Scope JSON.")] = None,
+    scene: Annotated[
+        list[str] | None, typer.Option(metavar="PROMPT@SECONDS", help="A scene; repeat it, in order.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="A preset's name (see `streamt1 presets`) or a YAML file.")] = "pocket",
     seconds: Annotated[float | None, typer.Option(help="Length; 5 where --chunks is not given either.")] = None,
     chunks: Annotated[int | None, typer.Option(help="Length in chunks, instead of --seconds.")] = None,
@@ -64,7 +69,7 @@ def generate(
 
     if image is not None:
         raise ConfigError("--image is not supported yet: these models start from text alone")
-    wanted = _wanted_prompts(prompt, prompts)
+    wanted = wanted_videos(prompt, prompts, timeline, scene or [])
     named: dict[str, Any] = {
         "policy": policy,
         "search.beam_size": beam_size,
@@ -90,7 +95,8 @@ def generate(
         if pipeline.plan is not None:
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
         asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]
-        names = [""] if prompts is None else folder_names(wanted)
+        names = [""] if prompts is None else folder_names([one for one in wanted if isinstance(one, str)])
+        _say_scenes(asked[0], pipeline)
         jobs = list(zip(asked, _folders(asked, names, out, options)))
         stop.running = True
         run_all(pipeline, jobs, options, stop)
@@ -142,9 +148,27 @@ def _budget(text: str | None) -> dict[str, Any]:
     return {f"search.{key}": value for key, value in parse_budget(text).items()} if text is not None else {}
 
 
-def _wanted_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    if (prompt is None) == (file is None):
-        raise PromptError("give one prompt, or --prompts FILE" + ("" if prompt is None else ", not both"))
-    if file is None:
-        return [prompt or ""]
-    return read_prompts(file)
+def wanted_videos(
+    prompt: str | None, prompts: Path | None, timeline: Path | None, scenes: list[str]
+) -> list[str] | list[list[ToldScene]]:
+    """The prompts, or the scenes of one video. Raises ``PromptError`` and ``ConfigError``."""
+    from streamt1.config.timelines import read_timeline, scene_of
+
+    given = [prompt is not None, prompts is not None, timeline is not None, bool(scenes)]
+    if sum(given) != 1:
+        raise PromptError("give one prompt, --prompts FILE, --timeline FILE or --scene PROMPT@SECONDS; one of these")
+    if timeline is not None:
+        return [read_timeline(timeline)]
+    if scenes:
+        return [[scene_of(text) for text in scenes]]
+    return [prompt or ""] if prompts is None else read_prompts(prompts)
+
+
+def _say_scenes(asked: Asked, pipeline: Pipeline) -> None:
+    """Where the scenes of a timeline begin and end: at chunk boundaries, whatever was asked for."""
+    if asked.timeline is None:
+        return
+    starts, clock = [*asked.timeline.starts, asked.timeline.chunks], pipeline.clock
+    for number, (one, begin, end) in enumerate(zip(asked.timeline.scenes, starts, starts[1:]), 1):
+        until = "its end" if end is None else f"{clock.seconds(end):.2f} s"
+        typer.echo(f"scene {number}: {clock.seconds(begin or 0):.2f} s to {until}: {one.prompt}", err=True)

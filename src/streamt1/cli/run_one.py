@@ -110,7 +110,7 @@ def run_one(
         told = {"compare": options.compare}
         main = stack.enter_context(run_folder(path, asked, fps, options.fresh, options.compare, told))
         if options.compare:
-            plain = pipeline.asked(asked.prompt, asked.chunks, asked.seed, "greedy")
+            plain = pipeline.asked(asked.scenes, None, asked.seed, "greedy")
             below = path / BASELINE
             folder = stack.enter_context(run_folder(below, plain, fps, options.fresh or _spent(below), True))
             baseline = _recorded(pipeline, console, "one sample", plain, folder, stopping, path)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, RewardOutput, Route
 
 Branch = Any
@@ -21,6 +22,21 @@ Branch = Any
 
 DecoderState = Any
 """An opaque, immutable handle of what a streaming decoder carries from chunk to chunk."""
+
+
+@dataclass(frozen=True)
+class Switched:
+    """What ``Backbone.switch`` did.
+
+    Attributes:
+        branch: to go on with.
+        passes: what it took, in model passes of one chunk of one candidate.
+        rewritten: chunks, by their index in the video, that memory now holds as read under the new prompt.
+    """
+
+    branch: Branch
+    passes: int = 0
+    rewritten: tuple[int, ...] = ()
 
 
 class Backbone(Protocol):
@@ -67,6 +83,22 @@ class Backbone(Protocol):
 
         The parent stays valid. ``route`` travels with the chunk and is applied once, when it leaves the window.
         """
+        ...
+
+    def switch(self, branch: Branch, prompt: str, memory: Switch | None) -> Switched:
+        """The same past under another prompt, for the chunks that come. The branch stays valid, and is not given back.
+
+        Args:
+            memory: what becomes of what was written under the old prompt; None as the model was trained.
+
+        Raises:
+            PromptError: the backbone cannot use the prompt.
+            ConfigError: it cannot treat its memory so.
+        """
+        ...
+
+    def switch_passes(self, memory: Switch | None) -> int:
+        """The most that one ``switch`` of a branch takes, in model passes of one chunk of one candidate."""
         ...
 
     def inspect(self, branch: Branch) -> Remembered | None:

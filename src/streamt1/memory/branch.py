@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 from weakref import WeakValueDictionary
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.identity import content_id
+from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.pages import Page, PagePool
 
@@ -28,6 +29,11 @@ class MemoryConfig:
         ema_alpha: how much of a sink slot survives one EMA update.
         eviction: what becomes of a chunk that leaves the window: as its route says (Stream-T1), always blended into the
             last sink (``ema``, Reward Forcing), or always dropped (``discard``, LongLive and Self-Forcing).
+        switch: what a new prompt does to what was written under the old one, see ``memory.switch``; as the model was
+            trained: ``keep`` (pocket), ``recache`` (LongLive) or ``cut``.
+        global_sink: whether a re-cache leaves the sinks as they are, once the window has slid.
+        positions: where in time the past stands: ``absolute``, at its frame, or ``relative``, in its slot, so that no
+            position lies beyond the window (LongLive's infinite attention).
     """
 
     window: int = 12
@@ -36,6 +42,9 @@ class MemoryConfig:
     chunk: int = 3
     ema_alpha: float = 0.999
     eviction: Literal["route", "ema", "discard"] = "route"
+    switch: Switch = "keep"
+    global_sink: bool = True
+    positions: Literal["absolute", "relative"] = "absolute"
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
@@ -52,6 +61,9 @@ class MemoryConfig:
             raise ConfigError(f"max_sink={self.max_sink} must be at least sink={self.sink}")
         if self.eviction not in ("route", "ema", "discard"):
             raise ConfigError(f"eviction={self.eviction!r} must be route, ema or discard")
+        for name, known in (("switch", get_args(Switch)), ("positions", ("absolute", "relative"))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(known)}")
         if not 0 <= self.ema_alpha <= 1:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
 
@@ -89,6 +101,7 @@ class Branch:
 
     Attributes:
         chunks: how many chunks have been committed.
+        since: the first of them that memory knows of; above 0 where it was emptied.
         eviction: what this branch's last commit pushed out of the window, if anything.
     """
 
@@ -96,6 +109,7 @@ class Branch:
     window: tuple[Page, ...] = ()
     chunks: int = 0
     eviction: Eviction | None = None
+    since: int = 0
 
     @property
     def pages(self) -> tuple[Page, ...]:
@@ -140,18 +154,23 @@ class BranchingMemory:
         What the *next* chunk pushes out of the window leaves here, once, by its own route (paper section 3.4), so
         neither candidates, layers nor denoising steps repeat it; siblings share a sink that they would blend alike.
         """
-        if parent.chunks * self.config.chunk < self.config.sink:
-            child = Branch((*parent.sinks, page), parent.window, parent.chunks + 1)
+        if (parent.chunks - parent.since) * self.config.chunk < self.config.sink:
+            child = Branch((*parent.sinks, page), parent.window, parent.chunks + 1, since=parent.since)
         else:
-            child = self._evict(Branch(parent.sinks, (*parent.window, page), parent.chunks + 1))
-        self.pool.hold(child.pages)
-        return child
+            child = self.evict(Branch(parent.sinks, (*parent.window, page), parent.chunks + 1, since=parent.since))
+        return self.held(child)
+
+    def held(self, branch: Branch) -> Branch:
+        """Mutates the pool: the branch, whose pages it holds from now on."""
+        self.pool.hold(branch.pages)
+        return branch
 
     def release(self, branch: Branch) -> None:
         """Mutates the pool: this branch holds its pages no longer."""
         self.pool.drop(branch.pages)
 
-    def _evict(self, branch: Branch) -> Branch:
+    def evict(self, branch: Branch) -> Branch:
+        """The branch without what the next chunk pushes out of its window, if anything; holds nothing yet."""
         if len(branch.window) < self.config.local_chunks:
             return branch
         leaving, window = branch.window[0], branch.window[1:]
@@ -161,7 +180,7 @@ class BranchingMemory:
         elif route is not Route.DISCARD and sinks:
             sinks, outcome = (*sinks[:-1], self._blend(sinks[-1], leaving)), Route.EMA
         slot = None if outcome is Route.DISCARD else len(sinks) - 1
-        return Branch(sinks, window, branch.chunks, Eviction(leaving.start, route, outcome, slot))
+        return Branch(sinks, window, branch.chunks, Eviction(leaving.start, route, outcome, slot), branch.since)
 
     def _route(self, leaving: Page) -> Route:
         if self.config.eviction == "route":
@@ -178,7 +197,7 @@ class BranchingMemory:
 
     def _blended(self, slot: Page, leaving: Page, id: str) -> Page:
         """Layer by layer: the moved keys of all layers at once, in float64, would not fit beside a model."""
-        alpha, shift = self.config.ema_alpha, slot.start - leaving.start
+        alpha, shift = self.config.ema_alpha, slot.position - leaving.position
         keys, values = (slot.like(part, torch.float32) for part in (slot.keys, slot.values))
         for layer in range(len(keys)):
             moved = self._shift_time(leaving.keys[layer].float(), shift)

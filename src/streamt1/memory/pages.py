@@ -23,7 +23,8 @@ class Page:
     """Keys and values of one chunk in every layer. Never written after it is made, so any number of beams may read it.
 
     Attributes:
-        start: first latent frame of the chunk; its keys are rotated to this time position.
+        start: first latent frame of the chunk.
+        turned: time position that its first frame's keys are rotated to, where that is not ``start``.
         keys, values: ``[layers, L, heads, head_dim]``.
         route: what becomes of the page when it leaves the local window.
         id: of its content, see ``core.identity``: pages of the same id hold the same, in whatever process they are.
@@ -35,7 +36,13 @@ class Page:
     values: Tensor
     id: str
     route: Route | None = None
+    turned: int | None = None
     content: Content = field(default_factory=Content)
+
+    @property
+    def position(self) -> int:
+        """Time position that its first frame's keys are rotated to, in latent frames."""
+        return self.start if self.turned is None else self.turned
 
     @property
     def nbytes(self) -> int:

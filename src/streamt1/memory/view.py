@@ -40,15 +40,21 @@ class PageWriter:
 
     Args:
         start: first latent frame of the chunk.
+        position: time position that its keys are rotated to; None where that is ``start``.
         layers: of the model.
         home: where the page will live; None means where it is written.
         copies: keeps what was written too, where it is not at home there and there is room.
     """
 
     def __init__(
-        self, start: int, layers: int, home: torch.device | None = None, copies: DevicePages | None = None
+        self,
+        start: int,
+        layers: int,
+        home: torch.device | None = None,
+        copies: DevicePages | None = None,
+        position: int | None = None,
     ) -> None:
-        self.start = start
+        self.start, self.position = start, position
         self._home, self._copies = home, copies
         self._missing = set(range(layers))
         self._layers = layers
@@ -70,9 +76,9 @@ class PageWriter:
             raise ValueError(f"{len(self._missing)} layers have not written their keys and values")
         written = self._written
         if self._home is None or written.device == self._home:
-            return Page(self.start, written[0], written[1], id, route)
+            return Page(self.start, written[0], written[1], id, route, self.position)
         home = self._at_home(written.shape, written).copy_(written)
-        page = Page(self.start, home[0], home[1], id, route)
+        page = Page(self.start, home[0], home[1], id, route, self.position)
         if self._copies is not None:
             self._copies.keep(page, written[0], written[1])
         return page

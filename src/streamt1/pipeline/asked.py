@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -17,6 +17,7 @@ from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.json_text import parse_json
 from streamt1.core.provenance import versions
+from streamt1.core.timeline import Scene, Switch, Timeline
 from streamt1.families.fingerprint import fingerprints
 from streamt1.search.config import SearchConfig, for_endless
 
@@ -34,14 +35,22 @@ class Asked:
     """One run, before it begins.
 
     Attributes:
+        prompt: of the first scene.
         chunks: None for a video without an end.
         config: its policy decides.
+        timeline: of several scenes; None for one prompt.
     """
 
     prompt: str
     seed: int
     chunks: int | None
     config: RunConfig
+    timeline: Timeline | None = None
+
+    @property
+    def scenes(self) -> Timeline:
+        """The timeline, of one scene for one prompt."""
+        return self.timeline or Timeline.plain(self.prompt, self.chunks)
 
     @property
     def search(self) -> SearchConfig:
@@ -53,9 +62,10 @@ class Asked:
         """What ``run.json`` begins with."""
         search = dataclasses.asdict(self.search)
         config = {**self.config.model_dump(mode="json"), "effective_search": search}
-        return parse_json(
-            json.dumps({"prompt": self.prompt, "seed": self.seed, "chunks": self.chunks, "config": config})
-        )
+        told = {"prompt": self.prompt, "seed": self.seed, "chunks": self.chunks, "config": config}
+        if self.timeline is not None:
+            told["timeline"] = [dataclasses.asdict(scene) for scene in self.timeline.scenes]
+        return parse_json(json.dumps(told))
 
     @classmethod
     def of(cls, summary: Mapping[str, Any], where: Path) -> Asked:
@@ -65,21 +75,52 @@ class Asked:
             config = {key: value for key, value in summary["config"].items() if key != "effective_search"}
             if not isinstance(prompt, str) or type(seed) is not int or not (chunks is None or type(chunks) is int):
                 raise TypeError("a value of the wrong kind")
+            timeline = _timeline(summary.get("timeline"))
+            if timeline is not None and (timeline.chunks, timeline.scenes[0].prompt) != (chunks, prompt):
+                raise TypeError("a timeline that is not as long as the video")
         except (KeyError, TypeError, AttributeError) as error:
             raise OutputError(f"{where} does not say what was asked for ({error}); generate the video again") from error
-        return cls(prompt, seed, chunks, config_of(config))
+        return cls(prompt, seed, chunks, config_of(config), timeline)
 
     def difference(self, summary: Mapping[str, Any]) -> str | None:
         """The first thing that a stored run asked for otherwise, in words; None where it is the same run."""
-        own, config = self.record(), summary.get("config")
+        own, config = self.record(), _filled(summary)
         for name in ("prompt", "seed", "chunks"):
             if own[name] != summary.get(name):
                 return f"{name} {summary.get(name)!r}, not {own[name]!r}"
+        if own.get("timeline") != summary.get("timeline"):
+            return "another timeline"
         mine, theirs = (_settings(one if isinstance(one, dict) else {}) for one in (own["config"], config))
         for key in sorted({*mine, *theirs}):
             if mine.get(key) != theirs.get(key):
                 return f"{key} {theirs.get(key)!r}, not {mine.get(key)!r}"
         return None
+
+
+def _filled(summary: Mapping[str, Any]) -> Any:
+    """The configuration of a stored run; keys that it was written before stand at their defaults."""
+    try:
+        return Asked.of(summary, Path()).record()["config"]
+    except (OutputError, ConfigError):
+        return summary.get("config")
+
+
+def _timeline(told: Any) -> Timeline | None:
+    """Raises ``TypeError``, ``AttributeError``, ``KeyError``."""
+    if told is None:
+        return None
+    scenes = []
+    for one in told:
+        prompt, chunks, memory = one["prompt"], one["chunks"], one["memory"]
+        if not isinstance(prompt, str) or not (chunks is None or type(chunks) is int):
+            raise TypeError("a scene of the wrong kind")
+        if memory is not None and memory not in get_args(Switch):
+            raise TypeError(f"a scene with memory {memory!r}")
+        scenes.append(Scene(prompt, chunks, memory))
+    try:
+        return Timeline(tuple(scenes))
+    except ConfigError as error:
+        raise TypeError(str(error)) from error
 
 
 def circumstances(config: RunConfig) -> dict[str, Any]:

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from streamt1.config.schema import RunConfig
+from streamt1.config.timelines import told_scenes
 from streamt1.core.devices import enough_memory
-from streamt1.core.errors import ConfigError, Stopped
+from streamt1.core.errors import ConfigError, PromptError, Stopped
 from streamt1.core.protocols import Models
 from streamt1.core.seeds import check_seed
+from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.run_folder import RunFolder, run_folder
+from streamt1.pipeline.session import Live, Session
 from streamt1.pipeline.stream import FinalChunk, Left, Stream
+from streamt1.pipeline.timelines import SECONDS, Clock, resolved
 from streamt1.placement.memory_plan import MemoryPlan, planned
 from streamt1.search.choose import choose
 from streamt1.search.config import check_endless
 from streamt1.search.engine import step
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import ToTheEnd, Watcher, Watchers
 from streamt1.search.width import check_budget
 
-SECONDS = 5.0
-"""Length of a video, where none is asked for."""
+Prompt = str | Sequence[Any] | Timeline
+"""One prompt, or scenes; see ``Pipeline.stream``."""
+NextScene = Callable[[], Scene | None]
 
 
 class Pipeline:
@@ -52,17 +59,16 @@ class Pipeline:
 
     def chunks_for(self, seconds: float) -> int:
         """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk."""
-        decoder, latents = self.models.decoder, self.models.backbone.chunk_shape[0]
-        first, later = 1 + decoder.time_stride * (latents - 1), decoder.time_stride * latents
+        clock, fps = self.clock, self.clock.fps
         if not math.isfinite(seconds):
             raise ConfigError(f"seconds={seconds} must be a finite number, of at least one chunk")
         self.config.limits.check_seconds(seconds, f"seconds={seconds:g}")
-        if seconds * decoder.fps < first:
+        if seconds * fps < clock.first:
             raise ConfigError(
-                f"seconds={seconds:g} is below one chunk; the shortest video has {first / decoder.fps:g} seconds"
-                f" ({first} frames at {decoder.fps} per second)"
+                f"seconds={seconds:g} is below one chunk; the shortest video has {clock.first / fps:g} seconds"
+                f" ({clock.first} frames at {fps} per second)"
             )
-        return max(1, round((seconds * decoder.fps - first) / later) + 1)
+        return max(1, clock.nearest(seconds))
 
     def length(self, chunks: int | None, seconds: float | None) -> int:
         """Chunks of a video whose length is given in either unit; 5 seconds where it is given in none.
@@ -75,8 +81,7 @@ class Pipeline:
             return self.chunks_for(SECONDS if seconds is None else seconds)
         if chunks < 1:
             raise ConfigError(f"chunks={chunks} must be at least 1")
-        decoder = self.models.decoder
-        self.config.limits.check_chunks(chunks, decoder.time_stride * self.models.backbone.chunk_shape[0] / decoder.fps)
+        self.config.limits.check_chunks(chunks, self.clock.later / self.clock.fps)
         return chunks
 
     def check_prompt(self, prompt: str) -> None:
@@ -85,7 +90,7 @@ class Pipeline:
 
     def asked(
         self,
-        prompt: str,
+        prompt: Prompt,
         chunks: int | None = None,
         seed: int = 0,
         policy: str | None = None,
@@ -94,22 +99,52 @@ class Pipeline:
         endless: bool = False,
     ) -> Asked:
         """What the arguments of ``stream`` ask for. Raises ``PromptError`` and ``ConfigError``."""
-        self.check_prompt(prompt)
         check_seed(seed)
         config = self.config.with_policy(policy) if policy is not None else self.config
+        if endless and (chunks is not None or seconds is not None):
+            raise ConfigError("a video without an end has no length: leave out seconds and chunks, or endless")
+        timeline = self.timeline(prompt, chunks, seconds, endless).merged(config.memory.switch)
+        first, whole = timeline.scenes[0].prompt, timeline.chunks
+        asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None)
         if endless:
-            if chunks is not None or seconds is not None:
-                raise ConfigError("a video without an end has no length: leave out seconds and chunks, or endless")
-            asked = Asked(prompt, seed, None, config)
             check_endless(asked.search)
-            return asked
-        length = self.length(chunks, seconds)
-        check_budget(config.effective_search.budget_passes, length, self.models.backbone.steps)
-        return Asked(prompt, seed, length, config)
+        else:
+            check_budget(config.effective_search.budget_passes, self.models, timeline)
+        return asked
+
+    def timeline(
+        self, prompt: Prompt, chunks: int | None = None, seconds: float | None = None, endless: bool = False
+    ) -> Timeline:
+        """Scenes in chunks: what is told in seconds snaps to the next chunk boundary. Raises as ``asked`` does."""
+        if isinstance(prompt, Timeline):
+            if chunks is not None or seconds is not None:
+                raise ConfigError("a timeline has its own length: leave out seconds and chunks")
+            return self._checked(prompt)
+        if isinstance(prompt, str):
+            self.check_prompt(prompt)
+            return Timeline.plain(prompt, None if endless else self.length(chunks, seconds))
+        told = told_scenes(prompt)
+        whole = None if chunks is None and seconds is None else self.length(chunks, seconds)
+        return self._checked(resolved(told, self.clock, whole, endless))
+
+    def _checked(self, timeline: Timeline) -> Timeline:
+        for number, scene in enumerate(timeline.scenes, 1):
+            try:
+                self.check_prompt(scene.prompt)
+            except PromptError as error:
+                raise PromptError(f"scene {number}: {error}") from error
+        if timeline.chunks is not None:
+            self.length(timeline.chunks, None)
+        return timeline
+
+    @property
+    def clock(self) -> Clock:
+        """When chunks begin and end."""
+        return Clock.of(self.models)
 
     def stream(
         self,
-        prompt: str,
+        prompt: Prompt,
         chunks: int | None = None,
         seed: int = 0,
         policy: str | None = None,
@@ -123,7 +158,10 @@ class Pipeline:
         """Searches for a video and gives its chunks away one after another, each as soon as it is final.
 
         Args:
-            chunks, seconds: length, in either unit; 5 seconds by default.
+            prompt: or scenes: pairs ``(prompt, seconds)``, mappings with ``prompt``, ``seconds`` or ``chunks`` and
+                ``memory``, or a ``Timeline``.
+            chunks, seconds: length, in either unit; 5 seconds by default. With scenes, of those whose length is not
+                given.
             policy: replaces the configuration's, over the same loaded models.
             watcher: sees the search; it may raise ``Cancelled`` to end it, or ``Stopped``.
             endless: no length; the search goes on until the watcher raises ``Stopped``, and then ends with a video.
@@ -143,7 +181,7 @@ class Pipeline:
 
     def run(
         self,
-        prompt: str,
+        prompt: Prompt,
         chunks: int | None = None,
         seed: int = 0,
         policy: str | None = None,
@@ -158,12 +196,49 @@ class Pipeline:
         length = {"seconds": seconds, "endless": endless}
         return self.stream(prompt, chunks, seed, policy, watcher, **length, folder=folder, fresh=fresh).finish()
 
-    def _in_folder(self, asked: Asked, path: Path, fresh: bool, watcher: Watcher) -> Iterator[FinalChunk | Run]:
+    def _in_folder(
+        self, asked: Asked, path: Path, fresh: bool, watcher: Watcher, next_scene: NextScene = lambda: None
+    ) -> Iterator[FinalChunk | Run]:
         with run_folder(path, asked, self.models.decoder.fps, fresh) as folder:
-            yield from self.search(asked, folder, watcher)
+            yield from self.search(asked, folder, watcher, next_scene)
 
-    def search(self, asked: Asked, record: Recorder | RunFolder, watcher: Watcher) -> Iterator[FinalChunk | Run]:
-        """Final chunks as they come, and before the last of them the run."""
+    def _under(self, state: SearchState, scene: Scene | None) -> SearchState:
+        """The state whose next chunk begins a scene; itself where there is none, or where it would change nothing."""
+        stays = scene is not None and scene.prompt == state.prompt
+        if scene is None or (stays and (scene.memory or self.config.memory.switch) == "keep"):
+            return state
+        return state.under(scene)
+
+    def session(
+        self,
+        prompt: str,
+        seed: int = 0,
+        policy: str | None = None,
+        watcher: Watcher = Watcher(),
+        *,
+        folder: str | Path | None = None,
+        fresh: bool = False,
+    ) -> Session:
+        """A video without an end that is talked to while it is made; see ``Session`` and ``stream``."""
+
+        def begun(first: str, live: Live) -> Stream:
+            asked = self.asked(first, None, seed, policy, endless=True)
+            watchers = Watchers((live, watcher))
+            if folder is None:
+                return Stream(self.search(asked, Recorder(), watchers, live.next_scene))
+            return Stream(self._in_folder(asked, Path(folder), fresh, watchers, live.next_scene))
+
+        self.asked(prompt, None, seed, policy, endless=True)
+        return Session(prompt, begun, self.check_prompt)
+
+    def search(
+        self, asked: Asked, record: Recorder | RunFolder, watcher: Watcher, next_scene: NextScene = lambda: None
+    ) -> Iterator[FinalChunk | Run]:
+        """Final chunks as they come, and before the last of them the run.
+
+        Args:
+            next_scene: asked before every chunk but the first; what it gives begins with that chunk.
+        """
         models, settings, left = self.models, asked.search, Left()
         watchers = Watchers((record, left, watcher))
         with enough_memory("the prompt was encoded"):
@@ -171,6 +246,7 @@ class Pipeline:
         try:
             while not state.ended:
                 yield from left.chunks()
+                state = self._under(state, next_scene() if state.chunk else None)
                 try:
                     with enough_memory(f"chunk {state.chunk} was searched"):
                         state = step(models, settings, state, watchers)

@@ -39,7 +39,7 @@ class Recorder(Watcher):
 
     def begin(self, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
         """The state before the first chunk."""
-        return start(models, asked.search, asked.prompt, asked.chunks, asked.seed, Watchers((self, watcher)))
+        return start(models, asked.search, asked.scenes, None, asked.seed, Watchers((self, watcher)))
 
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided."""

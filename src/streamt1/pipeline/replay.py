@@ -15,7 +15,7 @@ from streamt1.pipeline.run import digest
 from streamt1.pipeline.run_files import SUMMARY, TRACE, is_finished, stored_summary
 from streamt1.pipeline.stream import Stream
 from streamt1.search.watcher import Watcher, Watchers
-from streamt1.trace.events import ChunkStarted, Event, RunFinished
+from streamt1.trace.events import ChunkStarted, Event, RunFinished, RunStarted
 from streamt1.trace.store import read_trace
 
 
@@ -66,8 +66,11 @@ def _differences(stored: list[Event], made: list[Event]) -> Iterator[str]:
 
 
 def _timeless(event: Event) -> Event:
+    if isinstance(event, RunStarted) and event.chunks is None:
+        return dataclasses.replace(event, scenes=None)  # what was said while it ran could not be known
     if isinstance(event, RunFinished):
-        return dataclasses.replace(event, cost={**event.cost, "seconds": None})
+        counted = {name: count for name, count in event.cost.items() if count and name != "seconds"}
+        return dataclasses.replace(event, cost=counted)  # older runs lack counts that would be 0
     return event
 
 

@@ -47,6 +47,7 @@ class Run:
     """A finished run.
 
     Attributes:
+        prompt: of the first scene; ``result.timeline`` has all.
         seed: the run's seed; with the same configuration it gives the same video.
         recorded: in memory, or read from the run's folder whenever it is asked for.
         folder: where the run was written as it happened; None for one in memory.
@@ -103,7 +104,8 @@ class Run:
             frames: of the video, where it had no end.
         """
         endless = self.result.endless
-        asked = Asked(self.prompt, self.seed, None if endless else len(self.result.beam.chunks), self.config)
+        chunks = None if endless else len(self.result.beam.chunks)
+        asked = Asked(self.prompt, self.seed, chunks, self.config, self.result.timeline)
         return {
             **asked.record(),
             "frames": len(self.pixels) if frames is None else frames,

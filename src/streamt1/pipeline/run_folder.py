@@ -94,7 +94,7 @@ class RunFolder(Watcher):
         seen = watcher if self._stored else Watchers((self, watcher))
         spent = self._stored[-1].boundary.cost.seconds["total"] if self._stored else 0.0
         self._begin = perf_counter() - spent
-        state = start(models, asked.search, asked.prompt, asked.chunks, asked.seed, seen, archive)
+        state = start(models, asked.search, asked.scenes, None, asked.seed, seen, archive)
         latents = math.prod(models.backbone.chunk_shape) * FLOAT
         self._room.begin(state, 2 * latents * min(asked.search.top_k, asked.search.beam_size))
         if not self._stored:

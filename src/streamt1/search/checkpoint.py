@@ -14,12 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from streamt1.core.protocols import Models
+from streamt1.core.timeline import Scene
 from streamt1.core.types import Chunk, Route, Score
+from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
 from streamt1.search.lease import Lease, release
 from streamt1.search.settle import leave, settle
-from streamt1.search.state import Beam, SearchState
+from streamt1.search.state import SearchState
+from streamt1.search.switch import switch
 from streamt1.search.watcher import Watcher
 
 LoadLatents = Callable[[int, int], tuple[Tensor, Tensor]]
@@ -45,6 +48,7 @@ class Boundary:
         chunk: how many chunks have been decided.
         spread: what the last chunk added to ``SearchState.spreads``; None where it added nothing.
         survivors: of the last chunk, best first.
+        scene: the one that began with the last chunk, if one did.
     """
 
     chunk: int
@@ -53,13 +57,17 @@ class Boundary:
     spread: float | None
     cost: Cost
     survivors: tuple[Survivor, ...]
+    scene: Scene | None = None
 
     @classmethod
     def of(cls, state: SearchState, before: int) -> Boundary:
         """The last boundary of a state, after one with so many spreads."""
         beams = tuple(_survivor(beam) for beam in state.beams)
         spread = state.spreads[-1] if len(state.spreads) > before else None
-        return cls(state.chunk, state.proposed, state.final, spread, state.cost, beams)
+        last = state.chunk - 1
+        place = state.timeline.place(last)
+        scene = state.timeline.scenes[place] if last and state.timeline.starts[place] == last else None
+        return cls(state.chunk, state.proposed, state.final, spread, state.cost, beams, scene)
 
     def record(self) -> dict[str, Any]:
         """As JSON can hold it, floats to their last bit."""
@@ -70,8 +78,13 @@ class Boundary:
         """What ``record`` made. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
         numbers = {name: int(record[name]) for name in ("chunk", "proposed", "settled")}
         spread, beams = record["spread"], tuple(map(_read_survivor, record["survivors"]))
+        scene = record.get("scene")
         return cls(
-            **numbers, spread=None if spread is None else float(spread), cost=Cost(**record["cost"]), survivors=beams
+            **numbers,
+            spread=None if spread is None else float(spread),
+            cost=Cost(**record["cost"]),
+            survivors=beams,
+            scene=None if scene is None else Scene(**scene),
         )
 
 
@@ -95,6 +108,7 @@ def restore(
     quiet, meter = _Frames(watcher), CostMeter()
     try:
         for boundary, live in zip(boundaries, _ancestors(boundaries)):
+            state = _switched(models, state, boundary.scene)
             beams = _grown(models, state, [one for one in boundary.survivors if one.candidate in live], load)
             state.release(models)
             spreads = state.spreads if boundary.spread is None else (*state.spreads, boundary.spread)
@@ -105,6 +119,16 @@ def restore(
         state.release(models)
         raise
     return state
+
+
+def _switched(models: Models, state: SearchState, scene: Scene | None) -> SearchState:
+    """The state once more under the prompt of its next chunk."""
+    if scene is not None and state.chunks is None:
+        state = state.under(scene)
+    begun = switch(models, state, Watcher(), CostMeter())
+    if begun is not state:
+        state.release(models)
+    return begun
 
 
 def _survivor(beam: Beam) -> Survivor:

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
+from streamt1.core.timeline import Timeline
+from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
 from streamt1.search.reward_pruning import prune
 from streamt1.search.score import finite, video_scores
 from streamt1.search.settle import settle
-from streamt1.search.state import Beam, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import BeamJudged, RunFinished, Warned
 
@@ -39,6 +41,7 @@ class Result:
         beams: all that survived, best rank first.
         final: clip reward of each surviving beam's whole video, or of its last window; NaN where it has none.
         endless: whether the video had no end, so that most of it is not here.
+        timeline: its scenes, as they came; None where there was one.
     """
 
     fps: int
@@ -49,6 +52,7 @@ class Result:
     final: tuple[float, ...]
     cost: Cost
     endless: bool = False
+    timeline: Timeline | None = None
 
 
 def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher = Watcher()) -> Result:
@@ -72,8 +76,9 @@ def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Wa
     beams, frames = _whole(models, state, chosen)
     latents, spent = torch.cat([chunk.latents for chunk in beams[chosen].chunks]), cost.total
     watcher.happened(RunFinished(list(beams[chosen].lineage), finite(finals[chosen]), spent.record()))
-    endless = state.chunks is None
-    return Result(models.decoder.fps, frames, latents, beams[chosen], tuple(beams), tuple(finals), spent, endless)
+    scenes = state.timeline if len(state.timeline.scenes) > 1 else None
+    kept = beams[chosen], tuple(beams), tuple(finals)
+    return Result(models.decoder.fps, frames, latents, *kept, spent, state.chunks is None, scenes)
 
 
 def _last_windows(state: SearchState) -> list[float]:

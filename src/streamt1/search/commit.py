@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 
 from streamt1.core.protocols import Branch, Models
+from streamt1.search.candidate import Beam, Candidate
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.lease import Lease, release
 from streamt1.search.settle import leave, settle, shared_chunks
-from streamt1.search.state import Beam, Candidate, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkCommitted, MemoryChanged
 

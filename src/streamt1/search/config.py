@@ -34,6 +34,7 @@ class SearchConfig:
         fusion_cap: highest weight of the short reward, 0..1.
         short_threshold, long_threshold: of the routing, in reward units.
         short_baseline: see ``memory_sinking.decide_route``.
+        scene_sink: whether the first chunk of every scene but the first becomes a sink when it leaves the window.
         seeds: see ``noise_propagation.candidate_seed``.
         decode: ``streaming`` decodes each candidate's own chunk once; ``official`` decodes the chunk alone for the
             short reward and the window alone, again, for the long one.
@@ -63,6 +64,7 @@ class SearchConfig:
     short_threshold: float = 0.0
     long_threshold: float = 0.2
     short_baseline: ShortBaseline = "window"
+    scene_sink: bool = False
     seeds: SeedRule = "fresh"
     decode: Decode = "streaming"
     candidate_batch: int | None = None

@@ -16,16 +16,18 @@ class Cost:
 
     Attributes:
         model_passes: one chunk of one candidate through the transformer, once.
+        switch_passes: those of them that new prompts took.
         latents_decoded: latent frames turned into pixels.
         latents_drafted: those decoded by a draft decoder.
         reward_calls: one clip or chunk scored by one reward.
-        seconds: by kind (``text``, ``model``, ``decode``, ``preview``, ``reward``), and in ``total``.
+        seconds: by kind (``text``, ``model``, ``switch``, ``decode``, ``preview``, ``reward``), and in ``total``.
     """
 
     model_passes: int = 0
     latents_decoded: int = 0
     latents_drafted: int = 0
     reward_calls: int = 0
+    switch_passes: int = 0
     seconds: Mapping[str, float] = field(default_factory=lambda: {"total": 0.0})
 
     def __getitem__(self, name: str) -> Any:
@@ -63,6 +65,10 @@ class CostMeter:
         spent = time.perf_counter() - begin
         self._seconds[kind] += spent - self._within  # pyright: ignore[reportArgumentType]
         self._within = around + spent
+        self._counts.update(counts)
+
+    def count(self, **counts: int) -> None:
+        """Adds counts that are known afterwards."""
         self._counts.update(counts)
 
     @property

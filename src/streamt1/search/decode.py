@@ -9,9 +9,9 @@ from torch import Tensor
 
 from streamt1.core.errors import NotFiniteError
 from streamt1.core.protocols import Decoder, DecoderState, Models
+from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.state import Candidate, Draw
 
 
 def decode(

@@ -6,9 +6,10 @@ import torch
 
 from streamt1.core.protocols import Models
 from streamt1.core.seeds import generator
+from streamt1.search.candidate import Beam, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.noise_propagation import candidate_seed, propagate
-from streamt1.search.state import Beam, Draw, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.width import shares
 
 

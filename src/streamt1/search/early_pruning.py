@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from streamt1.core.protocols import Models
+from streamt1.search.candidate import Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.decode import decode
 from streamt1.search.reward_pruning import prune
 from streamt1.search.score import fused_scores
-from streamt1.search.state import Draw, SearchState
+from streamt1.search.state import SearchState
 
 PREVIEW = -1
 """Where the ids of previews begin: they are no candidates, and nobody hears of them."""

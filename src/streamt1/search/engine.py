@@ -14,6 +14,7 @@ from streamt1.search.prune import prune
 from streamt1.search.score import score
 from streamt1.search.start import start
 from streamt1.search.state import SearchState
+from streamt1.search.switch import switched
 from streamt1.search.watcher import Watcher
 
 
@@ -21,11 +22,12 @@ def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watc
     """One chunk: maps the state at a chunk boundary to the state at the next."""
     state.check_held()
     cost = CostMeter(state.cost)
-    candidates = expand(models, config, state, watcher, cost)
-    candidates = score(models, config, state, candidates, watcher, cost)
-    survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
-    del candidates  # the losers' frames and decoder states, before the survivors are written
-    return commit(models, config, tried, survivors, watcher, cost)
+    with switched(models, state, watcher, cost) as state:
+        candidates = expand(models, config, state, watcher, cost)
+        candidates = score(models, config, state, candidates, watcher, cost)
+        survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
+        del candidates  # the losers' frames and decoder states, before the survivors are written
+        return commit(models, config, tried, survivors, watcher, cost)
 
 
 def search(

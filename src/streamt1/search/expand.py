@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from streamt1.core.protocols import Models
+from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.decode import batches, check_count, decode
 from streamt1.search.draw import draw
 from streamt1.search.early_pruning import early_prune
-from streamt1.search.state import Candidate, Draw, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
-from streamt1.search.width import Spending, candidates_for, usual_widths
+from streamt1.search.width import Spending, candidates_for, switch_passes, usual_widths
 from streamt1.trace.events import CandidateProposed, ChunkStarted, Warned
 
 LARGEST = 50.0
@@ -55,10 +56,19 @@ def _warn_of(candidate: Candidate, watcher: Watcher) -> None:
 def width(models: Models, config: SearchConfig, state: SearchState) -> int:
     """Candidates of the next chunk, over all beams."""
     most = config.beam_size * config.top_k
-    usual = [most] if state.chunks is None else usual_widths(state.chunks, most, config.taper)[state.chunk :]
-    spending = Spending(state.cost.model_passes, state.cost.seconds["total"], state.proposed, state.spreads)
-    budgets = config.budget_passes, config.budget_seconds
-    return candidates_for(usual, spending, models.backbone.steps, config.adaptive, *budgets)
+    usual = [most] if state.chunks is None else _usual(config, state, most)
+    spreads = state.spreads[state.spreads_before :]
+    spending = Spending(state.cost.model_passes, state.cost.seconds["total"], state.proposed, spreads)
+    passes = config.budget_passes
+    if passes is not None:
+        passes -= switch_passes(models, state.timeline, state.scene + 1, config.top_k)
+    return candidates_for(usual, spending, models.backbone.steps, config.adaptive, passes, config.budget_seconds)
+
+
+def _usual(config: SearchConfig, state: SearchState, most: int) -> list[int]:
+    """Widths of the chunks that are left, scene by scene."""
+    lengths = [scene.chunks or 1 for scene in state.timeline.scenes[state.scene :]]
+    return [width for length in lengths for width in usual_widths(length, most, config.taper)][state.in_scene :]
 
 
 def denoise(

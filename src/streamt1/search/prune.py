@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from streamt1.core.seeds import derive_seed
 from streamt1.search import reward_pruning
+from streamt1.search.candidate import Candidate
 from streamt1.search.config import SearchConfig
 from streamt1.search.settle import within_lag
-from streamt1.search.state import Candidate, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import CandidatePruned
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,12 +12,13 @@ from torch import Tensor
 from streamt1.core.frames import picked, shown_to
 from streamt1.core.protocols import Models, SamplingClipReward
 from streamt1.core.types import RewardOutput, Route, Score
+from streamt1.search.candidate import Candidate
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.decode import batches, check_count
 from streamt1.search.memory_sinking import decide_route
 from streamt1.search.reward_pruning import fuse, fusion_weight
-from streamt1.search.state import Candidate, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import CandidateScored, Warned
 
@@ -39,11 +41,11 @@ def score(
     """Every candidate with its short, long and fused score and its chunk's route, where the policy scores chunks."""
     if not config.scores_chunks:
         return candidates
-    weight = fusion_weight(state.chunk, state.chunks, config.fusion_cap)
+    weight = fusion_weight(state.in_scene, state.scene_chunks, config.fusion_cap)
     scored = []
     for candidate, (short, short_parts), (long, long_parts) in rewarded(models, config, state, candidates, cost):
         total = Score(short, long, fuse(short, long, weight), {**short_parts, **long_parts})
-        route = route_of(config, candidate, total)
+        route = route_of(config, state, candidate, total)
         scored.append(candidate.with_chunk(candidate.chunk.scored(total, route)))
         _tell(watcher, scored[-1], total, route)
     return scored
@@ -53,17 +55,24 @@ def fused_scores(
     models: Models, config: SearchConfig, state: SearchState, candidates: Sequence[Candidate], cost: CostMeter
 ) -> list[float]:
     """What candidates, or previews of them, are ranked by."""
-    weight = fusion_weight(state.chunk, state.chunks, config.fusion_cap)
+    weight = fusion_weight(state.in_scene, state.scene_chunks, config.fusion_cap)
     rewards = rewarded(models, config, state, candidates, cost)
     return [fuse(short, long, weight) for _, (short, _), (long, _) in rewards]
 
 
-def route_of(config: SearchConfig, candidate: Candidate, total: Score) -> Route | None:
-    """What will become of the candidate's chunk when it leaves the window, if it survives."""
+def route_of(config: SearchConfig, state: SearchState, candidate: Candidate, total: Score) -> Route | None:
+    """What will become of the candidate's chunk when it leaves the window, if it survives.
+
+    It is compared with chunks of its own scene. The first of a later scene has none before it: it is kept as a sink
+    where ``config.scene_sink`` says so, and dropped otherwise.
+    """
     if not config.sinking:
         return None
+    if state.chunk and not state.in_scene:
+        return Route.APPEND if config.scene_sink else Route.DISCARD
+    past = candidate.parent.scores[-state.in_scene :] if state.in_scene else []
     thresholds = config.short_threshold, config.long_threshold
-    return decide_route(total, candidate.parent.scores, config.window, *thresholds, config.short_baseline)
+    return decide_route(total, past, config.window, *thresholds, config.short_baseline)
 
 
 def rewarded(
@@ -78,16 +87,22 @@ def rewarded(
     for rows in batches(len(whole), config.candidate_batch):
         batch = whole[rows]
         shorts = _short(models, config, state, _clips(models, config, batch, 1, cost), cost)
-        longs = _long("long", models, state, _clips(models, config, batch, config.window, cost), cost)
+        window = min(config.window, state.in_scene + 1)
+        longs = _long("long", models, state.prompt, _clips(models, config, batch, window, cost), cost)
         found |= {one.id: (short, long) for one, short, long in zip(batch, shorts, longs)}
     return [(one, *found.get(one.id, (NOTHING, NOTHING))) for one in candidates]
 
 
 def video_scores(models: Models, state: SearchState, cost: CostMeter) -> list[float]:
-    """Clip reward of each beam's whole video."""
-    past = state.archive.chunks()
-    videos = ([chunk.frames for chunk in (*past[: beam.first], *beam.chunks)] for beam in state.beams)
-    return [_long("final", models, state, [video], cost)[0][0] for video in videos]
+    """Clip reward of each beam's whole video: the mean over its scenes, each under its own text."""
+    past, scenes = state.archive.chunks(), state.timeline
+    bounds = list(zip(scenes.scenes, pairwise([*scenes.starts, state.chunk])))
+    found = []
+    for beam in state.beams:
+        video = [chunk.frames for chunk in (*past[: beam.first], *beam.chunks)]
+        parts = [_long("final", models, scene.prompt, [video[begin:end]], cost) for scene, (begin, end) in bounds]
+        found.append(sum(part[0][0] for part in parts) / len(parts))
+    return found
 
 
 def finite(value: float) -> float | None:
@@ -117,15 +132,15 @@ def _short(
     return _asked("short", lambda: reward.score(shown_to(reward, frames), state.prompt), len(clips), cost)
 
 
-def _long(name: str, models: Models, state: SearchState, clips: Sequence[Clip], cost: CostMeter) -> list[Scored]:
-    """What the clip reward says of clips of one length, under the state's prompt, at the videos' frame rate."""
+def _long(name: str, models: Models, prompt: str, clips: Sequence[Clip], cost: CostMeter) -> list[Scored]:
+    """What the clip reward says of clips of one length, under a prompt, at the videos' frame rate."""
     reward, fps, total = models.clip_reward, models.scoring_decoder.fps, _length(clips[0])
 
     def ask() -> RewardOutput:
         if not isinstance(reward, SamplingClipReward):
-            return reward.score(shown_to(reward, picked(clips, None)), fps, state.prompt)
+            return reward.score(shown_to(reward, picked(clips, None)), fps, prompt)
         seen = shown_to(reward, picked(clips, reward.looks_at(total, fps)))
-        return reward.score_seen(seen, total, fps, state.prompt)
+        return reward.score_seen(seen, total, fps, prompt)
 
     return _asked(name, ask, len(clips), cost)
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from streamt1.core.protocols import DecoderState, Models
 from streamt1.core.types import Chunk
+from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.state import Beam, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkSettled
 

@@ -6,10 +6,12 @@ import dataclasses
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
+from streamt1.core.timeline import Timeline
 from streamt1.search.archive import Archive, InMemory, Nowhere
+from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig, check_endless
 from streamt1.search.cost import CostMeter
-from streamt1.search.state import Beam, SearchState
+from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import check_budget
 from streamt1.trace.events import RunStarted
@@ -18,8 +20,8 @@ from streamt1.trace.events import RunStarted
 def start(
     models: Models,
     config: SearchConfig,
-    prompt: str,
-    chunks: int | None,
+    prompt: str | Timeline,
+    chunks: int | None = None,
     seed: int = 0,
     watcher: Watcher = Watcher(),
     archive: Archive | None = None,
@@ -27,7 +29,8 @@ def start(
     """Encodes the prompt, once for the whole run.
 
     Args:
-        chunks: None for a video without an end.
+        prompt: or scenes, which have their own lengths.
+        chunks: length of a video of one prompt; None for one without an end.
         archive: keeps what settles; by default in memory, and nowhere for a video without an end.
 
     Raises:
@@ -35,24 +38,27 @@ def start(
             way of decoding is asked for, or a setting that a video without an end cannot have.
         PromptError: the backbone cannot use the prompt.
     """
+    if isinstance(prompt, str) and chunks is not None and chunks < 1:
+        raise ConfigError(f"chunks={chunks} must be at least 1")
+    timeline = Timeline.plain(prompt, chunks) if isinstance(prompt, str) else prompt
+    prompt, chunks = timeline.scenes[0].prompt, timeline.chunks
     if chunks is None:
         check_endless(config)
-    elif chunks < 1:
-        raise ConfigError(f"chunks={chunks} must be at least 1")
     if models.draft is not None and config.decode == "official":
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
     backbone, decoder, cost = models.backbone, models.decoder, CostMeter()
-    if chunks is not None:
-        check_budget(config.budget_passes, chunks, backbone.steps)
+    check_budget(config.budget_passes, models, timeline)
     if config.preview_step is not None and config.preview_step >= backbone.steps:
         raise ConfigError(
             f"preview_step={config.preview_step} leaves nothing to save: this model denoises in {backbone.steps} steps"
         )
     settings = dataclasses.asdict(config)
     frames = backbone.chunk_shape[0]
-    watcher.happened(RunStarted(prompt, seed, chunks, frames, decoder.fps, settings, decoder.time_stride))
+    scenes = [[first, scene.prompt] for first, scene in zip(timeline.starts, timeline.scenes)]
+    told = scenes if len(scenes) > 1 else None
+    watcher.happened(RunStarted(prompt, seed, chunks, frames, decoder.fps, settings, decoder.time_stride, told))
     with cost.spend("text"):
         branch = backbone.start(prompt)
     beam = Beam(branch, models.scoring_decoder.start())
     kept = archive or (Nowhere() if chunks is None else InMemory())
-    return SearchState(prompt, chunks, seed, (beam,), archive=kept, display=decoder.start(), cost=cost.total)
+    return SearchState(timeline, seed, (beam,), archive=kept, display=decoder.start(), cost=cost.total)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from streamt1.core.errors import ConfigError
+from streamt1.core.protocols import Models
+from streamt1.core.timeline import Timeline
 
 MOST = 2.0
 """An adaptive chunk gets at most so many times the usual width."""
@@ -96,8 +98,17 @@ def shares(total: int, beams: int) -> list[int]:
     return [total // beams + (rank < total % beams) for rank in range(beams)]
 
 
-def check_budget(budget_passes: int | None, chunks: int, passes_each: int) -> None:
+def switch_passes(models: Models, timeline: Timeline, scene: int, beams: int) -> int:
+    """The most that the beginnings of a timeline's scenes will take, from this one on; the video's first takes none."""
+    later = timeline.scenes[max(scene, 1) :]
+    return beams * sum(models.backbone.switch_passes(one.memory) for one in later)
+
+
+def check_budget(budget_passes: int | None, models: Models, timeline: Timeline) -> None:
     """Raises ``ConfigError`` for a budget that does not even buy one sample."""
-    least = chunks * (passes_each + 1) - 1
-    if budget_passes is not None and budget_passes < least:
+    if budget_passes is None:
+        return
+    chunks = timeline.chunks or 1
+    least = chunks * (models.backbone.steps + 1) - 1 + switch_passes(models, timeline, 1, 1)
+    if budget_passes < least:
         raise ConfigError(f"a budget of {budget_passes} model passes buys no {chunks} chunks: one sample takes {least}")

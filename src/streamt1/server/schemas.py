@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streamt1.config.load import parse_budget
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.core.timeline import Timeline
 from streamt1.families.build import check_prompt
 from streamt1.search.config import apply_policy
 from streamt1.search.width import check_budget
@@ -186,7 +187,8 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits) -> CheckedR
     if request.size not in (None, served.size):
         raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
     chunks = presets.pipeline(preset).chunks_for(request.seconds)
-    check_budget(config.search.budget_passes, chunks, presets.pipeline(preset).models.backbone.steps)
+    timeline = Timeline.plain(request.prompt, chunks)
+    check_budget(config.search.budget_passes, presets.pipeline(preset).models, timeline)
     return CheckedRequest(request, preset, chunks, served.size)
 
 

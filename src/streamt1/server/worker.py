@@ -13,7 +13,7 @@ from streamt1.core.files import write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
-from streamt1.pipeline.run_files import stored_summary
+from streamt1.pipeline.run_files import REPORT, VIDEO, is_finished, stored_summary, tidy
 from streamt1.pipeline.run_folder import check_unfinished, run_folder
 from streamt1.pipeline.stream import Stream
 from streamt1.report import write_report
@@ -93,6 +93,9 @@ class Worker:
         preset = job.request.preset
         pipeline = self.presets.pipeline(preset, configured(self.presets.config(preset), fields))
         asked = pipeline.asked(fields.prompt, job.request.chunks, fields.seed)
+        if _is_made(path, asked):
+            tidy(path)
+            return self._finished(job)
         if not _goes_on(path, asked):
             shutil.rmtree(path, ignore_errors=True)  # what an older version, or older weights, began
         with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
@@ -103,7 +106,10 @@ class Worker:
             write_report(path)
             write_whole(path / THUMBNAIL, middle_thumbnail(run.pixels, THUMBNAIL_SIDE))
             self.metrics.passes.inc(run.result.cost.model_passes)
-            return "completed" if self.queue.store.finish(job.id) else "cancelled"
+        return self._finished(job)
+
+    def _finished(self, job: Job) -> str:
+        return "completed" if self.queue.store.finish(job.id) else "cancelled"
 
     def _stop(self, running: Running) -> None:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
@@ -155,6 +161,17 @@ class _Progress(Watcher):
     def happened(self, event: Event) -> None:
         if isinstance(event, ChunkCommitted) and event.beam == 0:
             self._queue.store.advance(self._job.id, ALMOST * (event.chunk + 1) // self._job.request.chunks)
+
+
+def _is_made(path: Path, asked: Asked) -> bool:
+    """Whether a folder holds this run with all that belongs to it: the server was killed before that was noted."""
+    try:
+        summary = stored_summary(path)
+    except StreamT1Error:
+        return False
+    if summary is None or asked.difference(summary) is not None or not is_finished(summary):
+        return False
+    return all((path / name).is_file() for name in (VIDEO, REPORT, THUMBNAIL))
 
 
 def _goes_on(path: Path, asked: Asked) -> bool:

@@ -30,6 +30,7 @@ class RunStarted(Event):
         frames_per_chunk: latent frames.
         config: the search's own configuration.
         time_stride: pixel frames per latent frame, after the video's first, which gives one; None in older traces.
+        scenes: the first chunk of each scene, and its prompt, as far as they are known; None for a single prompt.
     """
 
     kind: ClassVar[str] = "run_started"
@@ -40,6 +41,7 @@ class RunStarted(Event):
     fps: int
     config: Mapping[str, Any] = field(default_factory=dict)
     time_stride: int | None = None
+    scenes: list[list[int | str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,35 @@ class ChunkStarted(Event):
     chunk: int
     beams: list[int]
     candidates: int
+
+
+@dataclass(frozen=True)
+class SceneStarted(Event):
+    """From this chunk on there is another prompt. ``memory``: what its scene asks for, None as the model does."""
+
+    kind: ClassVar[str] = "scene_started"
+    chunk: int
+    scene: int
+    prompt: str
+    memory: str | None = None
+
+
+@dataclass(frozen=True)
+class MemorySwitched(Event):
+    """What a beam's memory holds under a new prompt; ``candidate`` is its last chunk's. See ``MemoryChanged``.
+
+    Attributes:
+        rewritten: chunks that were read and written again, under the new prompt.
+        passes: what it took, in model passes of one chunk.
+    """
+
+    kind: ClassVar[str] = "memory_switched"
+    chunk: int
+    candidate: int
+    sinks: list[int]
+    window: list[int]
+    rewritten: list[int]
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -165,7 +196,7 @@ class RunFinished(Event):
 EVENTS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        RunStarted, ChunkStarted, CandidateProposed, CandidateScored, CandidatePruned, ChunkCommitted, MemoryChanged,
-        ChunkSettled, BeamJudged, Warned, RunFinished,
+        RunStarted, SceneStarted, MemorySwitched, ChunkStarted, CandidateProposed, CandidateScored, CandidatePruned,
+        ChunkCommitted, MemoryChanged, ChunkSettled, BeamJudged, Warned, RunFinished,
     )
 }  # fmt: skip

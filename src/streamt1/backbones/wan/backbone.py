@@ -12,14 +12,21 @@ from torch import Tensor
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.attention import attention, shared_prefix_attention
 from streamt1.backbones.wan.model import Attend, TextContext, WanModel
-from streamt1.backbones.wan.rope import Rotary, shift_time
+from streamt1.backbones.wan.rope import Rotary, shift_time, time_shift
 from streamt1.core.devices import Halving
 from streamt1.core.identity import content_id
+from streamt1.core.protocols import Switched
+from streamt1.core.timeline import Switch
 from streamt1.core.transfer import locked, upload
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.device_pages import DevicePages
+from streamt1.memory.pages import Page
+from streamt1.memory.switch import emptied, recache_of, recached
 from streamt1.memory.view import PageWriter, read
+
+SHIFTS = 16
+"""Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +44,15 @@ class WanPrompt:
 
 @dataclass(frozen=True, eq=False)
 class WanBranch:
-    """A prompt and what has been written under it. Immutable; see ``memory.Branch``."""
+    """A prompt and what is remembered under it. Immutable; see ``memory.Branch``.
+
+    Attributes:
+        past: clean latents ``[F, C, H, W]`` and routes of the last chunks, as many as a re-cache may read.
+    """
 
     prompt: WanPrompt
     memory: Branch
+    past: tuple[tuple[Tensor, Route | None], ...] = ()
 
 
 class WanBackbone:
@@ -77,6 +89,8 @@ class WanBackbone:
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
         self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
+        self._shifts: dict[tuple[tuple[int, ...], torch.device], Rotary] = {}
+        self._prompt: WanPrompt | None = None
         self._home = None if kv_device is None else torch.device(kv_device)
         elsewhere = self._home is not None and self._home != self._weight.device
         self.copies = DevicePages(self._weight.device, device_pages) if elsewhere else None
@@ -91,8 +105,15 @@ class WanBackbone:
 
     @torch.no_grad()
     def start(self, prompt: str) -> WanBranch:
-        text = self.encode_text(prompt).to(self._weight.dtype)
-        return WanBranch(WanPrompt(content_id(prompt), self.model.embed_text(text)), self.memory.start())
+        return WanBranch(self._read_prompt(prompt), self.memory.start())
+
+    def _read_prompt(self, prompt: str) -> WanPrompt:
+        """The text encoder is asked once for beams that switch to one prompt."""
+        id = content_id(prompt)
+        if self._prompt is None or self._prompt.id != id:
+            text = self.encode_text(prompt).to(self._weight.dtype)
+            self._prompt = WanPrompt(id, self.model.embed_text(text))
+        return self._prompt
 
     @torch.no_grad()
     def denoise(self, parents: Sequence[WanBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
@@ -118,23 +139,58 @@ class WanBackbone:
 
         Each is the next chunk after its parent, whose memory it reads. The building block of ``denoise``.
         """
-        return self._flow(parents[0], x, timestep, self._reader([parent.memory for parent in parents]))
+        place = self._position(parents[0].memory, parents[0].memory.chunks)
+        return self._flow(parents[0].prompt, place, x, timestep, self._reader([parent.memory for parent in parents]))
 
     @torch.no_grad()
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
         """See ``Backbone.commit``. One pass at t = 0 over the clean chunk writes its keys and values."""
-        writer = PageWriter(self._start_frame(branch), len(self.model.blocks), self._home, self.copies)
-        look_back = self._reader([branch.memory])
+        [page] = self._written(branch.prompt, branch.memory, branch.memory.chunks, [(latents, route)])
+        kept = (*branch.past, (latents, route))[-(self.memory.config.window // self.chunk_shape[0]) :]
+        return WanBranch(branch.prompt, self.memory.commit(branch.memory, page), kept)
+
+    @torch.no_grad()
+    def switch(self, branch: WanBranch, prompt: str, memory: Switch | None) -> Switched:
+        """See ``Backbone.switch``, and ``memory.switch`` for what becomes of the pages."""
+        new, mode = self._read_prompt(prompt), memory or self.memory.config.switch
+        if mode == "cut" or not branch.past:
+            return Switched(WanBranch(new, emptied(branch.memory)))
+        if mode == "keep":
+            return Switched(WanBranch(new, self.memory.held(branch.memory), branch.past))
+        todo = recache_of(self.memory.config, branch.memory)
+        over = Branch(todo.kept, chunks=branch.memory.chunks)
+        pages = self._written(new, over, todo.chunks[0], branch.past[-len(todo.chunks) :])
+        after = recached(self.memory, branch.memory, todo, pages)
+        return Switched(WanBranch(new, after, branch.past), len(todo.chunks), tuple(todo.chunks))
+
+    def switch_passes(self, memory: Switch | None) -> int:
+        mode = memory or self.memory.config.switch
+        return self.memory.config.window // self.chunk_shape[0] if mode == "recache" else 0
+
+    def _written(
+        self, prompt: WanPrompt, over: Branch, first: int, chunks: Sequence[tuple[Tensor, Route | None]]
+    ) -> list[Page]:
+        """Pages of clean chunks that follow one another from chunk ``first`` on: one pass at t = 0, over what ``over``
+        remembers, in which each reads all."""
+        each, place = self.chunk_shape[0], self._position(over, first)
+        layers, device = len(self.model.blocks), self._weight.device
+        writers = [
+            PageWriter((first + i) * each, layers, self._home, self.copies, place + i * each)
+            for i in range(len(chunks))
+        ]
+        look_back = self._reader([over])
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            writer.write(layer, k[0], v[0])
+            for writer, own_k, own_v in zip(writers, k[0].chunk(len(writers)), v[0].chunk(len(writers))):
+                writer.write(layer, own_k, own_v)
             return look_back(layer, q, k, v)
 
-        self._flow(
-            branch, upload(latents[None], self._weight.device), torch.zeros((), device=self._weight.device), attend
-        )
-        id = content_id(branch.prompt.id, branch.memory.id, writer.start, latents, route and route.value)
-        return WanBranch(branch.prompt, self.memory.commit(branch.memory, writer.page(id, route)))
+        latents = torch.cat([latents for latents, _ in chunks])
+        self._flow(prompt, place, upload(latents[None], device), torch.zeros((), device=device), attend)
+        told = [first, *(part for latents, route in chunks for part in (latents, route and route.value))]
+        id = content_id(prompt.id, over.id, *told)
+        ids = [id] if len(chunks) == 1 else [content_id(id, place) for place in range(len(chunks))]
+        return [writer.page(own, route) for writer, own, (_, route) in zip(writers, ids, chunks)]
 
     def inspect(self, branch: WanBranch) -> Remembered:
         return branch.memory.remembered(self.chunk_shape[0])
@@ -142,8 +198,10 @@ class WanBackbone:
     def release(self, branch: WanBranch) -> None:
         self.memory.release(branch.memory)
 
-    def _start_frame(self, branch: WanBranch) -> int:
-        return branch.memory.chunks * self.chunk_shape[0]
+    def _position(self, over: Branch, chunk: int) -> int:
+        """Where in time the first frame of a chunk stands that reads such a memory."""
+        absolute = self.memory.config.positions == "absolute"
+        return self.chunk_shape[0] * (chunk if absolute else len(over.pages))
 
     def _reader(self, memories: Sequence[Branch]) -> Attend:
         """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""
@@ -164,12 +222,30 @@ class WanBackbone:
         return attend
 
     def _read(self, memory: Branch, layer: int, k: Tensor) -> tuple[Tensor, Tensor]:
-        return read(memory, layer, k.dtype, k.device, self.copies)
+        keys, values = read(memory, layer, k.dtype, k.device, self.copies)
+        moved = self._moved(memory, keys)
+        return (keys if moved is None else moved.apply(keys)), values
 
-    def _flow(self, branch: WanBranch, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
+    def _moved(self, memory: Branch, keys: Tensor) -> Rotary | None:
+        """What turns the keys of a memory to the slots they stand in; None where they stand where they were written."""
+        if self.memory.config.positions == "absolute":
+            return None
+        each = self.chunk_shape[0]
+        shifts = tuple(slot * each - page.position for slot, page in enumerate(memory.pages))
+        if not any(shifts):
+            return None
+        key = (shifts, keys.device)
+        if key not in self._shifts:
+            if len(self._shifts) >= SHIFTS:
+                self._shifts.clear()
+            tokens = torch.tensor(shifts, device=keys.device).repeat_interleave(keys.shape[1] // len(shifts))
+            self._shifts[key] = Rotary.of(time_shift(tokens, keys.shape[-1]))
+        return self._shifts[key]
+
+    def _flow(self, prompt: WanPrompt, place: int, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
         timesteps = timestep.to(x.device).expand(x.shape[0], x.shape[1])
-        rotary = self._rotary(self._start_frame(branch), x)
-        return self.model(x.to(self._weight.dtype), timesteps, branch.prompt.text, rotary, attend).float()
+        rotary = self._rotary(place, x)
+        return self.model(x.to(self._weight.dtype), timesteps, prompt.text, rotary, attend).float()
 
     def _rotary(self, start: int, x: Tensor) -> Rotary:
         """Of a chunk like ``x`` that starts at a frame; the last answer is kept, for the steps after the first."""

@@ -50,6 +50,13 @@ def grid_angles(positions: Tensor, grid: tuple[int, int], head_dim: int) -> Tens
     return torch.cat([time, row, column], dim=-1).flatten(-4, -2)
 
 
+def time_shift(shifts: Tensor, head_dim: int) -> Tensor:
+    """Angles ``[..., L, head_dim / 2]`` that move rotated keys of ``L`` tokens by ``shifts [..., L]`` latent frames."""
+    time_pairs, row_pairs, column_pairs = axis_pairs(head_dim)
+    time = axis_angles(shifts, time_pairs)
+    return torch.cat([time, time.new_zeros(*shifts.shape, row_pairs + column_pairs)], dim=-1)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates each channel pair of ``x [..., L, heads, head_dim]`` by its angle, in float32; returns ``x``'s dtype.
 

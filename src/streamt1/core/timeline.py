@@ -1,0 +1,97 @@
+"""A timeline: a video's scenes, each with its own prompt and length. A plain prompt is a timeline of one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Literal
+
+from streamt1.core.errors import ConfigError
+
+Switch = Literal["keep", "recache", "cut"]
+"""What a new prompt does to a model's memory, see ``memory.switch``."""
+MOST_SCENES = 1000
+"""More than a video of a day with a scene every two minutes has."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Chunks under one prompt.
+
+    Attributes:
+        chunks: its length, at least 1; None for one that goes on until it is told otherwise.
+        memory: what its beginning does to the memory; None as the model's configuration says.
+    """
+
+    prompt: str
+    chunks: int | None
+    memory: Switch | None = None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Scenes, first to last; only the last may have no length.
+
+    Raises:
+        ConfigError: there are none or too many, or a scene has no length that can be; it names the scene, from 1.
+    """
+
+    scenes: tuple[Scene, ...]
+
+    def __post_init__(self) -> None:
+        if not self.scenes:
+            raise ConfigError("a timeline needs at least one scene")
+        if len(self.scenes) > MOST_SCENES:
+            raise ConfigError(f"a timeline of {len(self.scenes)} scenes: at most {MOST_SCENES} can be made")
+        for number, scene in enumerate(self.scenes, 1):
+            if scene.chunks is None and number < len(self.scenes):
+                raise ConfigError(f"scene {number} has no length, and others follow it")
+            if scene.chunks is not None and scene.chunks < 1:
+                raise ConfigError(f"scene {number} has {scene.chunks} chunks: it needs at least 1")
+
+    @classmethod
+    def plain(cls, prompt: str, chunks: int | None) -> Timeline:
+        """One scene."""
+        return cls((Scene(prompt, chunks),))
+
+    @property
+    def chunks(self) -> int | None:
+        """Of the whole video; None without an end."""
+        if self.scenes[-1].chunks is None:
+            return None
+        return sum(scene.chunks or 0 for scene in self.scenes)
+
+    @property
+    def starts(self) -> list[int]:
+        """The first chunk of each scene."""
+        return list(accumulate((scene.chunks or 0 for scene in self.scenes[:-1]), initial=0))
+
+    def place(self, chunk: int) -> int:
+        """Which scene a chunk belongs to, counted from 0; chunks beyond the end belong to the last."""
+        return max(place for place, start in enumerate(self.starts) if start <= chunk)
+
+    def merged(self, switch: Switch) -> Timeline:
+        """The same video with as few scenes: a prompt that stays is no new scene, where memory is kept.
+
+        Args:
+            switch: what the model's configuration does.
+        """
+        found = [self.scenes[0]]
+        for scene in self.scenes[1:]:
+            last = found[-1]
+            if scene.prompt == last.prompt and (scene.memory or switch) == "keep":
+                longer = None if scene.chunks is None or last.chunks is None else last.chunks + scene.chunks
+                found[-1] = replace(last, chunks=longer)
+            else:
+                found.append(scene)
+        return Timeline(tuple(found))
+
+    def then(self, scene: Scene, chunk: int) -> Timeline:
+        """The timeline until a chunk, and from there on another scene. A scene that would have no chunk is left out."""
+        place = self.place(chunk)
+        until = chunk - self.starts[place]
+        before: Sequence[Scene] = self.scenes[:place]
+        if until:
+            before = (*before, replace(self.scenes[place], chunks=until))
+        return Timeline((*before, scene))

@@ -1,0 +1,70 @@
+"""Switch: where a scene begins, every beam goes on under its prompt. Done once a beam, before its candidates are drawn.
+
+What that does to memory is the model's affair (``Backbone.switch``); what it does to the search stands in
+``SearchState``: rewards are asked for the new text, windows and baselines begin again, and widths follow the scene.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from streamt1.core.protocols import Models, Switched
+from streamt1.core.timeline import Switch
+from streamt1.search.candidate import Beam
+from streamt1.search.cost import CostMeter
+from streamt1.search.lease import Lease, release
+from streamt1.search.state import SearchState
+from streamt1.search.watcher import Watcher
+from streamt1.trace.events import MemorySwitched, SceneStarted
+
+
+def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter) -> SearchState:
+    """The state under the prompt of its next chunk, at the same boundary; itself where no scene begins.
+
+    The state that was given still holds its memory, and so does the one that is returned.
+    """
+    if not state.begins_scene:
+        return state
+    scene = state.timeline.scenes[state.scene]
+    watcher.happened(SceneStarted(state.chunk, state.scene, scene.prompt, scene.memory))
+    beams: list[Beam] = []
+    try:
+        for beam in state.beams:
+            done = _switched(models, beam, scene.prompt, scene.memory, cost)
+            beams.append(dataclasses.replace(beam, branch=done.branch))
+            _tell(models, watcher, state.chunk, beam.lineage[-1], done)
+    except BaseException:
+        release(models, beams)
+        raise
+    return dataclasses.replace(
+        state, beams=tuple(beams), spreads_before=len(state.spreads), cost=cost.total, lease=Lease()
+    )
+
+
+@contextmanager
+def switched(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter) -> Iterator[SearchState]:
+    """Gives the state under the prompt of its next chunk. Where the block fails, the state before is as it was."""
+    begun = switch(models, state, watcher, cost)
+    try:
+        yield begun
+    except BaseException:
+        if begun is not state:
+            begun.release(models)
+        raise
+    state.release(models)
+
+
+def _switched(models: Models, beam: Beam, prompt: str, memory: Switch | None, cost: CostMeter) -> Switched:
+    with cost.spend("switch"):
+        done = models.backbone.switch(beam.branch, prompt, memory)
+    cost.count(model_passes=done.passes, switch_passes=done.passes)
+    return done
+
+
+def _tell(models: Models, watcher: Watcher, chunk: int, candidate: int, done: Switched) -> None:
+    now = models.backbone.inspect(done.branch)
+    if now is not None:
+        held = list(now.sinks), list(now.window), list(done.rewritten)
+        watcher.happened(MemorySwitched(chunk, candidate, *held, done.passes))

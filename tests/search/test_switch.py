@@ -1,0 +1,136 @@
+"""What the beginning of a scene changes in a search, on the Gaussian toy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamt1.backbones.gaussian import GaussianBackbone, TargetClipReward, TargetFrameReward
+from streamt1.core.timeline import Scene, Timeline
+from streamt1.core.types import RewardOutput, Route
+from streamt1.search.choose import choose
+from streamt1.search.config import SearchConfig
+from streamt1.search.engine import search, step
+from streamt1.search.expand import width
+from streamt1.search.start import start
+from streamt1.search.width import usual_widths
+from streamt1.trace.events import CandidateScored, ChunkCommitted, SceneStarted
+from tests.search.toy import Seen, toy
+
+SCENES = Timeline((Scene("a", 4), Scene("b", 3), Scene("c", 3)))
+
+
+class Asked:
+    """Rewards that note what they are asked."""
+
+    def __init__(self) -> None:
+        self.frames: list[str] = []
+        self.clips: list[tuple[str, int]] = []
+
+    def score(self, frames: Tensor, *rest: object) -> RewardOutput:
+        *fps, text = rest
+        if fps:
+            self.clips.append((str(text), frames.shape[1]))
+            return TargetClipReward().score(frames, 16.0, str(text))
+        self.frames.append(str(text))
+        return TargetFrameReward().score(frames, str(text))
+
+
+def test_rewards_are_asked_for_the_scene_and_see_no_other() -> None:
+    asked, config = Asked(), SearchConfig(window=3, beam_size=1, top_k=2)
+    models = toy(frame_reward=asked, clip_reward=asked)
+    *_, state = search(models, config, start(models, config, SCENES))
+    asked_while_searching = list(dict.fromkeys(asked.clips))
+    assert list(dict.fromkeys(asked.frames)) == ["a", "b", "c"]
+    assert asked_while_searching == [
+        ("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("b", 3), ("c", 1), ("c", 2), ("c", 3),
+    ]  # fmt: skip
+    asked.clips.clear()
+    result = choose(models, config, state)
+    assert asked.clips == [("a", 4), ("b", 3), ("c", 3)] * 2
+    parts = result.frames.split([4, 3, 3])
+    judged = [TargetClipReward().score(part[None], 16.0, "").score.item() for part in parts]
+    assert result.final[result.beams.index(result.beam)] == pytest.approx(sum(judged) / 3)
+
+
+def test_weights_and_baselines_begin_again() -> None:
+    seen = Seen()
+    config = SearchConfig(fusion_cap=1.0, beam_size=2, top_k=1, scene_sink=True)
+    models = toy()
+    deque(search(models, config, start(models, config, SCENES, watcher=seen), seen), maxlen=0)
+    weights = {}
+    for event in seen.events:
+        if isinstance(event, CandidateScored):
+            short, long, fused = event.short or 0.0, event.long or 0.0, event.fused or 0.0
+            if abs(short - long) > 1e-3:
+                weights[event.chunk] = (fused - long) / (short - long)
+    for chunk, weight in {1: 1 / 3, 3: 1.0, 5: 0.5, 6: 1.0, 8: 0.5, 9: 1.0}.items():
+        assert weights[chunk] == pytest.approx(weight, abs=1e-3)
+    routes = {event.chunk: event.route for event in seen.events if isinstance(event, ChunkCommitted)}
+    assert routes[0] is None
+    assert routes[4] == routes[7] == Route.APPEND.value
+    begun = [(event.chunk, event.scene, event.prompt) for event in seen.events if isinstance(event, SceneStarted)]
+    assert begun == [(4, 1, "b"), (7, 2, "c")]
+
+
+def test_widths_follow_the_scenes() -> None:
+    config = SearchConfig(beam_size=4, top_k=2, taper=1.0)
+    models = toy()
+    begin = start(models, config, SCENES)
+    widths = [width(models, config, begin)]
+    widths += [width(models, config, state) for state in search(models, config, begin) if not state.ended]
+    assert widths == [*usual_widths(4, 8, 1.0), *usual_widths(3, 8, 1.0), *usual_widths(3, 8, 1.0)]
+
+
+class Fails(GaussianBackbone):
+    """Fails at the n-th call of a method."""
+
+    def __init__(self, method: str, left: int) -> None:
+        super().__init__()
+        self.method, self.left = method, left
+        inner = getattr(self, method)
+
+        def failing(*args: object) -> object:
+            self.left -= 1
+            if not self.left:
+                raise ValueError("no more")
+            return inner(*args)
+
+        setattr(self, method, failing)
+
+
+FAILURES = [("switch", 1), ("switch", 2), ("denoise", 2), ("commit", 3), ("commit", 4)]
+
+
+@pytest.mark.parametrize(("method", "left"), FAILURES)
+def test_a_step_that_fails_leaves_the_state_as_it_was(method: str, left: int) -> None:
+    backbone = Fails(method, left)
+    models, config = toy(backbone), SearchConfig(top_k=2)
+    scenes = Timeline((Scene("a", 1), Scene("b", 2)))
+    state = step(models, config, start(models, config, scenes), Seen())
+    live = backbone.live
+    assert live == 2
+    with pytest.raises(ValueError, match="no more"):
+        step(models, config, state, Seen())
+    assert backbone.live == live
+    after = step(models, config, state, Seen())
+    assert (after.chunk, backbone.live) == (2, 2)
+    after.release(models)
+    assert backbone.live == 0
+
+
+def test_a_scene_that_is_said_while_it_runs() -> None:
+    models, config = toy(), SearchConfig(lag=2)
+    state = start(models, config, "a", None)
+    state = step(models, config, state, Seen()).under(Scene("b", None, "cut"))
+    assert (state.prompt, state.in_scene, state.begins_scene, state.scene_chunks) == ("b", 0, True, None)
+    state = step(models, config, state, Seen())
+    assert [(scene.prompt, scene.chunks) for scene in state.timeline.scenes] == [("a", 1), ("b", None)]
+    assert state.in_scene == 1
+    assert dataclasses.replace(state).under(Scene("c", None)).timeline.starts == [0, 1, 2]
+    assert all(torch.isfinite(chunk.latents).all() for beam in state.beams for chunk in beam.chunks)
+    state.release(models)
