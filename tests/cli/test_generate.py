@@ -265,6 +265,7 @@ def test_a_comparison_is_gone_on_with_as_a_whole(tmp_path: Path, monkeypatch: py
         result = streamt1(*ours, str(run))
     assert result.exit_code == 1
     assert result.stderr.strip().endswith(f"compare.mp4: full; make room, then: streamt1 resume {run}")
+    assert json.loads((run / "baseline" / "run.json").read_text())["state"] == "finished"
     result = invoke("resume", str(run / "baseline"))
     assert result.exit_code == 1
     assert f"go on with that one: streamt1 resume {run}" in result.stderr
@@ -272,6 +273,55 @@ def test_a_comparison_is_gone_on_with_as_a_whole(tmp_path: Path, monkeypatch: py
     assert invoke("resume", str(run), "--no-report").exit_code == 0
     for name in ("video.mp4", "compare.mp4", "sheet.png", "baseline/video.mp4"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_another_run_in_the_place_of_a_plain_sample_stays(tmp_path: Path) -> None:
+    short = "--chunks", "1", "--policy", "greedy", "--no-report", "--out"
+    assert streamt1(PROMPT, *short, str(tmp_path / "baseline"), "--seed", "5").exit_code == 0
+    before = (tmp_path / "baseline" / "run.json").read_bytes()
+    for more in ([], ["--fresh"]):
+        result = streamt1(PROMPT, *FAST, "--compare", "--no-report", "--out", str(tmp_path), *more)
+        assert result.exit_code == 1
+        assert "baseline holds another run" in result.stderr
+    assert streamt1(PROMPT, *short, str(tmp_path)).exit_code == 0
+    assert streamt1(PROMPT, *short, str(tmp_path), "--fresh").exit_code == 0
+    assert (tmp_path / "baseline" / "run.json").read_bytes() == before
+
+
+def test_fresh_without_out_begins_the_same_run_anew_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = "--chunks", "1", "--policy", "greedy", "--no-report", "--seed"
+    for seed in ("0", "1"):
+        assert streamt1(PROMPT, *short, seed).exit_code == 0
+    before = Path("outputs", "run.json").read_bytes()
+    Path("outputs-2", "sheet.png").write_bytes(b"")
+    result = streamt1(PROMPT, *short, "1", "--fresh")
+    assert result.exit_code == 0
+    assert Path("outputs-2", "sheet.png").stat().st_size
+    assert Path("outputs", "run.json").read_bytes() == before
+    assert not Path("outputs-3").exists()
+
+
+def test_a_run_json_of_another_tool_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"project": "other"}')
+    (tmp_path / "video.mp4").write_text("mine")
+    for more in ([], ["--fresh"]):
+        result = streamt1(PROMPT, *FAST, "--out", str(tmp_path), *more)
+        assert result.exit_code == 1
+        assert "run.json is of no run" in result.stderr
+    assert (tmp_path / "video.mp4").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("key", "value"), [("chunks", 10**9), ("seed", 10**30), ("before", 5)])
+def test_resume_checks_what_generate_checks(key: str, value: int, tmp_path: Path) -> None:
+    assert streamt1(PROMPT, *FAST, "--no-report", "--out", str(tmp_path)).exit_code == 0
+    summary = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**summary, "state": "running", key: value}))
+    result = invoke("resume", str(tmp_path), "--no-report")
+    assert result.exit_code == (0 if key == "before" else 2)
+    assert result.stderr.count("error") == (key != "before")
 
 
 def test_resume_says_what_a_folder_holds_instead(tmp_path: Path) -> None:
@@ -317,6 +367,7 @@ def test_what_a_kill_in_the_last_moment_left_is_tidied(tmp_path: Path) -> None:
     before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
     for folder in (tmp_path, tmp_path / "baseline"):
         (folder / "checkpoint").mkdir()
+        (folder / "checkpoint" / "asked.json").write_bytes(b"{}")
         (folder / "checkpoint" / "000001.safetensors").write_bytes(b"left")
         (folder / "partial.mp4").write_bytes(b"left")
     result = streamt1(*ours)

@@ -162,32 +162,34 @@ def test_a_failure_is_noted_with_its_reason_and_can_be_gone_on_with(loaded: Pipe
 def test_a_folder_belongs_to_one_run(loaded: Pipeline, tmp_path: Path) -> None:
     loaded.run(PROMPT, 1, folder=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(OutputError, match="finished; to delete it and begin anew: streamt1 generate --fresh"):
+    with pytest.raises(OutputError, match="finished; to delete it and begin anew: generate with --fresh"):
         loaded.run(PROMPT, 1, folder=tmp_path)
     with pytest.raises(OutputError, match=r"another run \(seed 0, not 4\)"):
         loaded.run(PROMPT, 1, 4, folder=tmp_path)
     with pytest.raises(OutputError, match=r"search\.lag None, not 3"):
         with_settings(loaded, {"search.lag": 3}).run(PROMPT, 1, folder=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "baseline").mkdir()
-    (tmp_path / "baseline" / "run.json").write_text("{}")
     loaded.run(PROMPT, 2, folder=tmp_path, fresh=True)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert not (tmp_path / "baseline").exists()
 
 
 def test_only_what_a_run_has_written_is_deleted(loaded: Pipeline, tmp_path: Path) -> None:
-    for name in ("checkpoint", "baseline"):
-        with pytest.raises(Cancelled):
-            loaded.run(PROMPT, 2, watcher=EndsAt(25), folder=tmp_path, fresh=True)
-        (tmp_path / name).mkdir(exist_ok=True)
-        (tmp_path / name / "model.safetensors").write_text("mine")
-        (tmp_path / ".video.mp4.part").write_text("of a kill")
-        loaded.run(PROMPT, 1, folder=tmp_path, fresh=True)
-        assert (tmp_path / name / "model.safetensors").read_text() == "mine"
-        assert not (tmp_path / ".video.mp4.part").exists()
-        shutil.rmtree(tmp_path / name)
+    mine = {
+        "checkpoint/model.safetensors", "checkpoint/2024-model.safetensors", "baseline/model.safetensors", "notes.txt",
+        "report.html", "compare.mp4",
+    }  # fmt: skip
+    with pytest.raises(Cancelled):
+        loaded.run(PROMPT, 2, watcher=EndsAt(25), folder=tmp_path)
+    (tmp_path / "baseline").mkdir()
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".video.mp4.part").write_text("of a kill")
+    loaded.run(PROMPT, 1, folder=tmp_path, fresh=True)
+    assert {name for name in mine if (tmp_path / name).read_text() == "mine"} == mine
+    assert not (tmp_path / ".video.mp4.part").exists()
+    assert {path.name for path in (tmp_path / "checkpoint").iterdir()} == {
+        "model.safetensors",
+        "2024-model.safetensors",
+    }
 
 
 def test_a_changed_summary_is_not_believed(loaded: Pipeline, tmp_path: Path) -> None:
@@ -203,6 +205,44 @@ def test_a_changed_summary_is_not_believed(loaded: Pipeline, tmp_path: Path) -> 
             loaded.run(PROMPT, chunks, seed, folder=tmp_path)
     (tmp_path / "run.json").write_text(before)
     assert_same(loaded.run(PROMPT, 3, folder=tmp_path), loaded.run(PROMPT, 3, folder=tmp_path.parent / "whole"))
+
+
+def test_a_checkpoint_of_another_run_is_not_believed(loaded: Pipeline, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        with pytest.raises(Cancelled):
+            loaded.run(PROMPT, 3, seed, watcher=EndsAt(45), folder=tmp_path / f"{seed}")
+    (tmp_path / "0" / "partial.mp4").unlink()  # or it would be kept
+    for path in (tmp_path / "1" / "checkpoint").iterdir():
+        if path.name != "asked.json":
+            shutil.copy(path, tmp_path / "0" / "checkpoint" / path.name)
+    with pytest.warns(StreamT1Warning, match=r"boundaries\.jsonl is damaged .* goes on after 0 chunks"):
+        run = loaded.run(PROMPT, 3, 0, folder=tmp_path / "0")
+    assert_same(run, loaded.run(PROMPT, 3, 0, folder=tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("damaged", ["trace.jsonl", "thumbnails.jsonl", "checkpoint/000001.safetensors"])
+def test_damage_is_said_and_costs_nothing_that_was_shown(damaged: str, loaded: Pipeline, tmp_path: Path) -> None:
+    short = with_settings(loaded, {"policy": "greedy"})
+    with pytest.raises(Cancelled):
+        short.run(PROMPT, 4, watcher=EndsAt(14), folder=tmp_path)
+    content = bytearray((tmp_path / damaged).read_bytes())
+    content[60] ^= 1
+    (tmp_path / damaged).write_bytes(content)
+    made = (tmp_path / "partial.mp4").read_bytes()
+    with pytest.raises(OutputError, match=rf"{damaged.split('/')[-1]} is damaged or missing. What was made is in"):
+        short.run(PROMPT, 4, folder=tmp_path)
+    assert (tmp_path / "partial.mp4").read_bytes() == made
+
+
+@pytest.mark.parametrize("name", ["thumbnails.jsonl", "partial.mp4"])
+def test_a_file_that_is_deleted_is_missed_at_once(name: str, loaded: Pipeline, tmp_path: Path) -> None:
+    class Unlinks(Deletes):
+        def happened(self, event: Event) -> None:
+            if isinstance(event, ChunkStarted) and event.chunk == self.chunk:
+                (self.folder / name).unlink()
+
+    with pytest.raises(OutputError, match=rf"{name} was deleted or moved"):
+        loaded.run(PROMPT, 3, watcher=Unlinks(tmp_path, 1), folder=tmp_path)
 
 
 def test_other_versions_are_warned_of_and_noted(loaded: Pipeline, tmp_path: Path) -> None:
@@ -257,7 +297,7 @@ def test_a_folder_that_vanishes_ends_the_run_and_does_not_come_back(
     policy: str, loaded: Pipeline, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
-    with pytest.raises(OutputError, match="run was deleted while a run wrote to it"):
+    with pytest.raises(OutputError, match="was deleted or moved while a run wrote to it"):
         loaded.run(PROMPT, 3, policy=policy, watcher=Deletes(path, 2), folder=path)
     assert not path.exists()
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
 
-from streamt1.core.stopping import SIGNALS, importing, leave
+from streamt1.core.stopping import SIGNALS, leave
 
 
 def main() -> None:
@@ -14,12 +13,4 @@ def main() -> None:
         signal.signal(number, leave)
     from streamt1.cli.main import main as run
 
-    signal.signal(signal.SIGINT, interrupted)
     run()
-
-
-def interrupted(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C, where a command has no better use for it. Raises ``KeyboardInterrupt``, but never out of an import."""
-    if importing(frame):
-        leave(number, frame)
-    raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error, StreamT1Warning
-from streamt1.core.stopping import SIGNALLED
+from streamt1.core.stopping import SIGNALLED, interruptible
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +49,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         warnings.showwarning = _show
         try:
-            return command(*args, **kwargs)
+            with interruptible():
+                return command(*args, **kwargs)
         except StreamT1Error as error:
             typer.echo(f"error: {one_line(error)}", err=True)
             raise typer.Exit(exit_code(error)) from error

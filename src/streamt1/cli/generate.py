@@ -112,7 +112,7 @@ def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Op
         ):
             return False
         found = {standing(base / name, one, options.compare)[0] for name, one in zip(names, asked)}
-        return options.fresh or ("other" not in found and (several or "finished" not in found))
+        return "other" not in found and (several or options.fresh or "finished" not in found)
 
     if out is None:
         base = default_folder(suits)
@@ -156,7 +156,7 @@ def wanted_videos(
 
     given = [prompt is not None, prompts is not None, timeline is not None, bool(scenes)]
     if sum(given) != 1:
-        raise PromptError("give one prompt, --prompts FILE, --timeline FILE or --scene PROMPT@SECONDS; one of these")
+        raise PromptError("give one prompt, --prompts FILE, --timeline FILE or --scene PROMPT@SECONDS, not both of any")
     if timeline is not None:
         return [read_timeline(timeline)]
     if scenes:

@@ -34,9 +34,10 @@ def resume(
         raise OutputError(_no_run(run))
     _check_no_baseline(run)
     asked = Asked.of(summary, run / SUMMARY)
-    options = Options(compare=bool(summary.get("compare", False)), page=page)
+    options = Options(compare=summary.get("compare") is True, page=page)
     with stopping() as stop:
         pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
+        asked = pipeline.asked(asked.scenes, None, asked.seed)
         stop.running = True
         run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)
 
@@ -60,7 +61,7 @@ def _check_no_baseline(run: Path) -> None:
     if run.resolve().name != BASELINE or not (whole / SUMMARY).is_file():
         return
     summary = stored_summary(whole)
-    if summary is not None and summary.get("compare"):
+    if summary is not None and summary.get("compare") is True:
         raise OutputError(f"{run} is the plain sample of another run; go on with that one: streamt1 resume {whole}")
 
 

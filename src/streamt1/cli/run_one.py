@@ -26,6 +26,7 @@ from streamt1.pipeline.run_files import (
     check_free,
     has_checkpoint,
     is_finished,
+    same_video,
     stored_summary,
     tidy,
 )
@@ -65,7 +66,7 @@ def standing(path: Path, asked: Asked, compare: bool) -> tuple[Standing, str]:
     except OutputError as error:
         return "other", str(error)
     different = asked.difference(summary)
-    if different is None and bool(summary.get("compare", compare)) != compare:
+    if different is None and "compare" in summary and (summary["compare"] is True) != compare:
         different = "with --compare" if not compare else "without --compare"
     if different is not None:
         return "other", f"{path} holds another run ({different})"
@@ -112,10 +113,11 @@ def run_one(
         if options.compare:
             plain = pipeline.asked(asked.scenes, None, asked.seed, "greedy")
             below = path / BASELINE
-            folder = stack.enter_context(run_folder(below, plain, fps, options.fresh or _spent(below), True))
+            folder = stack.enter_context(run_folder(below, plain, fps, _spent(below, plain), True))
             baseline = _recorded(pipeline, console, "one sample", plain, folder, stopping, path)
         run = _recorded(pipeline, console, asked.config.policy, asked, main, stopping, path)
         if options.compare:
+            folder.check_there()
             write_comparison(run, baseline, path)
     _report(path, options)
     _sum_up(console, run, path, options)
@@ -130,10 +132,12 @@ def _advised(path: Path) -> Iterator[None]:
         raise DiskFullError(f"{error}; make room, then: streamt1 resume {path}") from error
 
 
-def _spent(baseline: Path) -> bool:
-    """Whether a plain sample is finished, and cannot be compared with any more: its numbers are gone."""
+def _spent(baseline: Path, plain: Asked) -> bool:
+    """Whether this plain sample is finished, and cannot be compared with any more: its numbers are gone."""
     summary = stored_summary(baseline)
-    return summary is not None and is_finished(summary) and not has_checkpoint(baseline)
+    if summary is None or plain.difference(summary) is not None:
+        return False
+    return is_finished(summary) and not has_checkpoint(baseline)
 
 
 def _recorded(
@@ -177,7 +181,18 @@ def check_suits(path: Path, asked: Asked, options: Options) -> None:
     """Raises ``OutputError`` where a run cannot go to this folder, before any is begun."""
     if options.fresh and not (path / SUMMARY).is_file():
         check_free(path)
+    if options.compare:
+        _check_baseline(path, asked)
     found, told = standing(path, asked, options.compare)
     if found == "other" and not options.fresh:
         hint = "; give another --out, or --fresh to delete it and begin anew" if "holds another run" in told else ""
         raise OutputError(f"{told}{hint}")
+
+
+def _check_baseline(path: Path, asked: Asked) -> None:
+    """Raises ``OutputError`` where the plain sample's folder holds something that is not of the run above it."""
+    summary, below = stored_summary(path), stored_summary(path / BASELINE)
+    if below is None:
+        check_free(path / BASELINE)
+    elif not same_video(below, asked.record()) and (summary or {}).get("compare") is not True:
+        raise OutputError(f"{path / BASELINE} holds another run; give another folder for a comparison")

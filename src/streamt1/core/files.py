@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -11,8 +12,6 @@ from pathlib import Path
 
 from streamt1.core.errors import DiskFullError, OutputError
 
-PROBE = ".writable"
-"""A file that shows whether a folder can be written."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -24,6 +23,14 @@ def writing(what: Path | str) -> Iterator[None]:
     except OSError as error:
         kind = DiskFullError if error.errno in FULL else OutputError
         raise kind(f"cannot write {what}: {error.strerror or error}") from error
+
+
+def is_same(file: os.stat_result, path: Path) -> bool:
+    """Whether a file still stands under a name: a folder can be deleted while it is written."""
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False
 
 
 def part_of(path: Path) -> Path:
@@ -74,21 +81,16 @@ def check_writable(folder: Path, keep: bool = False) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder: give another folder")
-    made, probe = _absent(folder), folder / PROBE
+    made, stays = _absent(folder), False
     try:
-        write_whole(probe, b"streamt1")
-    except OutputError as error:
-        raise type(error)(str(error).replace(str(probe), str(folder))) from error
-    probe.unlink()
-    if not keep:
-        _remove(made)
-
-
-def remove_probe(folder: Path) -> None:
-    """Deletes what a kill in ``check_writable`` has left. Raises ``OSError``."""
-    for path in (folder / PROBE, part_of(folder / PROBE)):
-        if path.exists():
-            path.unlink()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:  # has no name where the system can do that
+                probe.write(b"streamt1")
+        stays = keep
+    finally:
+        if not stays:
+            _remove(made)
 
 
 def _absent(folder: Path) -> list[Path]:

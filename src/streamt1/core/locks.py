@@ -34,6 +34,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be made, or another process holds it.
     """
+    if "\0" in str(folder):
+        raise OutputError(f"{str(folder)!r} is no path: it holds a zero byte")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:

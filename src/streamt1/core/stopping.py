@@ -33,6 +33,28 @@ def importing(frame: FrameType | None) -> bool:
     return False
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, Ctrl-C raises ``KeyboardInterrupt``, so that work can be cleaned up, but never out of an import.
+
+    Outside, where ``leave`` is the handler, it ends the process at once. Other handlers stay as they are.
+    """
+    if signal.getsignal(signal.SIGINT) is not leave:
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, leave)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    if importing(frame):
+        leave(number, frame)
+    raise KeyboardInterrupt
+
+
 class Stop:
     """Whether work is to end. It ends at once, or, where it is held, when whoever holds it looks.
 

@@ -9,7 +9,7 @@ import av
 from torch import Tensor
 
 from streamt1.core.errors import OutputError
-from streamt1.core.files import whole_file, writing
+from streamt1.core.files import is_same, whole_file, writing
 from streamt1.media.boxes import Box, boxes_in, inner, joined
 from streamt1.media.fragments import FragmentWriter
 from streamt1.media.mp4 import as_os_error, check_frames
@@ -35,16 +35,18 @@ class GrowingVideo:
     Attributes:
         chunks: whole fragments in the file.
         frames: in them.
+        path: the file.
 
     Raises:
         OutputError: the file cannot be made or read.
     """
 
     def __init__(self, path: Path, fps: int, chunks: int = 0) -> None:
-        self._path, self._writer = path, FragmentWriter(fps, CRF, PRESET)
-        with writing(self._path):
+        self.path, self._writer = path, FragmentWriter(fps, CRF, PRESET)
+        with writing(self.path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+            self._own = os.fstat(self._file.fileno())
             try:
                 self._header, self.chunks, self.frames, self._end = _kept(self._file.read(), fps, chunks)
                 self._file.truncate(self._end)
@@ -52,6 +54,11 @@ class GrowingVideo:
                 self._file.close()
                 raise
         self._writer.go_on(self.chunks, self.frames)
+
+    @property
+    def there(self) -> bool:
+        """Whether the file still stands under its name."""
+        return is_same(self._own, self.path)
 
     def add(self, frames: Tensor) -> None:
         """Appends a chunk, uint8 ``[T, H, W, 3]`` with even sides, and hands it to the system.
@@ -68,10 +75,10 @@ class GrowingVideo:
         elif _shape(self._header) != _shape(self._writer.header):
             self._writer.go_on(self.chunks, self.frames)
             raise OutputError(
-                f"cannot go on with {self._path}: its frames are of another size or rate, or coded otherwise;"
+                f"cannot go on with {self.path}: its frames are of another size or rate, or coded otherwise;"
                 " delete it to begin anew"
             )
-        with writing(self._path):
+        with writing(self.path):
             self._append(content)
         self._header = self._header or self._writer.header
         self.chunks, self.frames = self.chunks + 1, self.frames + len(frames)
@@ -96,7 +103,7 @@ class GrowingVideo:
 
     def close(self) -> None:
         """Closes the file, which plays as it is."""
-        with writing(self._path):
+        with writing(self.path):
             self._file.close()
 
     def finish(self, into: Path) -> None:
@@ -107,9 +114,18 @@ class GrowingVideo:
             ValueError: there are no frames.
         """
         if not self.chunks:
-            raise ValueError(f"cannot finish {self._path}: it has no frames")
+            raise ValueError(f"cannot finish {self.path}: it has no frames")
         with whole_file(into) as part, as_os_error():
-            _remux(self._path, part)
+            _remux(self.path, part)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file holds at least one whole fragment."""
+    try:
+        names = [name for name, _ in boxes_in(path.read_bytes())]
+    except OSError:
+        return False
+    return names[:4] == ["ftyp", "moov", "moof", "mdat"]
 
 
 def _remux(source: Path, target: Path) -> None:

@@ -26,7 +26,7 @@ WHERE = (
 )  # fmt: skip
 """Keys of a configuration that say where things are; a run is the same whatever they say."""
 
-ANEW = "delete it and begin anew: streamt1 generate --fresh"
+ANEW = "delete it and begin anew: generate with --fresh (fresh=True)"
 """What can always be done about a run's folder."""
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from streamt1.core.errors import DiskFullError, warn
+from streamt1.core.files import writing
 from streamt1.search.state import SearchState
 
 MARGIN = 2
@@ -34,13 +35,13 @@ class Room:
         Raises:
             DiskFullError: not even the next chunk fits; all that is made is on the disk, and can be gone on with.
         """
-        if self._each is None:
+        if self._each is None:  # the first chunks show what one takes
             self._each = _bytes_in(self._folder) // state.chunk
-            return  # the first chunks show what one takes
         self._check(state, self._each)
 
     def _check(self, state: SearchState, each: int) -> None:
-        free = shutil.disk_usage(self._folder).free
+        with writing(self._folder):
+            free = shutil.disk_usage(self._folder).free
         if free < MARGIN * each:
             raise DiskFullError(
                 f"the disk of {self._folder} is full: {_mb(free)} are free, and a chunk takes {_mb(each)}"
@@ -52,8 +53,9 @@ class Room:
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(os.stat(Path(base) / name).st_size for base, _, names in os.walk(folder) for name in names)
+    with writing(folder):
+        return sum(os.stat(Path(base) / name).st_size for base, _, names in os.walk(folder) for name in names)
 
 
 def _mb(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} KB"

@@ -106,7 +106,7 @@ class Pipeline:
         timeline = self.timeline(prompt, chunks, seconds, endless).merged(config.memory.switch)
         first, whole = timeline.scenes[0].prompt, timeline.chunks
         asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None)
-        if endless:
+        if whole is None:
             check_endless(asked.search)
         else:
             check_budget(config.effective_search.budget_passes, self.models, timeline)

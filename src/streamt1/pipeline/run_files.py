@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import OutputError
-from streamt1.core.files import part_of, remove_probe, write_whole, writing
+from streamt1.core.files import part_of, write_whole, writing
 from streamt1.core.json_text import JsonError, parse_json
 
 VIDEO, SHEET, TRACE, THUMBNAILS, SUMMARY = "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "run.json"
@@ -21,13 +23,16 @@ OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, SUMMARY)
 """Files of a run's folder; what says whose they are comes last. ``checkpoint`` and ``baseline`` are folders in it."""
 BOUNDARIES, BEGUN, SETTLED = "boundaries.jsonl", "asked.json", "settled.jsonl"
 FRAMES, SHOWN, LATENTS = "frames.raw", "shown.raw", "latents.raw"
-IN_CHECKPOINT = (BOUNDARIES, BEGUN, SETTLED, FRAMES, SHOWN, LATENTS)
-"""Files of a checkpoint besides those of its chunks; without the first of them it is none."""
+IN_CHECKPOINT = (BOUNDARIES, SETTLED, FRAMES, SHOWN, LATENTS)
+"""Files of a checkpoint besides those of its chunks, and ``BEGUN``, which says whose it is and is deleted last."""
+CHUNK_FILE = re.compile(r"\.?[0-9]{6,}\.safetensors(\.part)?")
+MARK = b"streamt1</title>"
+"""What every report has in its first bytes."""
 REMEDY = "move it away, or give another folder"
 
 
 def stored_summary(folder: Path) -> dict[str, Any] | None:
-    """The ``run.json`` of a folder; None where there is none. Raises ``OutputError`` for one that cannot be read."""
+    """The ``run.json`` of a folder; None where there is none. Raises ``OutputError`` for one that is no run's."""
     path = folder / SUMMARY
     try:
         summary = parse_json(path.read_bytes())
@@ -38,8 +43,8 @@ def stored_summary(folder: Path) -> dict[str, Any] | None:
     except (OSError, JsonError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(f"cannot read {path}: {reason}; {REMEDY}") from error
-    if not isinstance(summary, dict):
-        raise OutputError(f"{path} holds no run; {REMEDY}")
+    if not isinstance(summary, dict) or not {"prompt", "seed", "config"} <= summary.keys():
+        raise OutputError(f"{path} is of no run; {REMEDY}")
     return summary
 
 
@@ -60,8 +65,8 @@ def has_checkpoint(folder: Path) -> bool:
 
 def in_the_way(folder: Path) -> Path | None:
     """What a folder without a run holds under a name that a run writes to; None where a run can begin."""
-    named = (folder / name for name in OWN)
-    return next((path for path in (*named, *_of_checkpoint(folder / CHECKPOINT)) if path.exists()), None)
+    found = [folder / name for name in OWN if os.path.lexists(folder / name)]
+    return next(iter([*found, *_of_checkpoint(folder / CHECKPOINT)]), None)
 
 
 def check_free(folder: Path) -> None:
@@ -72,29 +77,52 @@ def check_free(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Deletes what a run has left in its folder, its baseline too, and nothing else; ``run.json`` goes last.
+    """Deletes what the run in a folder has written, its plain sample too, and nothing else; ``run.json`` goes last.
 
-    A folder without ``run.json`` is no run's: nothing of it is deleted. Raises ``OutputError``.
+    Raises:
+        OutputError: files of no run are in the way of the next, or something cannot be deleted.
     """
-    if not (folder / SUMMARY).is_file():
+    summary = stored_summary(folder)
+    if summary is None:
         check_free(folder)
         return
     with writing(folder):
         clear_checkpoint(folder)
-        if (folder / BASELINE / SUMMARY).is_file():
+        compared = summary.get("compare") is True
+        if compared and same_video(summary, stored_summary(folder / BASELINE)):
             clear(folder / BASELINE)
             _remove_empty(folder / BASELINE)
+        kept = {COMPARISON} if not compared else set()
+        if not is_report(folder / REPORT):
+            kept.add(REPORT)
         for name in OWN:
-            for path in (folder / name, part_of(folder / name)):
-                path.unlink(missing_ok=True)
+            part_of(folder / name).unlink(missing_ok=True)
+            if name not in kept:
+                (folder / name).unlink(missing_ok=True)
+
+
+def same_video(summary: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether two runs asked for the same prompts, seed and length: a search and its plain sample."""
+    names = ("prompt", "seed", "chunks", "timeline")
+    return other is not None and all(summary.get(name) == other.get(name) for name in names)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page that we wrote."""
+    try:
+        with path.open("rb") as file:
+            return MARK in file.read(10_000)
+    except OSError:
+        return False
 
 
 def clear_checkpoint(folder: Path) -> None:
-    """Deletes a checkpoint; what is half deleted is none. Raises ``OSError``."""
+    """Deletes a run's checkpoint; what is half deleted is none. Raises ``OSError``."""
     checkpoint = folder / CHECKPOINT
-    for path in _of_checkpoint(checkpoint):
-        path.unlink(missing_ok=True)
-    _remove_empty(checkpoint)
+    if has_checkpoint(folder) or (checkpoint / BEGUN).exists():
+        for path in [*_of_checkpoint(checkpoint), checkpoint / BEGUN]:
+            path.unlink(missing_ok=True)
+        _remove_empty(checkpoint)
 
 
 def tidy(folder: Path) -> None:
@@ -104,15 +132,13 @@ def tidy(folder: Path) -> None:
         for path in (folder / PARTIAL, *(part_of(folder / name) for name in OWN)):
             if path.exists():
                 path.unlink()
-        remove_probe(folder)
 
 
-def _of_checkpoint(checkpoint: Path) -> Iterator[Path]:
+def _of_checkpoint(checkpoint: Path) -> list[Path]:
     """Files of a checkpoint that are there; the first is the one without which it is none."""
-    for name in IN_CHECKPOINT:
-        yield from (path for path in (checkpoint / name, part_of(checkpoint / name)) if path.exists())
-    for pattern in ("[0-9]*.safetensors", ".[0-9]*.safetensors.part"):
-        yield from checkpoint.glob(pattern)
+    named = [path for name in IN_CHECKPOINT for path in (checkpoint / name, part_of(checkpoint / name))]
+    inside = checkpoint.iterdir() if checkpoint.is_dir() else ()
+    return [path for path in named if path.exists()] + [path for path in inside if CHUNK_FILE.fullmatch(path.name)]
 
 
 def _remove_empty(folder: Path) -> None:

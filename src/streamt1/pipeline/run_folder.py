@@ -18,16 +18,15 @@ from typing import Any
 
 from torch import Tensor
 
-from streamt1.core.errors import Cancelled, OutputError, warn
+from streamt1.core.errors import Cancelled, OutputError
 from streamt1.core.files import write_whole
-from streamt1.core.json_text import JsonError, parse_json
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.locks import locked
 from streamt1.core.protocols import Models
 from streamt1.media.growing import GrowingVideo
 from streamt1.media.thumbnails import middle_thumbnail
-from streamt1.pipeline.asked import ANEW, Asked, changed, check_same_weights, circumstances
-from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, stored_boundaries
+from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
+from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, run_of
 from streamt1.pipeline.disk import Room
 from streamt1.pipeline.encoding import Encoding
 from streamt1.pipeline.run import Run, write_sheet
@@ -36,19 +35,17 @@ from streamt1.pipeline.run_files import (
     CHECKPOINT,
     PARTIAL,
     SHEET,
-    SUMMARY,
     THUMBNAILS,
     TRACE,
     VIDEO,
     check_free,
     clear,
-    has_checkpoint,
-    is_finished,
     stored_summary,
     tidy,
     write_summary,
 )
 from streamt1.pipeline.spill import OnDisk
+from streamt1.pipeline.taking_up import before_now, check_unfinished, taken_up
 from streamt1.search.archive import Archive, Nowhere
 from streamt1.search.checkpoint import restore
 from streamt1.search.choose import Result
@@ -71,15 +68,15 @@ class RunFolder(Watcher):
         seconds: spent on checkpoints by this process.
     """
 
-    def __init__(self, path: Path, summary: dict[str, Any], stored: Sequence[Stored], fps: int) -> None:
+    def __init__(self, path: Path, summary: dict[str, Any], stored: Sequence[Stored], fps: int, run: str) -> None:
         self.path, self._summary, self._stored = path, summary, stored
         self.resumed, self.seconds = len(stored), 0.0
-        self._ends = dict(stored[-1].ends) if stored else {}
+        self._ends = {name: size for name, (size, _) in stored[-1].ends.items()} if stored else {}
         checkpoint = path / CHECKPOINT
         checkpoint.mkdir(exist_ok=True)
         self._trace = GrowingLines(path / TRACE, self._ends.get(TRACE, 0))
         self._thumbnails = GrowingLines(path / THUMBNAILS, self._ends.get(THUMBNAILS, 0))
-        self._checkpoints = Checkpoints(checkpoint, stored)
+        self._checkpoints = Checkpoints(checkpoint, run, stored)
         self._begin = 0.0
         self.video = GrowingVideo(path / PARTIAL, fps, stored[-1].boundary.settled if stored else 0)
         self._encoding = Encoding(self.video)
@@ -118,10 +115,11 @@ class RunFolder(Watcher):
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided: all that a later process needs to go on is on the disk when this returns."""
         begin = perf_counter()
-        self._check_there()
+        self.check_there()
         self._sync()
-        self._ends = {TRACE: self._trace.size, THUMBNAILS: self._thumbnails.size}
-        self._checkpoints.add(state, self._ends)
+        grown = self._trace, self._thumbnails
+        self._ends = {lines.path.name: lines.size for lines in grown}
+        self._checkpoints.add(state, {lines.path.name: (lines.size, lines.crc32) for lines in grown})
         self._room.check(state)
         self.seconds += perf_counter() - begin
         self._encoding.confirm()
@@ -134,7 +132,7 @@ class RunFolder(Watcher):
 
     def finish(self, asked: Asked, result: Result) -> Run:
         """Writes what a finished run leaves. The checkpoint stays until the folder is let go of."""
-        self._check_there()
+        self.check_there()
         self._encoding.confirm()
         self._encoding.wait()
         self._sync()
@@ -147,7 +145,9 @@ class RunFolder(Watcher):
 
     def ended(self, state: str, reason: str | None) -> None:
         """Notes how a run ended that did not come to its end; its folder can be gone on with."""
-        self._check_there()
+        if self._summary["state"] == "finished":
+            return  # what failed came after it
+        self.check_there()
         self._summary = {**self._summary, "state": state, "reason": reason}
         write_summary(self.path, self._summary)
 
@@ -169,10 +169,11 @@ class RunFolder(Watcher):
         for lines in (self._trace, self._thumbnails):
             lines.sync()
 
-    def _check_there(self) -> None:
-        """Nothing is written to a folder that was deleted, so that nothing of it comes back."""
-        if not self._trace.there:
-            raise OutputError(f"{self.path} was deleted while a run wrote to it; generate the video again")
+    def check_there(self) -> None:
+        """Nothing is written to a folder that was deleted, so that nothing of it comes back. Raises ``OutputError``."""
+        for file in (self._trace, self._thumbnails, self.video):
+            if not file.there:
+                raise OutputError(f"{file.path} was deleted or moved while a run wrote to it; generate the video again")
 
 
 class _Again(Watcher):
@@ -229,18 +230,18 @@ def run_folder(
         if fresh:
             clear(path)
         summary = stored_summary(path)
-        around, stored = circumstances(asked.config), list[Stored]()
-        if summary is None:
+        around, stored, run = circumstances(asked.config), list[Stored](), run_of(asked.record())
+        if summary is None and not fresh:
             check_free(path)
-        else:
+        if summary is not None:
             check_unfinished(path, asked, summary, again)
             check_same_weights(summary, around["weights"])
-            stored = stored_boundaries(path / CHECKPOINT, path)
+            stored, run = taken_up(path, run)
         now = {"state": "running", "reason": None, **asked.record(), **options, **around}
         if summary is not None and stored:
-            now |= _before(path, summary, around)
+            now |= before_now(path, summary, around)
         write_summary(path, now)
-        folder = RunFolder(path, now, stored, fps)
+        folder = RunFolder(path, now, stored, fps, run)
         try:
             if not stored:
                 write_whole(path / CHECKPOINT / BEGUN, json.dumps(asked.record()).encode(), durable=True)
@@ -252,39 +253,6 @@ def run_folder(
         finally:
             folder.close()
         folder.discard()
-
-
-def check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], again: bool) -> None:
-    """Raises ``OutputError`` where a run cannot be taken up: it is another, has finished, or was changed since."""
-    different = asked.difference(summary)
-    if different is not None:
-        raise OutputError(f"{path} holds another run ({different}); give another folder, or {ANEW}")
-    if is_finished(summary) and not ((again or not (path / VIDEO).exists()) and has_checkpoint(path)):
-        lost = "" if (path / VIDEO).exists() else f", but {VIDEO} is missing"
-        raise OutputError(f"{path} holds this run, finished{lost}; to {ANEW}")
-    begun = _begun(path / CHECKPOINT / BEGUN)
-    different = None if begun is None else asked.difference(begun)
-    if different is not None:
-        raise OutputError(f"{path / SUMMARY} was changed since the run began ({different}); change it back, or {ANEW}")
-
-
-def _begun(path: Path) -> dict[str, Any] | None:
-    """What was asked for when a checkpoint was begun; None where that is not known: it goes with the first chunk."""
-    try:
-        told = parse_json(path.read_bytes())
-    except (OSError, JsonError):
-        return None
-    return told if isinstance(told, dict) else None
-
-
-def _before(path: Path, summary: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``run.json`` goes on saying of the circumstances of earlier parts of a run. Warns where they differ."""
-    earlier = list(summary.get("before", []))
-    differences = changed(summary, now)
-    if differences:
-        warn(f"{path} goes on under other circumstances ({'; '.join(differences)}): its last bits may differ")
-        earlier.append({name: summary.get(name) for name in now})
-    return {"before": earlier} if earlier else {}
 
 
 def _note(folder: RunFolder, state: str, reason: str) -> None:

@@ -14,8 +14,9 @@ from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
 from streamt1.pipeline.run_files import REPORT, VIDEO, is_finished, stored_summary, tidy
-from streamt1.pipeline.run_folder import check_unfinished, run_folder
+from streamt1.pipeline.run_folder import run_folder
 from streamt1.pipeline.stream import Stream
+from streamt1.pipeline.taking_up import check_unfinished, taken_up
 from streamt1.report import write_report
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
@@ -182,6 +183,7 @@ def _goes_on(path: Path, asked: Asked) -> bool:
             return False
         check_unfinished(path, asked, summary, again=True)
         check_same_weights(summary, fingerprints(asked.config))
+        taken_up(path, "")
     except StreamT1Error:
         return False
     return True
