@@ -129,10 +129,10 @@ def test_a_servers_job(tmp_path: Path) -> None:
     assert served(tmp_path / "whole", None) == "completed"
     for attempt in range(3):
         folder, kills = tmp_path / f"parts{attempt}", 0
-        while (state := served(folder, chance.uniform(1.0, 3.0))) == "killed":
+        while (state := served(folder, chance.uniform(0.7, 2.0))) == "killed":
             kills += 1
             assert kills < 30
         assert state == "completed"
-        assert kills > 1
+        assert kills
         one, other = (next((base / "videos").iterdir()) for base in (folder, tmp_path / "whole"))
         assert_same(one, other)

@@ -80,6 +80,73 @@ def test_the_fragments_together_are_the_video(client: TestClient) -> None:
     assert client.get(f"/v1/videos/{last['video']['id']}/report").status_code == 200
 
 
+OTHER = "a green star sliding on a teal plain background"
+
+
+def test_a_stream_without_a_length_is_talked_to_and_told_to_end(tmp_path: Path, gate: Gate) -> None:
+    service = toy_service(tmp_path, gate, Limits(seconds=80000))
+    with TestClient(make_app(service)) as client, client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"prompt": ORDER["prompt"], "lag": 1})
+        messages: list[dict[str, Any]] = []
+
+        def heard_until(event: str) -> dict[str, Any]:
+            while True:
+                message = socket.receive()
+                assert message["type"] != "websocket.close", messages[-1]
+                if message.get("text"):
+                    messages.append(json.loads(message["text"]))
+                    if messages[-1]["event"] == event:
+                        return messages[-1]
+
+        heard_until("fragment")
+        socket.send_json({"prompt": OTHER})
+        assert heard_until("prompt_taken")["prompt"] == OTHER
+        begun = heard_until("scene_started")
+        assert (begun["scene"], begun["prompt"]) == (1, OTHER)
+        for wrong, says in (({"prompt": "a zebra"}, "zebra"), ({"prompt": 5}, "no prompt"), ({"end": 1}, "say"),
+                            ([], "say"), ({"prompt": OTHER, "memory": "x"}, "none of keep")):  # fmt: skip
+            socket.send_json(wrong)
+            assert says in heard_until("not_understood")["error"]["message"]
+        socket.send_text("{")
+        heard_until("not_understood")
+        socket.send_json({"end": True})
+        done = heard_until("completed")
+        check(client, done["video"], messages)
+
+
+def check(client: TestClient, video: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+    """The video has all frames that were sent, and its report is there."""
+    report = client.get(f"/v1/videos/{video['id']}/report")
+    assert report.status_code == 200
+    frames = [message["frames"] for message in messages if message["event"] == "fragment"]
+    with av.open(io.BytesIO(client.get(f"/v1/videos/{video['id']}/content").content)) as container:
+        assert len(list(container.decode(video=0))) == sum(frames)
+
+
+def test_a_stream_without_a_length_ends_at_the_servers_limit(tmp_path: Path, gate: Gate) -> None:
+    service = toy_service(tmp_path, gate, Limits(seconds=0.5))
+    with TestClient(make_app(service)) as client:
+        messages = heard(client, {"prompt": ORDER["prompt"]})
+        assert kinds(messages).count("fragment") == 8
+        assert kinds(messages)[-1] == "completed"
+        assert kinds(heard(client, {"prompt": ORDER["prompt"], "policy": "greedy"})).count("fragment") == 8
+
+
+def test_a_stream_with_a_length_is_not_talked_to(client: TestClient, gate: Gate, service: Service) -> None:
+    gate.shut()
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json(ORDER)
+        name = socket.receive_json()["video"]["id"]
+        until(lambda: service.queue.at_work() == [name])
+        socket.send_json({"prompt": OTHER})
+        while (message := socket.receive_json())["event"] != "not_understood":
+            continue
+        assert "has a length" in message["error"]["message"]
+        socket.close()
+        until(lambda: service.queue._running[name].stop == "left")
+    gate.open()
+
+
 def test_closing_the_socket_ends_the_search(client: TestClient, gate: Gate, service: Service) -> None:
     gate.shut()
     with client.websocket_connect("/v1/stream") as socket:

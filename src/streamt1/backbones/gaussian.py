@@ -53,7 +53,7 @@ class GaussianBackbone:
     def switch(self, branch: GaussianBranch, prompt: str, memory: Switch | None) -> Switched:
         """``cut`` forgets the mean; there is nothing to write again."""
         self.live += 1
-        return Switched(GaussianBranch(torch.zeros(self.chunk_shape)) if memory == "cut" else replace(branch))
+        return Switched(replace(branch, mean=torch.zeros(self.chunk_shape)) if memory == "cut" else replace(branch))
 
     def switch_passes(self, memory: Switch | None) -> int:
         return 0

@@ -19,7 +19,13 @@ WAITING = 1000
 
 
 class Live(Watcher):
-    """What has been said to a running search, and not acted yet. May be called from any thread."""
+    """What has been said to a running search, and not acted yet. May be called from any thread.
+
+    Attributes:
+        most: chunks after which it ends by itself; None for no such.
+    """
+
+    most: int | None = None
 
     def __init__(self) -> None:
         self._scenes: deque[Scene] = deque()
@@ -40,8 +46,12 @@ class Live(Watcher):
         return self._scenes.popleft() if self._scenes else None
 
     def happened(self, event: Event) -> None:
-        if isinstance(event, ChunkStarted) and event.chunk and self._ended.is_set():
+        if not isinstance(event, ChunkStarted) or not event.chunk:
+            return
+        if self._ended.is_set():
             raise Stopped("it was told to end")
+        if self.most is not None and event.chunk >= self.most:
+            raise Stopped("it is as long as it may be")
 
 
 class Session:

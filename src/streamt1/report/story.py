@@ -19,6 +19,7 @@ from streamt1.trace.events import (
     MemoryChanged,
     RunFinished,
     RunStarted,
+    SceneStarted,
     Warned,
 )
 from streamt1.trace.store import Stamped
@@ -60,6 +61,7 @@ class Story:
         lineage: the video's candidates, first chunk first.
         waits: for each chunk, how many more were made until all survivors shared it and its frames could leave; empty
             where the trace does not tell.
+        scenes: the beginnings of all scenes but the first; empty for one prompt.
         memory: what the chosen video's memory held after each chunk, by chunk; empty where the trace does not tell.
     """
 
@@ -71,6 +73,7 @@ class Story:
     waits: tuple[int, ...]
     memory: Mapping[int, MemoryChanged]
     warnings: tuple[str, ...]
+    scenes: tuple[SceneStarted, ...] = ()
 
     @property
     def nodes(self) -> list[Node]:
@@ -116,7 +119,9 @@ def tell(trace: Sequence[Stamped]) -> Story:
     memory = {change.chunk: change for change in _all(events, MemoryChanged) if change.candidate in finished.lineage}
     warnings = tuple(event.message for event in _all(events, Warned))
     judged = tuple(_all(events, BeamJudged))
-    return Story(started, finished, chunks, lineage, judged, _waits(events), memory, warnings)
+    return Story(
+        started, finished, chunks, lineage, judged, _waits(events), memory, warnings, tuple(_all(events, SceneStarted))
+    )
 
 
 def _waits(events: Sequence[Event]) -> tuple[int, ...]:

@@ -80,5 +80,8 @@ def facts(story: Story, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if summary.get("size"):
         size = summary["size"]
         rows.append(("size", f"{size['width']}\N{MULTIPLICATION SIGN}{size['height']}"))
+    if story.scenes:
+        told = [f"{started.prompt} (from chunk 0)", *(f"{one.prompt} (from chunk {one.chunk})" for one in story.scenes)]
+        rows.append(("scenes", "; ".join(told)))
     rows.append(("seed", str(started.seed)))
     return [(name, value) for name, value in rows if value]

@@ -11,6 +11,7 @@ from typing import Literal
 
 from streamt1.core.errors import BusyError, UnknownVideoError
 from streamt1.core.files import check_writable
+from streamt1.pipeline.session import Live
 from streamt1.search.watcher import Watcher
 from streamt1.server.job_store import JobStore
 from streamt1.server.limits import Limits
@@ -22,7 +23,13 @@ LONGEST_WAIT = 120
 
 
 class JobWatcher(Watcher):
-    """Sees a job's search, from the worker's thread, and hears its end; the default hears nothing."""
+    """Sees a job's search, from the worker's thread, and hears its end; the default hears nothing.
+
+    Attributes:
+        live: what the client says while its stream without an end runs; None where nobody does.
+    """
+
+    live: Live | None = None
 
     def ended(self, job: Job) -> None:
         """The job is completed or failed; nothing follows."""

@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamt1.config.load import parse_budget
 from streamt1.config.schema import RunConfig
+from streamt1.config.timelines import told_scenes
 from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
-from streamt1.core.timeline import Timeline
+from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import check_prompt
-from streamt1.search.config import apply_policy
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.timelines import resolved
+from streamt1.search.config import apply_policy, check_endless, for_endless
 from streamt1.search.width import check_budget
 from streamt1.server.limits import Limits
 from streamt1.server.models import LoadedPresets
@@ -32,11 +35,13 @@ class VideoRequest(BaseModel):
         policy, beam_size, top_k, lag: see ``SearchConfig``; the preset's own by default.
         seed: the same request with the same seed gives the same video.
         budget: most model passes (200) or seconds (``60s``).
+        timeline: scenes in place of a prompt, each with ``prompt``, ``seconds`` or ``chunks``, and ``memory``.
+        endless: of a stream: goes on until it is told to end, at most as long as the server allows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prompt: str
+    prompt: str = ""
     model: str | None = None
     seconds: float = Field(default=4.0, gt=0, allow_inf_nan=False)
     size: str | None = None
@@ -47,6 +52,8 @@ class VideoRequest(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     lag: int | None = Field(default=None, ge=0)
     budget: str | None = Field(default=None, coerce_numbers_to_str=True, max_length=32)
+    timeline: list[Any] | None = None
+    endless: bool = False
 
 
 class FieldError(ConfigError):
@@ -67,7 +74,7 @@ class CheckedRequest:
     Attributes:
         fields: as the client gave them.
         preset: the preset that is meant.
-        chunks: length.
+        chunks: length; the most of a stream without an end.
         size: ``WIDTHxHEIGHT`` of the video.
     """
 
@@ -126,6 +133,7 @@ class Job:
             "remixed_from_video_id": None,
             "preset": self.request.preset,
             "chunks": self.request.chunks,
+            "timeline": fields.timeline,
             "stream": self.stream,
             **fields.model_dump(include={"policy", "beam_size", "top_k", "seed", "lag", "budget"}),
         }
@@ -150,6 +158,10 @@ def read_request(keys: Any) -> VideoRequest:
     for name in keys:
         if name not in VideoRequest.model_fields and name != "input_reference":
             raise UnknownNameError("field", str(name)[:60], VideoRequest.model_fields)
+    if keys.get("timeline") is None and "prompt" not in keys:
+        raise FieldError("prompt", "Field required")
+    if keys.get("timeline") is not None and "prompt" in keys:
+        raise FieldError("timeline", "it has its own prompts: leave out prompt")
     try:
         return VideoRequest.model_validate({k: v for k, v in keys.items() if k != "input_reference"})
     except ValidationError as error:
@@ -167,29 +179,83 @@ def configured(base: RunConfig, request: VideoRequest) -> RunConfig:
     return base.model_copy(update={"search": search, "policy": policy})
 
 
-def check_request(keys: Any, presets: LoadedPresets, limits: Limits) -> CheckedRequest:
+def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: bool = False) -> CheckedRequest:
     """Reads and checks a request.
+
+    Args:
+        stream: the client listens: without a length, such a video goes on until it is told to end.
 
     Raises:
         ConfigError, PromptError: with one sentence that names what to change.
     """
     request = read_request(keys)
-    limits.check_prompt(request.prompt)
-    limits.check_seconds(request.seconds)
+    given = "seconds" in keys or request.timeline is not None
+    if request.endless and (given or not stream):
+        raise FieldError("endless", "only for streams, and without seconds and timeline")
+    if stream and not given:
+        request = request.model_copy(update={"endless": True, "seconds": limits.seconds})
     preset = _preset(request, presets)
     config = configured(presets.config(preset), request)
     limits.check_width(config.search.beam_size, config.search.top_k)
-    try:
-        check_prompt(config, request.prompt)
-    except PromptError as error:
-        raise PromptError(f"prompt: {error}") from error
-    served = presets.served[preset]
+    served, pipeline = presets.served[preset], presets.pipeline(preset)
+    if request.timeline is not None:
+        request = _with_scenes(request, pipeline, "seconds" in keys, limits)
+    else:
+        _check_words(request.prompt, config, limits)
+        limits.check_seconds(request.seconds)
     if request.size not in (None, served.size):
         raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
-    chunks = presets.pipeline(preset).chunks_for(request.seconds)
-    timeline = Timeline.plain(request.prompt, chunks)
-    check_budget(config.search.budget_passes, presets.pipeline(preset).models, timeline)
-    return CheckedRequest(request, preset, chunks, served.size)
+    timeline = timeline_of(request, pipeline.chunks_for(request.seconds))
+    if request.endless:
+        check_endless(for_endless(apply_policy(config.policy, config.search)))
+    else:
+        check_budget(config.search.budget_passes, pipeline.models, timeline)
+    return CheckedRequest(request, preset, timeline.chunks or pipeline.chunks_for(request.seconds), served.size)
+
+
+def timeline_of(request: VideoRequest, chunks: int) -> Timeline:
+    """The scenes of a request that has been checked; ``chunks`` is the length of one prompt."""
+    if request.timeline is None:
+        return Timeline.plain(request.prompt, None if request.endless else chunks)
+    return Timeline(tuple(Scene(**scene) for scene in request.timeline))
+
+
+def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits: Limits) -> VideoRequest:
+    """The same request with its scenes in chunks, the first one's prompt, and their length in seconds."""
+    try:
+        told = told_scenes(request.timeline or [])
+        for number, scene in enumerate(told, 1):
+            try:
+                _check_words(scene.prompt, pipeline.config, limits)
+            except (ConfigError, PromptError) as error:
+                raise type(error)(f"scene {number}: {error}") from error
+        timeline = resolved(told, pipeline.clock, pipeline.chunks_for(request.seconds) if whole else None)
+    except PromptError as error:
+        raise PromptError(f"timeline: {error}") from error
+    except ConfigError as error:
+        raise FieldError("timeline", str(error)) from error
+    seconds = round(pipeline.clock.seconds(timeline.chunks or 0), 3)
+    limits.check_seconds(seconds)
+    scenes = [dataclasses.asdict(scene) for scene in timeline.scenes]
+    return request.model_copy(update={"timeline": scenes, "prompt": timeline.scenes[0].prompt, "seconds": seconds})
+
+
+def check_scene(keys: Any, config: RunConfig, limits: Limits) -> Scene:
+    """A scene that begins while the video is made. Raises ``ConfigError`` and ``PromptError``."""
+    if not isinstance(keys, Mapping) or not {"prompt"} <= keys.keys() <= {"prompt", "memory"}:
+        raise ConfigError("say {'prompt': ...} or {'end': true} to a running stream")
+    [told] = told_scenes([keys], "the message")
+    _check_words(told.prompt, config, limits)
+    return Scene(told.prompt, None, told.memory)
+
+
+def _check_words(prompt: str, config: RunConfig, limits: Limits) -> None:
+    """Raises ``ConfigError`` and ``PromptError`` for a prompt that is too long, or that the model cannot read."""
+    limits.check_prompt(prompt)
+    try:
+        check_prompt(config, prompt)
+    except PromptError as error:
+        raise PromptError(f"prompt: {error}") from error
 
 
 def _preset(request: VideoRequest, presets: LoadedPresets) -> str:

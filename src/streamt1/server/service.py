@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamt1.core.timeline import Scene
 from streamt1.server.auth import Auth
 from streamt1.server.job_store import JobStore
 from streamt1.server.limits import Limits
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
 from streamt1.server.queue import JobQueue
-from streamt1.server.schemas import CheckedRequest, check_request
+from streamt1.server.schemas import CheckedRequest, check_request, check_scene
 from streamt1.server.worker import Worker
 
 GRACE = 30.0
@@ -44,9 +45,13 @@ class Service:
         """The first device's; all devices serve the same presets."""
         return self.workers[0].presets
 
-    def checked(self, fields: Any) -> CheckedRequest:
+    def checked(self, fields: Any, stream: bool = False) -> CheckedRequest:
         """Raises ``ConfigError`` and ``PromptError``; see ``check_request``."""
-        return check_request(fields, self.presets, self.queue.limits)
+        return check_request(fields, self.presets, self.queue.limits, stream)
+
+    def scene(self, fields: Any, request: CheckedRequest) -> Scene:
+        """What a client says to its running stream: ``{"prompt": ..., "memory": ...}``. Raises as ``checked`` does."""
+        return check_scene(fields, self.presets.config(request.preset), self.queue.limits)
 
     def open(self) -> None:
         """The workers begin."""

@@ -16,11 +16,12 @@ from streamt1.core.errors import BusyError, Cancelled, ConfigError, ForbiddenErr
 from streamt1.media.fragments import FragmentWriter
 from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
+from streamt1.pipeline.session import Live
 from streamt1.server.body import parse_json
 from streamt1.server.errors import answer_to
 from streamt1.server.queue import JobWatcher
 from streamt1.server.routes import service_of
-from streamt1.server.schemas import Job
+from streamt1.server.schemas import CheckedRequest, Job
 from streamt1.server.service import Service
 from streamt1.trace.events import Event
 
@@ -77,14 +78,19 @@ class Channel(JobWatcher):
 
 @router.websocket("/v1/stream")
 async def stream(socket: WebSocket) -> None:
-    """One request in; events and fragments out. Closing the socket ends the search."""
+    """One request in; events and fragments out. Closing the socket ends the search.
+
+    A stream without a length goes on until the client says ``{"end": true}``, and takes ``{"prompt": ...}`` meanwhile.
+    """
     service = service_of(socket)
     await socket.accept()
     channel = Channel(asyncio.get_running_loop())
     try:
         service.auth.check(socket)
         fields = await _request(socket, service)
-        job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields), channel))
+        request = await run_in_threadpool(service.checked, fields, True)
+        channel.live = Live() if request.fields.endless else None
+        job = await run_in_threadpool(service.queue.submit, request, channel)
     except StreamT1Error as error:
         return await _refuse(socket, error)
     except WebSocketDisconnect:
@@ -92,7 +98,7 @@ async def stream(socket: WebSocket) -> None:
     try:
         ahead = await run_in_threadpool(service.queue.store.ahead, job.id)
         await socket.send_json({"event": "queued", "ahead": ahead, "video": job.record()})
-        await _until_first(_send(socket, channel), _gone(socket))
+        await _until_first(_send(socket, channel), _listen(socket, channel, service, request))
     except (WebSocketDisconnect, RuntimeError):
         pass
     finally:
@@ -120,10 +126,28 @@ async def _send(socket: WebSocket, channel: Channel) -> None:
     await socket.close(NORMAL)
 
 
-async def _gone(socket: WebSocket) -> None:
-    """Returns when the client has closed; what it says meanwhile is not heard."""
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
+async def _listen(socket: WebSocket, channel: Channel, service: Service, request: CheckedRequest) -> None:
+    """Takes what the client says while its video is made; returns when it has closed."""
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        try:
+            channel.say(_said(message.get("text") or message.get("bytes") or "", channel.live, service, request))
+        except StreamT1Error as error:
+            channel.say({"event": "not_understood", **answer_to(error)[1]})
+
+
+def _said(text: str | bytes, live: Live | None, service: Service, request: CheckedRequest) -> dict[str, Any]:
+    """Does what one message asks for; the answer to it. Raises ``ConfigError``, ``PromptError``, ``TooLargeError``."""
+    if len(text) > service.queue.limits.body:
+        raise TooLargeError(f"the message is longer than {service.queue.limits.body} bytes")
+    if live is None:
+        raise ConfigError("this stream has a length: leave out seconds and timeline to talk to it while it is made")
+    fields = parse_json(text)
+    if isinstance(fields, dict) and fields.keys() == {"end"} and fields["end"] is True:
+        live.end()
+        return {"event": "ending"}
+    scene = service.scene(fields, request)
+    live.say(scene)
+    return {"event": "prompt_taken", "prompt": scene.prompt}
 
 
 async def _until_first(*tasks: Any) -> None:

@@ -15,6 +15,7 @@ from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
 from streamt1.pipeline.run_files import REPORT, VIDEO, is_finished, stored_summary, tidy
 from streamt1.pipeline.run_folder import run_folder
+from streamt1.pipeline.session import Live
 from streamt1.pipeline.stream import Stream
 from streamt1.pipeline.taking_up import check_unfinished, taken_up
 from streamt1.report import write_report
@@ -22,7 +23,7 @@ from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
 from streamt1.server.queue import JobQueue, Running
-from streamt1.server.schemas import Job, configured
+from streamt1.server.schemas import Job, configured, timeline_of
 from streamt1.trace.events import ChunkCommitted, Event
 
 log = logging.getLogger("streamt1.server")
@@ -93,15 +94,17 @@ class Worker:
         job, fields = running.job, running.job.request.fields
         preset = job.request.preset
         pipeline = self.presets.pipeline(preset, configured(self.presets.config(preset), fields))
-        asked = pipeline.asked(fields.prompt, job.request.chunks, fields.seed)
+        asked = pipeline.asked(timeline_of(fields, job.request.chunks), None, fields.seed)
         if _is_made(path, asked):
             tidy(path)
             return self._finished(job)
         if not _goes_on(path, asked):
             shutil.rmtree(path, ignore_errors=True)  # what an older version, or older weights, began
         with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
-            watchers = Watchers((_Stop(running), running.watcher, self.metrics, _Progress(self.queue, job)))
-            run = Stream(pipeline.search(asked, folder, watchers)).finish()
+            live = running.watcher.live or Live()
+            seeing = _Stop(running), running.watcher, self.metrics, _Progress(self.queue, job), live
+            live.most = job.request.chunks if fields.endless else None
+            run = Stream(pipeline.search(asked, folder, Watchers(seeing), live.next_scene)).finish()
             if running.stop is not None:
                 raise Cancelled(f"stopped: {running.stop}")
             write_report(path)
