@@ -15,10 +15,12 @@ from typing import Any, get_args
 from streamt1.config.yaml_text import parse_yaml
 from streamt1.core.errors import SHOWN, ConfigError, PromptError
 from streamt1.core.json_text import JsonError, parse_json
-from streamt1.core.timeline import MOST_SCENES, Switch
+from streamt1.core.timeline import Switch
 
 LARGEST = 10_000_000
 """Bytes of a file."""
+MOST_SCENES = 1000
+"""More than a video of a day with a scene every two minutes has."""
 ROUNDING = 1e-3
 """Seconds by which the end of one scene and the beginning of the next may differ."""
 _KEYS = ("prompt", "seconds", "chunks", "memory")

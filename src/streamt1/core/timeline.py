@@ -11,8 +11,6 @@ from streamt1.core.errors import ConfigError
 
 Switch = Literal["keep", "recache", "cut"]
 """What a new prompt does to a model's memory, see ``memory.switch``."""
-MOST_SCENES = 1000
-"""More than a video of a day with a scene every two minutes has."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Timeline:
     """Scenes, first to last; only the last may have no length.
 
     Raises:
-        ConfigError: there are none or too many, or a scene has no length that can be; it names the scene, from 1.
+        ConfigError: there are none, or a scene has no length that can be; it names the scene, from 1.
     """
 
     scenes: tuple[Scene, ...]
@@ -42,8 +40,6 @@ class Timeline:
     def __post_init__(self) -> None:
         if not self.scenes:
             raise ConfigError("a timeline needs at least one scene")
-        if len(self.scenes) > MOST_SCENES:
-            raise ConfigError(f"a timeline of {len(self.scenes)} scenes: at most {MOST_SCENES} can be made")
         for number, scene in enumerate(self.scenes, 1):
             if scene.chunks is None and number < len(self.scenes):
                 raise ConfigError(f"scene {number} has no length, and others follow it")

@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM at any moment of a command: one line, and the signal's exit code."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+WHILE = {
+    "commands come together": "import streamt1.cli.main as m; m.main = send",
+    "a command works": "import streamt1.config.load as c; c.preset_names = send",
+    "a command loads a module": "sys.modules.pop('streamt1.config.load', None); sys.meta_path.insert(0, Finder())",
+}
+BEGIN = """
+import signal, sys
+def send(*a, **k): signal.raise_signal(signal.{number})
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "streamt1.config.load":
+            send()
+sys.argv = ["streamt1", "presets"]
+from streamt1.cli.entry import main
+import streamt1.cli.main
+{then}
+main()
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("moment", WHILE)
+def test_a_signal_ends_a_command_in_one_line(number: signal.Signals, moment: str) -> None:
+    code = BEGIN.format(number=number.name, then=WHILE[moment])
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 128 + number
+    assert ended.stderr == f"ended by {number.name}\n"
+    assert not ended.stdout
