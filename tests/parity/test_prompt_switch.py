@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
-from streamt1.backbones.wan.rope import Rotary, time_shift
+from streamt1.backbones.wan.rope import Rotary, shift_angles
 from streamt1.core.protocols import Switched
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
@@ -30,6 +30,8 @@ class Ours:
     """What our code did with a golden's inputs, chunk by chunk."""
 
     stored: dict[str, np.ndarray]
+    unrotated: bool
+    """Whether the golden's keys are stored before they are turned."""
     flows: list[Tensor] = field(default_factory=list)
     x0: list[Tensor] = field(default_factory=list)
     context: list[Tensor] = field(default_factory=list)
@@ -72,7 +74,8 @@ def backbone_for(folder: Path, name: str, stored: dict[str, np.ndarray]) -> WanB
 def ours(request: pytest.FixtureRequest) -> Ours:
     folder, name = request.param
     stored = GoldenSet(folder).arrays(name)
-    backbone, made = backbone_for(folder, name, stored), Ours(stored)
+    backbone = backbone_for(folder, name, stored)
+    made = Ours(stored, manifest_of(folder)["files"][name]["use_infinite_attention"])
     calls: list[Tensor] = []
     backbone.model.register_forward_hook(lambda module, given, flow: calls.append(flow[0]))
     prompts = stored["prompt_index"].tolist() if "prompt_index" in stored else [0] * len(stored["noise_seed"])
@@ -123,14 +126,13 @@ def test_what_is_written_again_and_how_often(ours: Ours) -> None:
         assert switched.passes == len(switched.rewritten)
 
 
-def test_the_pages_after_a_switch(ours: Ours, request: pytest.FixtureRequest) -> None:
+def test_the_pages_after_a_switch(ours: Ours) -> None:
     """Keys and values of every slot that stays; the one that the next chunk pushes out has left ours."""
     stored = ours.stored
     each = stored["x0"].shape[1]
     for place, chunk in enumerate(chunk for chunk in ours.switches if chunk):
         memory = ours.switches[chunk][0].branch.memory
         frames = stored["recache_cache_frame_ids"][place]
-        tokens = None
         for key in (key for key in stored if key.startswith("recache_") and key.endswith(f"_c{chunk:02}")):
             kind, layer = key.split("_")[1], int(key.split("_L")[1].split("_")[0])
             held = torch.from_numpy(stored[key])
@@ -139,18 +141,13 @@ def test_the_pages_after_a_switch(ours: Ours, request: pytest.FixtureRequest) ->
             slots = [used.index(page.start) for page in memory.pages]
             rows = [row for slot in slots for row in range(slot * tokens, (slot + each) * tokens)]
             mine = read(memory, layer, torch.float32)[kind == "V"][0]
-            if kind == "K" and "pos_k" in stored and unrotated(stored):
+            if kind == "K" and ours.unrotated:
                 shifts = torch.tensor([-(page.position) for page in memory.pages]).repeat_interleave(each * tokens)
                 inside = torch.arange(each).repeat_interleave(tokens).repeat(len(memory.pages))
-                mine = Rotary.of(time_shift(shifts - inside, mine.shape[-1])).apply(mine)
+                mine = Rotary.of(shift_angles(shifts - inside, mine.shape[-1])).apply(mine)
                 held = without_rows(held, mine.shape[-1])
                 mine = without_rows(mine, mine.shape[-1])
             close(mine, held[rows].numpy(), key)
-
-
-def unrotated(stored: dict[str, np.ndarray]) -> bool:
-    """Whether a file's keys are stored before they are turned: its positions stay within the window."""
-    return int(stored["pos_q"].max()) < int(stored["x0"].shape[0] * stored["x0"].shape[1] - stored["x0"].shape[1])
 
 
 def without_rows(keys: Tensor, head_dim: int) -> Tensor:

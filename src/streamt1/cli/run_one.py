@@ -69,7 +69,8 @@ def standing(path: Path, asked: Asked, compare: bool) -> tuple[Standing, str]:
     if different is None and "compare" in summary and (summary["compare"] is True) != compare:
         different = "with --compare" if not compare else "without --compare"
     if different is not None:
-        return "other", f"{path} holds another run ({different})"
+        told = f"{path} holds another run ({different}); give another --out, or --fresh to delete it and begin anew"
+        return "other", told
     done = is_finished(summary) and (path / (COMPARISON if compare else VIDEO)).exists()
     return ("finished" if done else "unfinished"), ""
 
@@ -185,8 +186,7 @@ def check_suits(path: Path, asked: Asked, options: Options) -> None:
         _check_baseline(path, asked)
     found, told = standing(path, asked, options.compare)
     if found == "other" and not options.fresh:
-        hint = "; give another --out, or --fresh to delete it and begin anew" if "holds another run" in told else ""
-        raise OutputError(f"{told}{hint}")
+        raise OutputError(told)
 
 
 def _check_baseline(path: Path, asked: Asked) -> None:

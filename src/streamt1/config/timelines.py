@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from streamt1.config.yaml_text import parse_yaml
+from streamt1.config.yaml_text import parse_yaml, read_text
 from streamt1.core.errors import SHOWN, ConfigError, PromptError
 from streamt1.core.json_text import JsonError, parse_json
 from streamt1.core.timeline import Switch
@@ -58,8 +58,7 @@ def told_scenes(given: Sequence[Any], where: str = "the timeline") -> list[ToldS
 
 def read_timeline(path: Path) -> list[ToldScene]:
     """The scenes of a file. Raises ``ConfigError`` and ``PromptError``, which name the file and the scene."""
-    text = _text(path)
-    content = _parsed(text, path)
+    content = _parsed(read_text(path, "the timeline", LARGEST), path)
     if isinstance(content, Mapping) and "scenes" in content:
         for key in content.keys() - {"scenes"}:
             raise ConfigError(f"{path} has the key {str(key)[:SHOWN]!r}: a timeline has scenes, and nothing else")
@@ -187,19 +186,6 @@ def _check_count(given: Sequence[Any], where: str) -> None:
         raise ConfigError(f"{where} has no scene: give at least one prompt")
     if len(given) > MOST_SCENES:
         raise ConfigError(f"{where} has {len(given)} scenes, from scene {MOST_SCENES + 1} on too many: split it")
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ConfigError(f"the timeline {path} is too large (at most {LARGEST} bytes)")
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read the timeline {path}: it is not UTF-8 text") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the timeline {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _parsed(text: str, path: Path) -> Any:

@@ -47,15 +47,21 @@ def parse_yaml(text: str, name: str) -> Any:
 
 def read_yaml(path: Path, what: str) -> Any:
     """:func:`parse_yaml` of a file; ``what`` it is, for messages. Raises ``ConfigError``."""
+    return parse_yaml(read_text(path, what, LARGEST), str(path))
+
+
+def read_text(path: Path, what: str, largest: int) -> str:
+    """A UTF-8 file of a user, of at most so many bytes; ``what`` it is, for messages. Raises ``ConfigError``."""
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        text = content.decode("utf-8-sig")
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ConfigError(f"{what} {path} is far too large (at most {largest} bytes)")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {what} {path}: it is not UTF-8 text; save it as UTF-8") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}") from error
-    return parse_yaml(text, str(path))
 
 
 class _Loader(yaml.SafeLoader):

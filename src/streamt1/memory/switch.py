@@ -26,11 +26,6 @@ class Recache:
     kept: tuple[Page, ...]
     chunks: range
 
-    @property
-    def slot(self) -> int:
-        """The slot, in chunks, of the first chunk that is written again."""
-        return len(self.kept)
-
 
 def recache_of(config: MemoryConfig, branch: Branch) -> Recache:
     """What a re-cache reads and writes.

@@ -63,16 +63,10 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / CHECKPOINT / BOUNDARIES).exists()
 
 
-def in_the_way(folder: Path) -> Path | None:
-    """What a folder without a run holds under a name that a run writes to; None where a run can begin."""
-    found = [folder / name for name in OWN if os.path.lexists(folder / name)]
-    return next(iter([*found, *_of_checkpoint(folder / CHECKPOINT)]), None)
-
-
 def check_free(folder: Path) -> None:
     """Raises ``OutputError`` where a run would write over files that are of no run: there is no ``run.json``."""
-    found = in_the_way(folder)
-    if found is not None:
+    named = [folder / name for name in OWN if os.path.lexists(folder / name)]
+    for found in [*named, *_of_checkpoint(folder / CHECKPOINT)]:
         raise OutputError(f"{found} is of no run (there is no {SUMMARY} beside it): {REMEDY}")
 
 

@@ -73,9 +73,8 @@ class Session:
 
     def __init__(self, prompt: str, begun: Callable[[str, Live], Stream], check: Callable[[str], None]) -> None:
         self._first, self._begun, self._check = prompt, begun, check
-        self._live, self._stream = Live(), None
-
-    _stream: Stream | None
+        self._live = Live()
+        self._stream: Stream | None = None
 
     def prompt(self, text: str, memory: Switch | None = None) -> None:
         """From the next chunk that is begun on, the video is of this.

@@ -12,7 +12,7 @@ from torch import Tensor
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.attention import attention, shared_prefix_attention
 from streamt1.backbones.wan.model import Attend, TextContext, WanModel
-from streamt1.backbones.wan.rope import Rotary, shift_time, time_shift
+from streamt1.backbones.wan.rope import Rotary, shift_angles, shift_time
 from streamt1.core.devices import Halving
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Switched
@@ -108,7 +108,7 @@ class WanBackbone:
         return WanBranch(self._read_prompt(prompt), self.memory.start())
 
     def _read_prompt(self, prompt: str) -> WanPrompt:
-        """The text encoder is asked once for beams that switch to one prompt."""
+        """Beams that switch to one prompt share its keys and values."""
         id = content_id(prompt)
         if self._prompt is None or self._prompt.id != id:
             text = self.encode_text(prompt).to(self._weight.dtype)
@@ -239,7 +239,7 @@ class WanBackbone:
             if len(self._shifts) >= SHIFTS:
                 self._shifts.clear()
             tokens = torch.tensor(shifts, device=keys.device).repeat_interleave(keys.shape[1] // len(shifts))
-            self._shifts[key] = Rotary.of(time_shift(tokens, keys.shape[-1]))
+            self._shifts[key] = Rotary.of(shift_angles(tokens, keys.shape[-1]))
         return self._shifts[key]
 
     def _flow(self, prompt: WanPrompt, place: int, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:

@@ -50,7 +50,7 @@ def grid_angles(positions: Tensor, grid: tuple[int, int], head_dim: int) -> Tens
     return torch.cat([time, row, column], dim=-1).flatten(-4, -2)
 
 
-def time_shift(shifts: Tensor, head_dim: int) -> Tensor:
+def shift_angles(shifts: Tensor, head_dim: int) -> Tensor:
     """Angles ``[..., L, head_dim / 2]`` that move rotated keys of ``L`` tokens by ``shifts [..., L]`` latent frames."""
     time_pairs, row_pairs, column_pairs = axis_pairs(head_dim)
     time = axis_angles(shifts, time_pairs)
