@@ -137,7 +137,7 @@ def test_a_stream_with_a_length_is_not_talked_to(client: TestClient, gate: Gate,
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_json(ORDER)
         name = socket.receive_json()["video"]["id"]
-        until(lambda: service.queue.at_work() == [name])
+        until(lambda: gate.held)
         socket.send_json({"prompt": OTHER})
         while (message := socket.receive_json())["event"] != "not_understood":
             continue
@@ -152,7 +152,7 @@ def test_closing_the_socket_ends_the_search(client: TestClient, gate: Gate, serv
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_json(ORDER)
         name = socket.receive_json()["video"]["id"]
-        until(lambda: service.queue.at_work() == [name])
+        until(lambda: gate.held)
         socket.close()
         until(lambda: service.queue._running[name].stop == "left")
     gate.open()

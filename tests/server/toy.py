@@ -61,8 +61,15 @@ class Gate:
         self.first: Callable[[], object] = lambda: None
         self._open = threading.Event()
         self._open.set()
+        self._held = threading.Event()
+
+    @property
+    def held(self) -> bool:
+        """Whether something waits, or waited, since the gate was shut."""
+        return self._held.is_set()
 
     def shut(self) -> None:
+        self._held.clear()
         self._open.clear()
 
     def open(self) -> None:
@@ -70,6 +77,8 @@ class Gate:
 
     def __call__(self) -> None:
         self.first()
+        if not self._open.is_set():
+            self._held.set()
         assert self._open.wait(60), "the gate was never opened"
 
 
