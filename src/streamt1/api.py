@@ -56,7 +56,7 @@ def generate(
             their seconds (see ``Pipeline.stream``).
         preset: a preset's name, or the path of a YAML file.
         seconds, chunks: length, in either unit; 5 seconds where neither is given.
-        policy: ``greedy``, ``best_of_n``, ``beam`` or ``stream_t1``.
+        policy: ``greedy``, ``best_of_n``, ``best_of_n_per_scene``, ``beam`` or ``stream_t1``.
         seed: the same seed gives the same video.
         folder: where the run is written as it happens. One that is there already, unfinished, is gone on with.
         fresh: delete what an earlier run has left in the folder.

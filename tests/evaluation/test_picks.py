@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from streamt1.backbones.gaussian import TargetClipReward
+from streamt1.core.timeline import Scene, Timeline
 from streamt1.evaluation.picks import PickWatcher, pick_of
 from streamt1.search.choose import Result
 from streamt1.search.config import SearchConfig, apply_policy
@@ -15,17 +16,19 @@ from streamt1.search.engine import Engine
 from streamt1.search.watcher import Watcher
 from tests.search.toy import toy
 
+PLAIN = Timeline.plain("", 4)
 
-def search(policy: str, watcher: PickWatcher | None, **settings) -> Result:
+
+def search(policy: str, watcher: PickWatcher | None, timeline: Timeline = PLAIN, **settings) -> Result:
     config = apply_policy(policy, SearchConfig(beam_size=3, top_k=2, window=2, **settings))
-    return Engine(toy(clip_reward=watcher), config, watcher or Watcher()).run("", 4, 0)
+    return Engine(toy(clip_reward=watcher), config, watcher or Watcher()).run(timeline)
 
 
-def watched(policy: str, every: int = 1, **settings) -> tuple[PickWatcher, Result]:
+def watched(policy: str, every: int = 1, timeline: Timeline = PLAIN, **settings) -> tuple[PickWatcher, Result]:
     """With an oracle that agrees with the clip reward."""
-    oracle = lambda clip: SimpleNamespace(mean=-(clip - 1).square().mean().item())  # noqa: E731
+    oracle = lambda clip, text: SimpleNamespace(mean=-(clip - 1).square().mean().item())  # noqa: E731
     watcher = PickWatcher(TargetClipReward(), oracle, every)  # pyright: ignore[reportArgumentType]
-    return watcher, search(policy, watcher, **settings)
+    return watcher, search(policy, watcher, timeline, **settings)
 
 
 def test_a_pick() -> None:
@@ -62,3 +65,15 @@ def test_best_of_n_chooses_once() -> None:
 
 def test_every_nth_chunk() -> None:
     assert [len(watched("beam", every)[0].chunks) for every in (1, 2, 3, 5)] == [4, 2, 1, 0]
+
+
+def test_scenes_are_chosen_at_their_ends_and_videos_by_all_of_them() -> None:
+    scenes = Timeline((Scene("a", 2), Scene("b", 3), Scene("c", 1)))
+    watcher, result = watched("best_of_n_per_scene", timeline=scenes)
+    assert len(watcher.chunks) == 2
+    assert all(pick.regret == 0 and pick.random < pick.best for pick in watcher.chunks)
+    whole, chosen = watched("best_of_n", timeline=scenes)
+    for seen, found in ((watcher, result), (whole, chosen)):
+        assert seen.final is not None
+        assert seen.final.chosen == pytest.approx(max(found.final))
+        assert seen.final.random == pytest.approx(sum(found.final) / 6)

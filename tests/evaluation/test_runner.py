@@ -15,7 +15,11 @@ import torch
 from streamt1.core.errors import ConfigError
 from streamt1.core.types import RewardOutput
 from streamt1.evaluation import runner
+from streamt1.evaluation.manifest import read_manifest
+from streamt1.evaluation.report import write_report
 from streamt1.evaluation.rows import Row
+from streamt1.evaluation.suites import Length
+from streamt1.evaluation.summary import summarise
 from streamt1.evaluation.tasks import plan, row_key
 from tests.evaluation.toy import CLIPS, CONFIG, SUITE, ToyPipeline, toy_pool
 
@@ -135,3 +139,32 @@ def test_a_clip_whose_rewards_fail_is_a_row_with_an_error(tmp_path: Path, monkey
     plain = [row for row in rows if row["method"] == "greedy" and row["prompt"] == "two"]
     assert {row["reward_final"] for row in plain} == {None}
     assert "not a finite number" in failed[0]["error"]
+
+
+def test_clips_of_scenes_stand_beside_those_of_one(tmp_path: Path) -> None:
+    lengths = [Length(seconds=2, scenes=scenes, prompts=2) for scenes in ("A", "AB", "ABA")]
+    methods = ("greedy", "best_of_n", "best_of_n_per_scene", "stream_t1")
+    change = {"lengths": tuple(lengths), "prompts": ("a", "b", "c", "d"), "methods": methods, "ablations": ()}
+    suite = SUITE.model_copy(update=change)
+    rows = runner.run_suite(suite, CONFIG, tmp_path, opener=toy_pool())
+    assert [row_key(row) for row in rows] == [task.key for task in plan(suite)]
+    assert {(row.get("scenes"), row["length"], row["frames"]) for row in rows} == {
+        (None, 2, 2), ("AB", 4, 4), ("ABA", 6, 6),
+    }  # fmt: skip
+    assert {row["prompt"] for row in rows if row.get("scenes") == "ABA"} == {"a / b / a", "c / d / c"}
+    summary = summarise(suite, rows)
+    assert list(summary["lengths"]) == ["2", "AB x 2", "ABA x 2"]
+    [(_, methods)] = [(name, found) for name, found in summary["lengths"]["AB x 2"].items() if name == "2x2"]
+    gain = methods["stream_t1"]["gain_over_best_of_n_per_scene_at_equal_cost"]
+    mine, theirs = (
+        [row["reward_final"] for row in rows if (row["method"], row.get("scenes"), row["top_k"]) == (name, "AB", 2)]
+        for name in ("stream_t1", "best_of_n_per_scene")
+    )
+    assert gain["mean"] == pytest.approx(sum(mine) / 2 - sum(theirs) / 2)
+    write_report(summary, read_manifest(tmp_path), tmp_path)
+    told = (tmp_path / "report.md").read_text()
+    assert "## AB x 2 s: Gains" in told
+    assert "gain over best of n per scene" in told
+    assert (tmp_path / "figures" / "scenes.svg").is_file()
+    again = runner.run_suite(suite, CONFIG, tmp_path, opener=toy_pool(), watch=lambda *_: pytest.fail("made again"))
+    assert again == rows

@@ -6,8 +6,9 @@ import torch
 
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
-from streamt1.evaluation.score import find_clips, load_rewards, prompt_of, read_prompt_file, score_clips
+from streamt1.evaluation.score import find_clips, load_rewards, prompt_of, read_prompt_file, scenes_of, score_clips
 from streamt1.media.mp4 import read_video, write_video
+from streamt1.pipeline.pipeline import Pipeline
 
 PROMPT = "a red circle resting on a navy plain background"
 
@@ -59,3 +60,25 @@ def test_a_folder_is_scored_with_rewards(tmp_path: Path) -> None:
 def test_rewards_whose_weights_are_missing_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(StreamT1Error, match="streamt1 download"):
         load_rewards(load_config("longlive", {"models": str(tmp_path), "device": "cpu", "dtype": "float32"}))
+
+
+def test_scenes_are_scored_under_their_own_prompts(tmp_path: Path) -> None:
+    scenes = [(PROMPT, 1.5), ("a green star sliding on a teal plain background", 1.5)]
+    run = Pipeline(load_config("pocket", {"policy": "greedy", "device": "cpu"})).run(scenes, folder=tmp_path / "run")
+    run.save(tmp_path / "run")
+    rewards, asked = load_rewards(load_config("pocket", {"device": "cpu"})), []
+
+    def noted(frames: torch.Tensor, fps: float, prompt: str) -> dict[str, float]:
+        asked.append((prompt, len(frames)))
+        return rewards(frames, fps, prompt)
+
+    [row] = score_clips(find_clips(tmp_path), tmp_path, rewards=noted)
+    assert asked == [(scenes[0][0], 21), (scenes[1][0], 24)]
+    assert row["prompt"] == f"{scenes[0][0]} / {scenes[1][0]}"
+    frames, fps = read_video(tmp_path / "run" / "video.mp4")
+    each = [rewards(frames[:21], fps, scenes[0][0]), rewards(frames[21:], fps, scenes[1][0])]
+    assert row["clip/pocket"] == pytest.approx((each[0]["clip/pocket"] + each[1]["clip/pocket"]) / 2)
+    assert sum(len(frames) for _, frames in scenes_of(tmp_path / "run" / "video.mp4", frames)) == len(frames) == 45
+    (tmp_path / "run" / "run.json").write_text('{"timeline": 3, "prompt": "from the run"}')
+    [(prompt, whole)] = scenes_of(tmp_path / "run" / "video.mp4", frames)
+    assert (prompt, len(whole)) == ("from the run", 45)

@@ -1,4 +1,6 @@
+import dataclasses
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.evaluation.suites import METHODS, load_suite, suite_names
 from streamt1.evaluation.tasks import ClipTask, plan
+from streamt1.pocket.scenes import is_held_out, parse
 from streamt1.search.config import SearchConfig
 
 
@@ -17,7 +20,7 @@ def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:
     assert len({(task.prompt, task.seed) for task in short}) == 128
     assert len({task.prompt for task in long}) == 48
     assert len({task.budget for task in short if task.name == "stream_t1"}) >= 4
-    assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered"}
+    assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered"} - {"best_of_n_per_scene"}
     assert len({task.key for task in tasks}) == len(tasks) == 128 * 20 + 48 * 20
     assert {task.budget for task in tasks if task.name == "greedy"} == {(1, 1)}
 
@@ -31,7 +34,7 @@ def test_methods_are_paired_by_prompt_and_seed() -> None:
 
 
 def config_of(name: str, budget: tuple[int, int] = (4, 2)) -> SearchConfig:
-    task = ClipTask("", 0, name, METHODS[name], budget, 5.0, 0)
+    task = ClipTask(("",), 0, name, METHODS[name], budget, 5.0, 0)
     return task.config(load_config("pocket")).effective_search
 
 
@@ -78,9 +81,52 @@ def test_a_wrong_suite_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_names() -> None:
-    others = ("cheaper", "frames", "lags", "noise", "quick", "sinks")
+    others = ("cheaper", "frames", "lags", "noise", "quick", "returns", "sinks", "timeline")
     assert suite_names() == ["pocket", *(f"pocket-{name}" for name in others)]
     with pytest.raises(UnknownNameError, match="did you mean 'pocket'"):
         load_suite("poket")
     with pytest.raises(ConfigError, match="cannot read"):
         load_suite("nowhere.yaml")
+
+
+def test_scenes_of_a_clip_differ_and_returns_are_the_same_prompt() -> None:
+    timelines, returns = load_suite("pocket-timeline"), load_suite("pocket-returns")
+    six = [task for task in plan(timelines) if task.pattern == "ABCDEF"]
+    assert {len(set(task.scenes)) for task in six} == {6}
+    assert {task.length for task in six} == {30.0}
+    assert len({task.scenes for task in six}) == 48
+    for task in six:
+        scenes = [parse(prompt) for prompt in task.scenes]
+        assert all(is_held_out(scene.things[0]) for scene in scenes)
+        assert all(one.things[0].motion != two.things[0].motion for one, two in pairwise(scenes))
+        assert all(one.grounds[0] != two.grounds[0] for one, two in pairwise(scenes))
+    for task in plan(returns):
+        assert [task.scenes.index(prompt) for prompt in task.scenes] == {"ABA": [0, 1, 0], "ABCB": [0, 1, 2, 1]}[
+            task.pattern
+        ]
+    assert len({task.key for task in plan(returns)}) == len(plan(returns))
+
+
+def test_a_list_of_prompts_is_the_scenes_of_clips_one_after_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("prompts: [a, b, c, d, e]\nlengths: [{seconds: 1, scenes: ABA, prompts: 9}]\nbudgets: [[2, 1]]\n")
+    tasks = plan(load_suite(str(path)))
+    assert {task.scenes for task in tasks} == {("a", "b", "a"), ("c", "d", "c")}
+    assert {task.prompt for task in tasks} == {"a / b / a", "c / d / c"}
+
+
+@pytest.mark.parametrize("scenes", ["", "B", "aba", "A B", "A" * 101])
+def test_scenes_are_letters_from_a_on(scenes: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"prompts: [a]\nlengths: [{{seconds: 1, scenes: '{scenes}', prompts: 1}}]\nbudgets: [[2, 1]]\n")
+    with pytest.raises(ConfigError, match="scenes"):
+        load_suite(str(path))
+
+
+def test_a_method_may_change_the_memory() -> None:
+    suite = load_suite("pocket-returns")
+    task = next(task for task in plan(suite) if task.name == "recall")
+    base = load_config("pocket")
+    assert task.config(base).memory == dataclasses.replace(base.memory, recall=8)
+    with pytest.raises(UnknownNameError, match="memory key"):
+        load_suite("pocket-returns", {"variants": {"recall": {"memory": {"recal": 1}}}, "ablations": ["recall"]})

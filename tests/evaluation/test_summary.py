@@ -113,6 +113,9 @@ def test_tables_have_a_row_for_each_method_and_budget() -> None:
     budgets = summarise(SUITE, rows())["lengths"]["5"]
     for title, build in TABLES.items():
         table = build(budgets, "oracle")
+        if title == "Scene by scene":
+            assert not table, "clips have one"
+            continue
         assert {len(cells) for cells in table} == {len(table[0])}
         assert len(table) == {"What each unit adds": 2, "Routes": 3}.get(title, 1 + 1 + 3 * 2 + 1)
     text = markdown(TABLES["Gains"](budgets, "oracle"))

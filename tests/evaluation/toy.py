@@ -11,6 +11,7 @@ from torch import Tensor
 from streamt1.backbones.gaussian import GaussianBackbone, IdentityDecoder, TargetClipReward, TargetFrameReward
 from streamt1.config.schema import RunConfig
 from streamt1.core.protocols import Models
+from streamt1.core.timeline import Scene, Timeline
 from streamt1.evaluation.pool import Pool
 from streamt1.evaluation.suites import Length, Suite
 from streamt1.pipeline.pipeline import Pipeline
@@ -42,8 +43,9 @@ class ToyPipeline:
         rewards = TargetFrameReward(0.5), TargetClipReward(0.5)
         self.models = Models(GaussianBackbone(3, spread=0.5), TileDecoder(), *rewards)
 
-    def chunks_for(self, seconds: float) -> int:
-        return round(seconds)
+    def timeline(self, prompt: str | Sequence[tuple[str, float]], seconds: float | None = None) -> Timeline:
+        scenes = [(prompt, seconds or 0.0)] if isinstance(prompt, str) else prompt
+        return Timeline(tuple(Scene(text, round(length)) for text, length in scenes))
 
     def check_prompt(self, prompt: str) -> None:
         assert prompt.strip()

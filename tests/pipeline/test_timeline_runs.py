@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "search.preview_step": 2,
         "search.scene_sink": True,
     },
+    "recall after a re-cache": {"memory.switch": "recache", "memory.recall": 2, "memory.sink": 0},
     "budget": {"search.budget_passes": 110, "memory.switch": "recache", "memory.positions": "relative"},
 }
 MORE: dict[str, dict[str, Any]] = {
@@ -55,8 +56,7 @@ def with_settings(loaded: Pipeline, settings: Mapping[str, Any]) -> Pipeline:
     """Another search or memory over the same weights."""
     config, backbone = load_config("pocket", settings), loaded.models.backbone
     assert isinstance(backbone, WanBackbone)
-    own = WanBackbone(backbone.model, backbone.encode_text, backbone.chunk_shape[-2:], config.memory)
-    return Pipeline(config, dataclasses.replace(loaded.models, backbone=own))
+    return Pipeline(config, dataclasses.replace(loaded.models, backbone=backbone.with_memory(config.memory)))
 
 
 def events_of(run: Run) -> list[Event]:
@@ -104,6 +104,17 @@ def test_a_run_is_left_at_every_event_around_a_switch(loaded: Pipeline, tmp_path
         with pytest.raises(Cancelled):
             pipeline.run(scenes, watcher=EndsAt(place), folder=folder)
         assert_same(pipeline.run(scenes, folder=folder), whole)
+
+
+def test_a_scene_that_returns_is_recalled(loaded: Pipeline) -> None:
+    pipeline = with_settings(loaded, {"memory.recall": 4, "memory.sink": 0})
+    scenes = Timeline((Scene(PROMPT, 3), Scene(OTHER, 4), Scene(PROMPT, 2), Scene(THIRD, 1)))
+    run, plain = pipeline.run(scenes), with_settings(loaded, {"memory.sink": 0}).run(scenes)
+    switches = [event for event in events_of(run) if isinstance(event, MemorySwitched)]
+    assert [event.recalled for event in switches] == [None, None, 0, 0, None, None]
+    assert [event.sinks for event in switches] == [[], [], [0], [0], [], []]
+    assert torch.equal(run.result.latents[: 7 * 3], plain.result.latents[: 7 * 3])
+    assert not torch.equal(run.result.latents[7 * 3 :], plain.result.latents[7 * 3 :])
 
 
 def test_a_switch_is_made_once_a_beam_and_counted(loaded: Pipeline) -> None:

@@ -13,8 +13,8 @@ from streamt1.backbones.gaussian import GaussianBackbone, TargetClipReward, Targ
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.core.types import RewardOutput, Route
 from streamt1.search.choose import choose
-from streamt1.search.config import SearchConfig
-from streamt1.search.engine import search, step
+from streamt1.search.config import SearchConfig, apply_policy
+from streamt1.search.engine import Engine, search, step
 from streamt1.search.expand import width
 from streamt1.search.start import start
 from streamt1.search.width import usual_widths
@@ -134,3 +134,29 @@ def test_a_scene_that_is_said_while_it_runs() -> None:
     assert dataclasses.replace(state).under(Scene("c", None)).timeline.starts == [0, 1, 2]
     assert all(torch.isfinite(chunk.latents).all() for beam in state.beams for chunk in beam.chunks)
     state.release(models)
+
+
+def test_best_of_n_per_scene_goes_on_from_the_best_of_every_scene() -> None:
+    asked, config = Asked(), apply_policy("best_of_n_per_scene", SearchConfig(beam_size=2, top_k=2))
+    models, seen = toy(frame_reward=asked, clip_reward=asked), Seen()
+    states = list(search(models, config, start(models, config, SCENES), seen))
+    assert [len(state.beams) for state in states] == [4, 4, 4, 1, 4, 4, 1, 4, 4, 4]
+    assert not asked.frames
+    assert asked.clips == [("a", 4), ("b", 3)], "all candidates at once, at the end of a scene"
+    scored = [event for event in seen.events if isinstance(event, CandidateScored)]
+    assert [event.chunk for event in scored] == [3] * 4 + [6] * 4
+    assert all(event.short is None and event.long == event.fused for event in scored)
+    for chunk in (3, 6):
+        longs = {event.candidate: event.long or 0.0 for event in scored if event.chunk == chunk}
+        [kept] = [e.candidate for e in seen.events if isinstance(e, ChunkCommitted) and e.chunk == chunk]
+        assert longs[kept] == max(longs.values())
+    result = choose(models, config, states[-1])
+    assert len({beam.lineage[:7] for beam in result.beams}) == 1
+    assert result.cost.record()["reward_calls"] == 4 + 4 + 4 * 3
+
+
+def test_best_of_n_per_scene_over_one_scene_is_best_of_n() -> None:
+    plain = SearchConfig(beam_size=1, top_k=3)
+    one, other = (Engine(toy(), apply_policy(name, plain)).run("a", 5) for name in ("best_of_n", "best_of_n_per_scene"))
+    assert torch.equal(one.latents, other.latents)
+    assert one.final == other.final

@@ -34,7 +34,9 @@ def generate(
     preset: Annotated[str, typer.Option(help="A preset's name (see `streamt1 presets`) or a YAML file.")] = "pocket",
     seconds: Annotated[float | None, typer.Option(help="Length; 5 where --chunks is not given either.")] = None,
     chunks: Annotated[int | None, typer.Option(help="Length in chunks, instead of --seconds.")] = None,
-    policy: Annotated[str | None, typer.Option(help="greedy, best_of_n, beam or stream_t1.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="greedy, best_of_n, best_of_n_per_scene, beam or stream_t1.")
+    ] = None,
     beam_size: Annotated[int | None, typer.Option(help="Candidates per beam and chunk.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Beams that survive a chunk.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,

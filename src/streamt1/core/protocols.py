@@ -32,11 +32,13 @@ class Switched:
         branch: to go on with.
         passes: what it took, in model passes of one chunk of one candidate.
         rewritten: chunks, by their index in the video, that memory now holds as read under the new prompt.
+        recalled: the chunk that is read again since its scene returns, if one is.
     """
 
     branch: Branch
     passes: int = 0
     rewritten: tuple[int, ...] = ()
+    recalled: int | None = None
 
 
 class Backbone(Protocol):

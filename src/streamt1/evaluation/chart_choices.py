@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamt1.evaluation.drawing import BLUE, GREEN, GREY, PALE, RED, Summary, headline, stack
-from streamt1.evaluation.labels import candidates, curves, label
+from streamt1.evaluation.labels import candidates, clips, curves, label, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def wins_chart(figure: Figure, summary: Summary) -> bool:
     """How often Stream-T1 beats one sample, and best of n at the same number of candidates."""
     bars = [
-        (f"{length} s, {candidates(budget)} candidates", methods["stream_t1"][key], rival)
+        (f"{short(length)}, {candidates(budget)} candidates", methods["stream_t1"][key], rival)
         for length, budgets in summary["lengths"].items()
         for budget, methods in budgets.items()
         for key, rival in _RIVALS
@@ -46,7 +46,7 @@ def _shares(gain: dict[str, float]) -> dict[str, float]:
 def routes_chart(figure: Figure, summary: Summary) -> bool:
     """What became of chunks: the shares of the three routes; False where nothing was routed."""
     bars = [
-        (f"{length} s, {label(method)}, {candidates(budget)} candidates", numbers["routes"])
+        (f"{short(length)}, {label(method)}, {candidates(budget)} candidates", numbers["routes"])
         for length, budgets in summary["lengths"].items()
         for budget, methods in budgets.items()
         for method, numbers in methods.items()
@@ -86,7 +86,7 @@ def picks_chart(figure: Figure, summary: Summary) -> bool:
                 axis.scatter(value, place, color=shade, marker=mark, s=38, zorder=2)
         axis.set_yticks(range(len(bars)), [name for name, _ in bars])
         axis.set_xlabel("oracle points of what was picked")
-        axis.set_title(f"{length} s clips", loc="left", fontweight="bold")
+        axis.set_title(clips(length), loc="left", fontweight="bold")
         axis.grid(axis="x", color="#e6e6e6")
     panels[0].invert_yaxis()
     for name, shade, mark in zip(("random pick", "the rewards' pick", "best pick"), (GREY, BLUE, GREEN), "soD"):

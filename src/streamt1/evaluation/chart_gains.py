@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamt1.evaluation.drawing import BLUE, GREY, INTERVALS, RED, Summary, headline
-from streamt1.evaluation.labels import candidates, colour, curves, label, scale, unit
+from streamt1.evaluation.labels import candidates, clips, colour, curves, label, scale, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def cost_chart(figure: Figure, summary: Summary) -> bool:
             _draw_curves(axis, curves(budgets), cost, summary["judge"])
             axis.set_xlabel(name)
         row[0].set_ylabel(f"gain over one sample,\n{unit(summary['judge'])}")
-        row[0].set_title(f"{length} s clips ({_sample(budgets)})", loc="left", fontweight="bold")
+        row[0].set_title(f"{clips(length)} ({_sample(budgets)})", loc="left", fontweight="bold")
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     headline(figure, "What a search gains, and what it costs", f"{_COST} {INTERVALS}")
@@ -81,7 +81,7 @@ def rival_chart(figure: Figure, summary: Summary) -> bool:
         axis.set_ylim(place - 1, -1)
         axis.grid(axis="x", color="#e6e6e6")
         axis.set_xlabel(f"gain over best of n, {unit(summary['judge'])}")
-        axis.set_title(f"{length} s clips", loc="left", fontweight="bold")
+        axis.set_title(clips(length), loc="left", fontweight="bold")
     methods = dict.fromkeys(method for leads in found.values() for group in leads.values() for method in group)
     for method in methods:
         panels[0].plot([], [], "o-", color=colour(method), label=label(method))
@@ -131,7 +131,7 @@ def ablation_chart(figure: Figure, summary: Summary) -> bool:
         axis.set_ylim(rows - 0.4, -0.7)
         axis.axvline(0, color="black", linewidth=1)
         axis.set_xlabel(f"lost when the unit is taken out, {unit(summary['judge'])}")
-        axis.set_title(f"{length} s clips, {candidates(effects[0][1])} candidates", loc="left", fontweight="bold")
+        axis.set_title(f"{clips(length)}, {candidates(effects[0][1])} candidates", loc="left", fontweight="bold")
     headline(figure, "What each unit of Stream-T1 adds", f"{_EFFECTS} {INTERVALS}")
     return True
 

@@ -11,6 +11,7 @@ from streamt1.core.errors import needs_extra
 from streamt1.core.files import write_whole
 from streamt1.evaluation.chart_choices import picks_chart, routes_chart, wins_chart
 from streamt1.evaluation.chart_gains import ablation_chart, cost_chart, rival_chart
+from streamt1.evaluation.chart_scenes import scenes_chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CHARTS: dict[str, tuple[Callable[[Figure, dict[str, Any]], bool], str]] = {
     "cost": (cost_chart, "Gain over one sample against cost, with 95% intervals."),
     "rivals": (rival_chart, "Gain over best of n with as many candidates, with 95% intervals."),
+    "scenes": (scenes_chart, "Gains against the number of scenes of a video, with 95% intervals."),
     "ablation": (ablation_chart, "What is lost when one unit is taken out."),
     "wins": (wins_chart, "How often Stream-T1 wins, ties and loses, pair by pair."),
     "picks": (picks_chart, "Random pick, the rewards' pick and the best pick of the same candidates."),

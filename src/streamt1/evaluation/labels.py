@@ -7,6 +7,7 @@ from typing import Any
 METHOD_LABELS = {
     "greedy": "one sample",
     "best_of_n": "best of n",
+    "best_of_n_per_scene": "best of n per scene",
     "beam": "beam search",
     "stream_t1": "Stream-T1",
     "tapered": "Stream-T1, tapered",
@@ -14,7 +15,14 @@ METHOD_LABELS = {
     "without_pruning": "without reward pruning",
     "without_sinking": "without memory sinking",
 }
-COLOURS = {"greedy": "#555555", "best_of_n": "#d55e00", "beam": "#56b4e9", "stream_t1": "#004488", "tapered": "#009e73"}
+COLOURS = {
+    "greedy": "#555555",
+    "best_of_n": "#d55e00",
+    "best_of_n_per_scene": "#e69f00",
+    "beam": "#56b4e9",
+    "stream_t1": "#004488",
+    "tapered": "#009e73",
+}
 """Told apart by colour-blind readers, and in grey."""
 OTHERS = ("#cc79a7", "#b8860b", "#7f3c8d")
 MEASURES = {
@@ -25,6 +33,7 @@ MEASURES = {
     "oracle_motion": "motion",
     "oracle_background": "background",
     "oracle_memory": "memory",
+    "oracle_identity": "identity of returns",
     "oracle_drift": "drift (oracle)",
     "temporal_flickering": "temporal flickering",
     "subject_consistency": "subject consistency*",
@@ -38,11 +47,24 @@ MEASURES = {
     "reward_short": "own frame reward",
 }
 """Columns of the table that are shown, in this order; a star marks a proxy."""
+ORACLE = ("oracle", "oracle_identity")
+"""Judges that are shown in points of a hundredth."""
 LOWER_IS_BETTER = ("oracle_drift", "drift", "sharpness_drift")
 
 
 def label(method: str) -> str:
     return METHOD_LABELS.get(method, method.replace("_", " "))
+
+
+def clips(length: str) -> str:
+    """Clips of a summary's length: ``"30"`` is "30 s clips", ``"ABA x 5"`` "clips of scenes ABA, 5 s each"."""
+    scenes, several, seconds = length.partition(" x ")
+    return f"clips of scenes {scenes}, {seconds} s each" if several else f"{length} s clips"
+
+
+def short(length: str) -> str:
+    """``"30"`` is "30 s", ``"ABA x 5"`` "ABA x 5 s"."""
+    return f"{length} s"
 
 
 def colour(method: str) -> str:
@@ -52,11 +74,11 @@ def colour(method: str) -> str:
 
 def scale(judge: str) -> float:
     """The oracle is shown in points of a hundredth; other judges as they are."""
-    return 100.0 if judge == "oracle" else 1.0
+    return 100.0 if judge in ORACLE else 1.0
 
 
 def unit(judge: str) -> str:
-    return "oracle points (0..100)" if judge == "oracle" else judge
+    return f"{judge.replace('_', ' ')} points (0..100)" if judge in ORACLE else judge
 
 
 def curves(budgets: dict[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:

@@ -113,9 +113,15 @@ def _differing(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") ->
 
 
 def _what_matters(suite: Suite, config: RunConfig) -> dict[str, Any]:
-    count = max(length.prompts for length in suite.lengths)
+    count = max(length.prompts * len(set(length.scenes)) for length in suite.lengths)
+    told = {**suite.model_dump(mode="json", exclude={"about", "judge"}), "prompts": suite.texts(count)}
+    for part in told["lengths"], told["variants"].values():  # as versions wrote it that knew no scenes and no memory
+        for one in part:
+            for newer, usual in (("scenes", "A"), ("memory", {})):
+                if one.get(newer) == usual:
+                    del one[newer]
     return {
-        "suite": {**suite.model_dump(mode="json", exclude={"about", "judge"}), "prompts": suite.texts(count)},
+        "suite": told,
         "configuration": config.model_dump(mode="json", exclude=_ASIDE),
         "weights": _weights() if config.backbone in POCKET else "",
         "device": resolve_device(config.device).type,

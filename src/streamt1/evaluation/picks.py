@@ -50,7 +50,7 @@ class PickWatcher(Watcher):
 
     Args:
         reward: the search's own.
-        oracle: reads a clip ``[T, 3, H, W]``.
+        oracle: reads a clip ``[T, 3, H, W]`` against the prompt that the reward is asked about.
         every: looks at every n-th chunk, the n-th first. Choices among whole videos are always looked at.
 
     Attributes:
@@ -78,7 +78,7 @@ class PickWatcher(Watcher):
         if self._kept:
             self._close_chunk()
         if self._looking:
-            self._values += [self._oracle(clip).mean for clip in clips]
+            self._values += [self._oracle(clip, text).mean for clip in clips]
         self.seconds += time.perf_counter() - begin
         return output
 
@@ -94,7 +94,8 @@ class PickWatcher(Watcher):
         elif isinstance(event, BeamJudged):
             self._judged.append(event.candidate)
         elif isinstance(event, RunFinished) and len(self._judged) > 1:
-            self.final = pick_of(self._values, [self._judged.index(event.lineage[-1])])
+            videos = np.reshape(self._values, (len(self._judged), -1)).mean(1)  # scene after scene of each
+            self.final = pick_of(videos.tolist(), [self._judged.index(event.lineage[-1])])
 
     def _close_chunk(self) -> None:
         """Keeps the choice of the chunk that was committed; what is asked next is about whole videos, or a new one."""

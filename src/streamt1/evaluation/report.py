@@ -10,6 +10,7 @@ from typing import Any
 
 from streamt1.core.files import write_whole
 from streamt1.evaluation.figures import CHARTS, write_figures
+from streamt1.evaluation.labels import short
 from streamt1.evaluation.tables import TABLES, Table, markdown, pooled_table
 
 FIGURES = "figures"
@@ -66,7 +67,7 @@ def _tables(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Table]]:
 def _markdown(summary: Mapping[str, Any], manifest: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     parts = [f"# Evaluation: {summary['suite']}", *_intro(summary, manifest)]
     parts += [f"![{CHARTS[name][1]}]({FIGURES}/{name}.png)" for name in figures]
-    parts += [f"## {length} s: {title}\n\n{markdown(table)}" for length, title, table in _tables(summary)]
+    parts += [f"## {short(length)}: {title}\n\n{markdown(table)}" for length, title, table in _tables(summary)]
     return "\n\n".join([*parts, "## How to read this", *NOTES]) + "\n"
 
 
@@ -77,7 +78,7 @@ def _html(summary: Mapping[str, Any], manifest: Mapping[str, Any], figures: Mapp
         caption = html.escape(CHARTS[name][1])
         parts.append(f"<figure>{_inline(svg, name)}<figcaption>{caption}</figcaption></figure>")
     for length, heading, table in _tables(summary):
-        parts.append(f"<h2>{html.escape(length)} s: {html.escape(heading)}</h2>{_table(table)}")
+        parts.append(f"<h2>{html.escape(short(length))}: {html.escape(heading)}</h2>{_table(table)}")
     parts += ["<h2>How to read this</h2>", *(_paragraph(note) for note in NOTES)]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'

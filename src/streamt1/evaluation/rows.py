@@ -22,7 +22,7 @@ _COLUMNS: dict[str, Any] = {
     "error": (str, type(None)),
 }  # fmt: skip
 """What every row has."""
-_WORDS = {"prompt", "method", "error"}
+_WORDS = {"prompt", "method", "error", "scenes"}
 _LARGEST = 1e300
 """Sums of a few squares of larger ones are no numbers any more."""
 

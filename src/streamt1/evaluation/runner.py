@@ -61,7 +61,7 @@ def run_suite(
         missing = [task for task in tasks if task.key not in held or (task.video and not task.video.exists())]
         if missing:
             with opener(config, jobs) as pool:
-                pool.map(check_prompts, [list(dict.fromkeys(task.prompt for task in missing))])
+                pool.map(check_prompts, [list(dict.fromkeys(prompt for task in missing for prompt in task.scenes))])
                 for _, row in pool.run(make_clip, missing):
                     if row_key(row) not in held:
                         file.append(row)

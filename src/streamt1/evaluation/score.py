@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,12 +13,13 @@ from torch.nn import functional as F
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import resolve_device
-from streamt1.core.errors import ConfigError, PromptError
+from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.core.json_text import parse_json
 from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.rows import Row
 from streamt1.families.build import build_rewards
 from streamt1.media.mp4 import read_video
+from streamt1.pipeline.asked import Asked
 
 POCKET_SIDE = 64
 """Pixels that pocket's rewards take; its clips are stored enlarged."""
@@ -62,10 +64,31 @@ def prompt_of(clip: Path, prompts: Mapping[str, str] | None = None) -> str:
     return told if isinstance(told, str) else re.sub(r"-\d+$", "", clip.stem)
 
 
+def scenes_of(clip: Path, frames: Tensor) -> list[tuple[str, Tensor]]:
+    """Prompts, and the frames under each: the scenes that ``run.json`` beside the clip tells of; one where none does.
+
+    Scenes begin where the run's chunks did; the video's first latent frame gives one frame, the others share the rest.
+    """
+    try:
+        summary = parse_json((clip.parent / "run.json").read_bytes())
+        asked = Asked.of(summary, clip.parent) if isinstance(summary, dict) and "timeline" in summary else None
+    except (OSError, ValueError, StreamT1Error):
+        asked = None  # not one of our runs
+    if asked is None or asked.timeline is None or not asked.chunks:
+        return [(prompt_of(clip), frames)]
+    latents, scenes = asked.config.memory.chunk, asked.timeline.scenes
+    stride = (len(frames) - 1) / max(1, asked.chunks * latents - 1)
+    starts = [round(1 + stride * (start * latents - 1)) if start else 0 for start in asked.timeline.starts]
+    parts = pairwise([*starts, len(frames)])
+    return [(scene.prompt, frames[begin:end]) for scene, (begin, end) in zip(scenes, parts)]
+
+
 def score_clips(
     clips: list[Path], folder: Path, prompts: Mapping[str, str] | None = None, rewards: Rewards | None = None
 ) -> Iterator[Row]:
     """A row for each clip: its name within the folder, prompt, frames, metrics, and scores where there are rewards.
+
+    A clip of several scenes is scored scene by scene, each under its own prompt; its scores are means over them.
 
     Raises:
         ConfigError: a file that does not play.
@@ -73,11 +96,13 @@ def score_clips(
     """
     for clip in clips:
         frames, fps = read_video(clip)
-        prompt = prompt_of(clip, prompts)
-        row: Row = {"clip": str(clip.relative_to(folder)), "prompt": prompt, "frames": len(frames), "fps": fps}
+        scenes = [(prompt_of(clip, prompts), frames)] if prompts is not None else scenes_of(clip, frames)
+        told = " / ".join(prompt for prompt, _ in scenes)
+        row: Row = {"clip": str(clip.relative_to(folder)), "prompt": told, "frames": len(frames), "fps": fps}
         row |= measure_clip(frames)
         if rewards is not None:
-            row |= rewards(frames, fps, prompt)
+            found = [rewards(part, fps, prompt) for prompt, part in scenes]
+            row |= {name: sum(one[name] for one in found) / len(found) for name in found[0]}
         yield row
 
 

@@ -14,21 +14,24 @@ from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
 from streamt1.core.validation import check_names, check_plain, validated
+from streamt1.memory.branch import MemoryConfig
 from streamt1.pocket.scenes import evaluation_scenes
 from streamt1.search.config import POLICIES, SearchConfig
 
+_KINDS: dict[str, Any] = {"search": SearchConfig, "memory": MemoryConfig}
 SUITES = resources.files("streamt1.evaluation") / "suites"
 Budget = tuple[int, int]
 """``(beam_size, top_k)``; their product is the number of candidates per chunk."""
 
 
 class Method(BaseModel):
-    """A way to search: a policy, and search settings that differ from the preset's."""
+    """A way to search: a policy, and settings of search and memory that differ from the preset's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: str = "stream_t1"
     search: dict[str, Any] = {}
+    memory: dict[str, Any] = {}
 
 
 METHODS: dict[str, Method] = {
@@ -44,8 +47,11 @@ class Length(BaseModel):
     """Clips of one length.
 
     Attributes:
-        seconds: of each clip.
-        prompts: how many of the suite's prompts, the first ones; all where there are fewer.
+        seconds: of each scene; of the clip where it has one scene.
+        scenes: a letter for each scene of a clip, from A on; a letter that comes again is a prompt that returns, as in
+            ``ABA``.
+        prompts: how many clips; of a list of prompts, the first ones, a clip's scenes one after another; as many as
+            there are prompts for, where there are fewer.
         seeds: runs of each prompt.
         regret_every: the oracle reads the candidates of every n-th chunk; 1 is every chunk.
         budgets: instead of the suite's.
@@ -54,6 +60,7 @@ class Length(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = Field(gt=0)
+    scenes: str = Field(default="A", pattern=r"^A[A-Z]*$", max_length=100)
     prompts: int = Field(ge=1)
     seeds: int = Field(default=1, ge=1)
     regret_every: int = Field(default=1, ge=1)
@@ -102,6 +109,14 @@ class Suite(BaseModel):
             return [scene.prompt for scene in evaluation_scenes(count)]
         return list(self.prompts[:count])
 
+    def scripts(self, length: Length) -> list[tuple[str, ...]]:
+        """The prompts of each clip's scenes. Held-out scenes that follow one another differ in all that they name."""
+        letters = sorted(set(length.scenes))
+        each = len(letters)
+        texts = self.texts(length.prompts * each)
+        clips = (texts[begin : begin + each] for begin in range(0, len(texts) - each + 1, each))
+        return [tuple(texts[letters.index(letter)] for letter in length.scenes) for texts in clips]
+
 
 def suite_names() -> list[str]:
     """Names of the suites that ship in the package."""
@@ -137,8 +152,9 @@ def checked_suite(keys: Mapping[str, Any]) -> Suite:
     """The suite of these keys. Raises ``ConfigError`` and ``UnknownNameError``."""
     check_plain("suite key", keys)
     suite = validated(Suite, keys, "suite key")
-    settings = [field.name for field in dataclasses.fields(SearchConfig)]
+    known = {kind: [f.name for f in dataclasses.fields(of)] for kind, of in _KINDS.items()}
     for name in (*suite.methods, *suite.ablations):
-        check_names("search key", suite.method(name).search, settings)
+        for kind, names in known.items():
+            check_names(f"{kind} key", getattr(suite.method(name), kind), names)
         check_names("policy", [suite.method(name).policy], POLICIES)
     return suite

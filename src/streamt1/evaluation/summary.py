@@ -17,21 +17,30 @@ from streamt1.evaluation.suites import Suite
 
 Group = dict[tuple[str, int], Row]
 """Rows of one method at one budget and length, by prompt and seed."""
+Groups = dict[tuple[str, str, str], Group]
+"""By length, budget and method."""
+RIVALS = {
+    "gain_over_best_of_n_at_equal_cost": "best_of_n",
+    "gain_over_best_of_n_per_scene_at_equal_cost": "best_of_n_per_scene",
+}
+"""Gain -> the method over which, with as many candidates per chunk."""
 COSTS = ("model_passes", "latents_decoded", "latents_drafted", "reward_calls", "seconds", "peak_mb")
 ROUTES = ("discard", "ema", "append")
-_HEAD = ("prompt", "seed", "method", "beam_size", "top_k", "length", "jobs", "error")
+_HEAD = ("prompt", "seed", "method", "beam_size", "top_k", "length", "jobs", "error", "scenes")
 _SHOWN_APART = {*_HEAD, *COSTS, "frames", "picks", "pick_chosen", "pick_random", "pick_best", "pick_regret"}
 
 
 def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
     """``{"suite", "judge", "clips", "failed", "lengths": {length: {budget: {method: numbers}}}, "over_budgets"}``.
 
-    Lengths are seconds as text, budgets ``"<beam_size>x<top_k>"``. Numbers of a method:
+    Lengths are seconds as text, with scenes ``"<letters> x <seconds of each>"``, as ``"ABA x 5"``; budgets are
+    ``"<beam_size>x<top_k>"``. Numbers of a method:
 
     - ``n`` clips, ``prompts``, ``failed``;
     - the judge (``oracle``) as mean, low, high, n;
-    - ``gain_over_greedy``, ``gain_over_best_of_n_at_equal_cost`` (the same number of candidates per chunk) and, of an
-      ablation, ``loss_without_unit`` (Stream-T1 less it): mean, low, high, n, win_rate, tie_rate;
+    - ``gain_over_greedy``, ``gain_over_best_of_n_at_equal_cost`` and ``gain_over_best_of_n_per_scene_at_equal_cost``
+      (the same number of candidates per chunk) and, of an ablation, ``loss_without_unit`` (Stream-T1 less it): mean,
+      low, high, n, win_rate, tie_rate;
     - ``regret`` and the ``picks`` behind it: means of what was chosen, a random choice, the best choice;
     - ``cost``: means per clip; ``routes``: share of each; ``measures``: means of all other columns.
 
@@ -39,9 +48,9 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
     methods with several.
     """
     good = [row for row in rows if not row["error"] and row.get(suite.judge) is not None]
-    groups: dict[tuple[float, str, str], Group] = {}
+    groups: Groups = {}
     for row in good:
-        groups.setdefault((row["length"], budget_name(row), row["method"]), {})[row["prompt"], row["seed"]] = row
+        groups.setdefault((length_name(row), budget_name(row), row["method"]), {})[row["prompt"], row["seed"]] = row
     lengths: dict[str, Any] = {}
     for (length, budget, method), group in groups.items():
         numbers = _numbers(suite, group)
@@ -49,23 +58,23 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
             compared = paired(group, other, suite.judge) if not turned else paired(other, group, suite.judge)
             if compared:
                 numbers[name] = compared
-        lengths.setdefault(f"{length:g}", {}).setdefault(budget, {})[method] = numbers
+        lengths.setdefault(length, {}).setdefault(budget, {})[method] = numbers
     failed = sum(bool(row["error"]) for row in rows)
-    pooled = {f"{x:g}": _over_budgets(suite, groups, x) for x in dict.fromkeys(row["length"] for row in good)}
+    pooled = {length: _over_budgets(suite, groups, length) for length in lengths}
     head = {"suite": suite.name, "judge": suite.judge, "clips": len(rows), "failed": failed}
     return {**head, "lengths": lengths, "over_budgets": pooled}
 
 
-def _over_budgets(suite: Suite, groups: dict[tuple[float, str, str], Group], length: float) -> dict[str, Any]:
+def _over_budgets(suite: Suite, groups: Groups, length: str) -> dict[str, Any]:
     means: dict[str, Group] = {}
     for method in suite.methods:
-        found = [group for (seconds, _, name), group in groups.items() if (seconds, name) == (length, method)]
+        found = [group for (clips, _, name), group in groups.items() if (clips, name) == (length, method)]
         if len(found) > 1:
             keys = [key for key in found[0] if all(key in group for group in found)]
             values = [float(np.mean([group[key][suite.judge] for group in found])) for key in keys]
             means[method] = {key: {suite.judge: value} for key, value in zip(keys, values)}
     lone = groups.get((length, "1x1", "greedy"))
-    rivals = {"gain_over_greedy": lone, "gain_over_best_of_n_at_equal_cost": means.get("best_of_n")}
+    rivals = {"gain_over_greedy": lone, **{gain: means.get(rival) for gain, rival in RIVALS.items()}}
     table: dict[str, Any] = {}
     for method, group in means.items():
         judged = _by_prompt(list(group), [row[suite.judge] for row in group.values()])
@@ -75,6 +84,12 @@ def _over_budgets(suite: Suite, groups: dict[tuple[float, str, str], Group], len
             if compared:
                 table[method][name] = compared
     return table
+
+
+def length_name(row: Row) -> str:
+    """``"30"``: seconds; of several scenes ``"ABA x 5"``: which, and the seconds of each."""
+    scenes = row.get("scenes", "A")
+    return f"{row['length']:g}" if len(scenes) == 1 else f"{scenes} x {row['length'] / len(scenes):g}"
 
 
 def budget_name(row: Row) -> str:
@@ -125,13 +140,11 @@ def _means(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
-def _rivals(
-    suite: Suite, groups: dict[tuple[float, str, str], Group], length: float, budget: str, method: str
-) -> Iterator[tuple[str, Group, bool]]:
+def _rivals(suite: Suite, groups: Groups, length: str, budget: str, method: str) -> Iterator[tuple[str, Group, bool]]:
     """(name of the comparison, the other group, whether the other's lead is counted)."""
     for name, key, turned in (
         ("gain_over_greedy", (length, "1x1", "greedy"), False),
-        ("gain_over_best_of_n_at_equal_cost", (length, budget, "best_of_n"), False),
+        *((gain, (length, budget, rival), False) for gain, rival in RIVALS.items()),
         ("loss_without_unit", (length, budget, "stream_t1"), True),
     ):
         if key in groups and key[2] != method and (not turned or method in suite.ablations):

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from streamt1.evaluation.labels import LOWER_IS_BETTER, MEASURES, candidates, label, scale
+from streamt1.evaluation.summary import RIVALS
 
+ALWAYS = ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")
+GAINS = {"gain_over_greedy": "one sample", **{gain: label(rival) for gain, rival in RIVALS.items()}}
 Table = list[list[str]]
 """Rows of cells, the first the header."""
 Numbers = dict[str, Any]
@@ -22,12 +25,12 @@ def quality_table(budgets: dict[str, Any], judge: str) -> Table:
 
 def gain_table(budgets: dict[str, Any], judge: str) -> Table:
     """The judge's mean and the paired gains, with intervals and win rates, and the regret."""
-    factor = scale(judge)
-    header = ["method", "candidates", judge, "gain over one sample", "wins", "gain over best of n", "wins", "regret"]
-    table = [header]
-    for method, budget, numbers in _rows(budgets):
+    factor, rows = scale(judge), _rows(budgets)
+    gains = _compared([numbers for _, _, numbers in rows])
+    table = [["method", "candidates", judge, *_gain_header(gains), "regret"]]
+    for method, budget, numbers in rows:
         regret = _value(numbers["regret"] * factor, 2) if "regret" in numbers else ""
-        table.append([*_named(method, budget), *_gains(numbers, judge), regret])
+        table.append([*_named(method, budget), *_gains(numbers, judge, gains), regret])
     return table
 
 
@@ -35,9 +38,22 @@ def pooled_table(methods: dict[str, Numbers], judge: str) -> Table:
     """Of ``over_budgets`` of one length: the judge's mean and the paired gains; empty where there is one budget."""
     if not methods:
         return []
-    header = ["method", judge, "gain over one sample", "wins", "gain over best of n", "wins", "pairs"]
-    rows = [[label(method), *_gains(n, judge), f"{n[judge]['n']}"] for method, n in methods.items()]
+    gains = _compared(list(methods.values()))
+    header = ["method", judge, *_gain_header(gains), "pairs"]
+    rows = [[label(method), *_gains(n, judge, gains), f"{n[judge]['n']}"] for method, n in methods.items()]
     return [header, *rows]
+
+
+def scene_table(budgets: dict[str, Any], judge: str) -> Table:
+    """What the oracle reads in each scene, in points; empty where clips have one."""
+    rows = _rows(budgets)
+    known = {name for _, _, n in rows for name in n["measures"] if name.startswith("oracle_scene_")}
+    columns = sorted(known, key=lambda name: int(name.removeprefix("oracle_scene_")))
+    if not columns:
+        return []
+    header = ["method", "candidates", *(f"scene {name.removeprefix('oracle_scene_')}" for name in columns)]
+    shown = ([_points(numbers["measures"].get(name)) for name in columns] for _, _, numbers in rows)
+    return [header, *([*_named(m, b), *cells] for (m, b, _), cells in zip(rows, shown))]
 
 
 def ablation_table(budgets: dict[str, Any], judge: str) -> Table:
@@ -71,6 +87,7 @@ def route_table(budgets: dict[str, Any], judge: str) -> Table:
 TABLES: dict[str, Callable[[dict[str, Any], str], Table]] = {
     "Gains": gain_table,
     "What each unit adds": ablation_table,
+    "Scene by scene": scene_table,
     "Quality": quality_table,
     "Cost per clip": cost_table,
     "Routes": route_table,
@@ -91,12 +108,25 @@ def _rows(budgets: dict[str, Any]) -> list[tuple[str, str, Numbers]]:
     return sorted(found, key=lambda row: (order.index(row[0]), candidates(row[1])))
 
 
-def _gains(numbers: Numbers, judge: str) -> list[str]:
+def _compared(rows: list[Numbers]) -> list[str]:
+    """The gains that any row has; those over one sample and over best of n stand in every table."""
+    return [gain for gain in GAINS if gain in ALWAYS or any(gain in numbers for numbers in rows)]
+
+
+def _gain_header(gains: list[str]) -> list[str]:
+    return [cell for gain in gains for cell in (f"gain over {GAINS[gain]}", "wins")]
+
+
+def _gains(numbers: Numbers, judge: str, gains: list[str]) -> list[str]:
     """The judge's mean, then each gain and its win rate."""
     factor = scale(judge)
-    gains = [numbers.get(key) for key in ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")]
-    cells = [cell for gain in gains for cell in (_interval(gain, factor, "+"), _rate(gain))]
+    found = [numbers.get(gain) for gain in gains]
+    cells = [cell for gain in found for cell in (_interval(gain, factor, "+"), _rate(gain))]
     return [_interval(numbers[judge], factor), *cells]
+
+
+def _points(value: float | None) -> str:
+    return _value(None if value is None else 100 * value, 1)
 
 
 def _named(method: str, budget: str) -> list[str]:

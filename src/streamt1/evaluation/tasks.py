@@ -19,44 +19,59 @@ class ClipTask:
     """One clip to make and to measure.
 
     Attributes:
+        scenes: the prompts of its scenes, first to last; one for a plain prompt.
+        pattern: see ``Length.scenes``.
         name: of the method.
         method: what the name means.
         budget: as the suite names it; ``(1, 1)`` for greedy.
-        seconds: length that is asked for.
+        seconds: length that is asked for, of each scene.
         index: which run of the prompt this is, 0 first.
         regret_every: see ``Length``.
         video: where its video goes; None for nowhere.
         jobs: processes that share the machine meanwhile, for the record.
     """
 
-    prompt: str
+    scenes: tuple[str, ...]
     seed: int
     name: str
     method: Method
     budget: Budget
     seconds: float
     index: int
+    pattern: str = "A"
     regret_every: int = 1
     video: Path | None = None
     jobs: int = 1
 
     @property
+    def prompt(self) -> str:
+        """The prompts of its scenes in one line; names the clip."""
+        return " / ".join(self.scenes)
+
+    @property
+    def length(self) -> float:
+        """Seconds of the whole clip."""
+        return self.seconds * len(self.scenes)
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """What no two clips of an evaluation share."""
-        return (self.prompt, self.seed, self.name, *self.budget, self.seconds)
+        return (self.prompt, self.seed, self.name, *self.budget, self.length, self.pattern)
 
     def config(self, base: RunConfig) -> RunConfig:
         """The run's configuration: the base with this method at this budget. Raises ``ConfigError``."""
         beam_size, top_k = self.budget
         changes = {**self.method.search, "beam_size": beam_size, "top_k": top_k}
-        keys = base.model_dump(include={"search"})["search"]
-        search = type(base.search)(**{**keys, **changes})
-        return base.model_copy(update={"policy": self.method.policy, "search": search})
+        keys = base.model_dump(include={"search", "memory"})
+        search = type(base.search)(**{**keys["search"], **changes})
+        memory = type(base.memory)(**{**keys["memory"], **self.method.memory})
+        return base.model_copy(update={"policy": self.method.policy, "search": search, "memory": memory})
 
 
 def row_key(row: dict[str, Any]) -> tuple[Any, ...]:
     """The key of a clip's row, equal to its task's."""
-    return tuple(row[name] for name in ("prompt", "seed", "method", "beam_size", "top_k", "length"))
+    named = tuple(row[name] for name in ("prompt", "seed", "method", "beam_size", "top_k", "length"))
+    return (*named, row.get("scenes", "A"))
 
 
 def plan(suite: Suite) -> list[ClipTask]:
@@ -67,12 +82,11 @@ def plan(suite: Suite) -> list[ClipTask]:
 
 def _of_length(suite: Suite, length: Length) -> Iterator[ClipTask]:
     for index in range(length.seeds):
-        for place, prompt in enumerate(suite.texts(length.prompts)):
+        for place, scenes in enumerate(suite.scripts(length)):
             seed = suite.seed + SEED_STEP * index + place
             for name, budget in _combinations(suite, length):
-                yield ClipTask(
-                    prompt, seed, name, suite.method(name), budget, length.seconds, index, length.regret_every
-                )
+                made = name, suite.method(name), budget, length.seconds, index
+                yield ClipTask(scenes, seed, *made, length.scenes, length.regret_every)
 
 
 def _combinations(suite: Suite, length: Length) -> Iterator[tuple[str, Budget]]:

@@ -66,7 +66,8 @@ _COMMENTS = (
 
 def _group(folder: Path, task: ClipTask) -> Path:
     beam_size, top_k = task.budget
-    return folder / f"{task.seconds:g}s" / f"{task.name}-{beam_size}x{top_k}"
+    scenes = "" if task.pattern == "A" else f"-{task.pattern}"
+    return folder / f"{task.length:g}s{scenes}" / f"{task.name}-{beam_size}x{top_k}"
 
 
 def _prompt_file(group: Path) -> Path:
@@ -75,7 +76,7 @@ def _prompt_file(group: Path) -> Path:
 
 def _commands(folder: Path, tasks: Sequence[ClipTask]) -> list[str]:
     dimensions, lines = " ".join(DIMENSIONS), []
-    for group, seconds in sorted({_group(folder, task): task.seconds for task in tasks}.items()):
+    for group, seconds in sorted({_group(folder, task): task.length for task in tasks}.items()):
         name = group.relative_to(folder)
         paths = f"--videos_path '{name}' --output_path 'results/{name}'"
         if seconds < LONG:

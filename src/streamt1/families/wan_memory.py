@@ -67,6 +67,9 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     blend = beams * page * 4 / width if _blends(config) else 0.0
     written = (beams * page + blend) * room
     yield Part("KV pages, written", written, ("commit",), "and blended sinks, before old ones go", home)
+    if memory.recall:
+        aside = beams * memory.recall * page
+        yield Part("KV pages, put aside", aside, CHUNKED, f"{beams} x {memory.recall} scenes at most", "host")
     if placement.kv == "host" and placement.kv_copies:
         copied = placement.kv_copies * GB // page
         yield Part("KV pages, copied", copied * page, CHUNKED, f"{copied:.0f}; the rest is read layer by layer")

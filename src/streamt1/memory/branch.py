@@ -1,9 +1,9 @@
-"""A beam's memory: sink slots, then the local window. Committing a chunk gives a new branch and evicts once."""
+"""A beam's memory: sinks, a recalled chunk, the local window. A commit gives a new branch, and evicts once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 from weakref import WeakValueDictionary
 
@@ -15,6 +15,7 @@ from streamt1.core.identity import content_id
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.pages import Page, PagePool
+from streamt1.memory.recall import with_first
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class MemoryConfig:
         global_sink: whether a re-cache leaves the sinks as they are, once the window has slid.
         positions: where in time the past stands: ``absolute``, at its frame, or ``relative``, in its slot, so that no
             position lies beyond the window (LongLive's infinite attention).
+        recall: how many scenes' first chunks are kept aside, those shown last. When a scene returns, its own is read
+            again as one more sink, for as long as the scene lasts (``memory.recall``). 0 keeps none.
     """
 
     window: int = 12
@@ -45,6 +48,7 @@ class MemoryConfig:
     switch: Switch = "keep"
     global_sink: bool = True
     positions: Literal["absolute", "relative"] = "absolute"
+    recall: int = 0
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
@@ -64,6 +68,8 @@ class MemoryConfig:
         for name, known in (("switch", get_args(Switch)), ("positions", ("absolute", "relative"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(known)}")
+        if self.recall < 0:
+            raise ConfigError(f"recall={self.recall} must be at least 0 scenes")
         if not 0 <= self.ema_alpha <= 1:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
 
@@ -75,7 +81,7 @@ class MemoryConfig:
     @property
     def max_frames(self) -> int:
         """The most latent frames that one branch holds, the current chunk included."""
-        return self.window + self.max_sink - self.sink
+        return self.window + self.max_sink - self.sink + (self.chunk if self.recall else 0)
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,14 @@ class Eviction:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """An immutable handle. ``pages`` are in reading order: sinks, then the window, oldest first.
+    """An immutable handle. ``pages`` are in reading order: sinks, what was recalled, the window, each oldest first.
 
     Attributes:
         chunks: how many chunks have been committed.
         since: the first of them that memory knows of; above 0 where it was emptied.
         eviction: what this branch's last commit pushed out of the window, if anything.
+        recalled: the first chunk of this scene, when it was shown before; empty in others.
+        shelf: scenes, and the first chunk of each, kept aside; the one shown last stands last.
     """
 
     sinks: tuple[Page, ...] = ()
@@ -110,10 +118,17 @@ class Branch:
     chunks: int = 0
     eviction: Eviction | None = None
     since: int = 0
+    recalled: tuple[Page, ...] = ()
+    shelf: tuple[tuple[str, Page], ...] = ()
 
     @property
     def pages(self) -> tuple[Page, ...]:
-        return self.sinks + self.window
+        return self.sinks + self.recalled + self.window
+
+    @property
+    def held(self) -> tuple[Page, ...]:
+        """Pages that it keeps alive, those that are not read among them."""
+        return (*self.pages, *(page for _, page in self.shelf))
 
     @property
     def id(self) -> str:
@@ -122,7 +137,8 @@ class Branch:
 
     def remembered(self, frames_per_chunk: int) -> Remembered:
         """The branch in chunks of the video, for those who watch."""
-        sinks, window = (tuple(page.start // frames_per_chunk for page in part) for part in (self.sinks, self.window))
+        parts = self.sinks + self.recalled, self.window
+        sinks, window = (tuple(page.start // frames_per_chunk for page in part) for part in parts)
         gone = self.eviction
         if gone is None:
             return Remembered(sinks, window)
@@ -148,26 +164,27 @@ class BranchingMemory:
         """An empty branch."""
         return Branch()
 
-    def commit(self, parent: Branch, page: Page) -> Branch:
-        """A child of ``parent`` that also remembers ``page``. Does not change the parent.
+    def commit(self, parent: Branch, page: Page, scene: str = "") -> Branch:
+        """A child of ``parent`` that also remembers ``page``, a chunk of that scene. Does not change the parent.
 
         What the *next* chunk pushes out of the window leaves here, once, by its own route (paper section 3.4), so
         neither candidates, layers nor denoising steps repeat it; siblings share a sink that they would blend alike.
         """
+        child = replace(parent, chunks=parent.chunks + 1, eviction=None)
         if (parent.chunks - parent.since) * self.config.chunk < self.config.sink:
-            child = Branch((*parent.sinks, page), parent.window, parent.chunks + 1, since=parent.since)
+            child = replace(child, sinks=(*parent.sinks, page))
         else:
-            child = self.evict(Branch(parent.sinks, (*parent.window, page), parent.chunks + 1, since=parent.since))
-        return self.held(child)
+            child = self.evict(replace(child, window=(*parent.window, page)))
+        return self.held(with_first(child, scene, page, self.config.recall))
 
     def held(self, branch: Branch) -> Branch:
         """Mutates the pool: the branch, whose pages it holds from now on."""
-        self.pool.hold(branch.pages)
+        self.pool.hold(branch.held)
         return branch
 
     def release(self, branch: Branch) -> None:
         """Mutates the pool: this branch holds its pages no longer."""
-        self.pool.drop(branch.pages)
+        self.pool.drop(branch.held)
 
     def evict(self, branch: Branch) -> Branch:
         """The branch without what the next chunk pushes out of its window, if anything; holds nothing yet."""
@@ -180,7 +197,7 @@ class BranchingMemory:
         elif route is not Route.DISCARD and sinks:
             sinks, outcome = (*sinks[:-1], self._blend(sinks[-1], leaving)), Route.EMA
         slot = None if outcome is Route.DISCARD else len(sinks) - 1
-        return Branch(sinks, window, branch.chunks, Eviction(leaving.start, route, outcome, slot), branch.since)
+        return replace(branch, sinks=sinks, window=window, eviction=Eviction(leaving.start, route, outcome, slot))
 
     def _route(self, leaving: Page) -> Route:
         if self.config.eviction == "route":

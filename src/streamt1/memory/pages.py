@@ -57,6 +57,12 @@ class Page:
         keys, values = (self.like(part, dtype).copy_(part) for part in (self.keys, self.values))
         return replace(self, keys=keys, values=values)
 
+    def at(self, device: torch.device) -> Page:
+        """The page on another device; itself where it is there."""
+        if self.keys.device == device:
+            return self
+        return replace(self, keys=self.keys.to(device), values=self.values.to(device))
+
     def like(self, part: Tensor, dtype: torch.dtype) -> Tensor:
         """Room for keys or values of another page, where this one's are."""
         return room(part.shape, dtype, part.device, part.is_pinned())

@@ -8,7 +8,7 @@ sinks, stands here; the pass itself is the backbone's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.pages import Page
@@ -46,19 +46,18 @@ def recache_of(config: MemoryConfig, branch: Branch) -> Recache:
 
 
 def recached(memory: BranchingMemory, branch: Branch, done: Recache, pages: Sequence[Page]) -> Branch:
-    """The branch over the pages of a re-cache; what the next chunk pushes out has left. Holds its pages.
+    """The branch over the pages of a re-cache; what the next chunk pushes out has left. It holds nothing yet.
 
-    Mutates the pool. Where sinks were kept, the chunk that left last was read, and it is not routed a second time.
+    Where sinks were kept, the chunk that left last was read, and it is not routed a second time.
     """
+    branch = replace(branch, eviction=None)
     if done.kept:
         left = len(pages) - len(branch.window)
-        return memory.held(Branch(done.kept, tuple(pages[left:]), branch.chunks, None, branch.since))
+        return replace(branch, sinks=done.kept, window=tuple(pages[left:]))
     sinks = memory.config.sink // memory.config.chunk
-    return memory.held(
-        memory.evict(Branch(tuple(pages[:sinks]), tuple(pages[sinks:]), branch.chunks, None, branch.since))
-    )
+    return memory.evict(replace(branch, sinks=tuple(pages[:sinks]), window=tuple(pages[sinks:])))
 
 
 def emptied(branch: Branch) -> Branch:
-    """The branch that remembers nothing; time goes on."""
-    return Branch(chunks=branch.chunks, since=branch.chunks)
+    """The branch that reads nothing; time goes on, and what was put aside stays there."""
+    return Branch(chunks=branch.chunks, since=branch.chunks, shelf=branch.shelf)

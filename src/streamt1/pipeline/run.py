@@ -165,8 +165,8 @@ def _chunk_outcome(chunk: Chunk) -> dict[str, Any]:
 
 
 def _label(run: Run) -> str:
-    names = {"greedy": "one sample", "stream_t1": "Stream-T1", "best_of_n": "best of n", "beam": "beam search"}
-    return names.get(run.config.policy, run.config.policy)
+    names = {"greedy": "one sample", "stream_t1": "Stream-T1", "beam": "beam search"}
+    return names.get(run.config.policy, run.config.policy.replace("_", " "))
 
 
 def write_sheet(path: Path, *runs: Run) -> None:

@@ -21,10 +21,11 @@ from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
 from streamt1.search.reward_pruning import prune
-from streamt1.search.score import finite, video_scores
+from streamt1.search.score import finite
 from streamt1.search.settle import settle
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
+from streamt1.search.whole import video_scores
 from streamt1.trace.events import BeamJudged, RunFinished, Warned
 
 

@@ -12,7 +12,7 @@ from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.search.memory_sinking import ShortBaseline
 from streamt1.search.noise_propagation import SeedRule
 
-Pruning = Literal["reward", "random", "final"]
+Pruning = Literal["reward", "random", "scene", "final"]
 Decode = Literal["streaming", "official"]
 _CHOICES = {"pruning": Pruning, "short_baseline": ShortBaseline, "seeds": SeedRule, "decode": Decode}
 
@@ -26,7 +26,8 @@ class SearchConfig:
         top_k: beams that survive a chunk.
         propagation: whether a chunk's noise is fused with its parent's (section 3.2).
         pruning: ``reward`` keeps the best of every chunk (section 3.3); ``random`` keeps any, the ablation; ``final``
-            keeps all, ``beam_size * top_k`` of them, and judges whole videos only.
+            keeps all, ``beam_size * top_k`` of them, and judges whole videos only; ``scene`` keeps all, and the best
+            one at the end of every scene.
         sinking: whether rewards route what leaves the memory window (section 3.4); otherwise it is dropped.
         noise_strength: ``b`` of noise propagation, -1..1.
         window: chunks that the long reward sees.
@@ -126,6 +127,10 @@ def _best_of_n(config: SearchConfig) -> SearchConfig:
     return dataclasses.replace(_greedy(config), top_k=width)
 
 
+def _best_of_n_per_scene(config: SearchConfig) -> SearchConfig:
+    return dataclasses.replace(_best_of_n(config), pruning="scene")
+
+
 def _beam(config: SearchConfig) -> SearchConfig:
     return dataclasses.replace(config, propagation=False, sinking=False)
 
@@ -133,11 +138,13 @@ def _beam(config: SearchConfig) -> SearchConfig:
 POLICIES: dict[str, Callable[[SearchConfig], SearchConfig]] = {
     "greedy": _greedy,
     "best_of_n": _best_of_n,
+    "best_of_n_per_scene": _best_of_n_per_scene,
     "beam": _beam,
     "stream_t1": lambda config: config,
 }
-"""greedy: one sample. best_of_n: ``beam_size * top_k`` whole videos, judged at the end. beam: search without
-propagation and sinking. stream_t1: the units that the configuration switches on, by default all."""
+"""greedy: one sample. best_of_n: ``beam_size * top_k`` whole videos, judged at the end. best_of_n_per_scene: so many of
+each scene, of which the best is gone on with; a person can do that by hand. beam: search without propagation and
+sinking. stream_t1: the units that the configuration switches on, by default all."""
 
 
 def check_endless(config: SearchConfig) -> None:
@@ -148,9 +155,13 @@ def check_endless(config: SearchConfig) -> None:
             raise ConfigError(
                 f"{name}={getattr(config, name)} cannot go with a video without an end: {why}; leave it out"
             )
-    several = config.top_k > 1 or (config.pruning == "final" and config.beam_size * config.top_k > 1)
-    if several and config.pruning == "final":
-        raise ConfigError("this policy judges whole videos, and a video without an end has none; use stream_t1 or beam")
+    whole = {"final": "videos", "scene": "scenes"}.get(config.pruning)
+    several = config.top_k > 1 or (whole is not None and config.beam_size > 1)
+    if several and whole is not None:
+        raise ConfigError(
+            f"this policy judges whole {whole}, and of a video without an end it does not know where they end; use"
+            " stream_t1 or beam"
+        )
     if several and config.lag is None:
         raise ConfigError(
             "a video without an end needs a lag, after which chunks are final whatever the beams say; set search.lag=10"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streamt1.core.protocols import Models
+from streamt1.core.timeline import Timeline
 from streamt1.search.choose import Result, choose
 from streamt1.search.commit import commit
 from streamt1.search.config import SearchConfig
@@ -16,6 +17,7 @@ from streamt1.search.start import start
 from streamt1.search.state import SearchState
 from streamt1.search.switch import switched
 from streamt1.search.watcher import Watcher
+from streamt1.search.whole import score_scenes
 
 
 def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher) -> SearchState:
@@ -25,6 +27,7 @@ def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watc
     with switched(models, state, watcher, cost) as state:
         candidates = expand(models, config, state, watcher, cost)
         candidates = score(models, config, state, candidates, watcher, cost)
+        candidates = score_scenes(models, config, state, candidates, watcher, cost)
         survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
         del candidates  # the losers' frames and decoder states, before the survivors are written
         return commit(models, config, tried, survivors, watcher, cost)
@@ -59,8 +62,8 @@ class Engine:
     def __init__(self, models: Models, config: SearchConfig = SearchConfig(), watcher: Watcher = Watcher()) -> None:
         self.models, self.config, self.watcher = models, config, watcher
 
-    def run(self, prompt: str, chunks: int, seed: int = 0) -> Result:
-        """Searches for a video of ``chunks`` chunks.
+    def run(self, prompt: str | Timeline, chunks: int | None = None, seed: int = 0) -> Result:
+        """Searches for a video of ``chunks`` chunks, or of scenes, which have their own lengths.
 
         Raises:
             ConfigError: ``chunks`` is below 1, or settings that exclude one another.

@@ -61,7 +61,8 @@ def width(models: Models, config: SearchConfig, state: SearchState) -> int:
     spending = Spending(state.cost.model_passes, state.cost.seconds["total"], state.proposed, spreads)
     passes = config.budget_passes
     if passes is not None:
-        passes -= switch_passes(models, state.timeline, state.scene + 1, config.top_k)
+        beams = 1 if config.pruning == "scene" else config.top_k
+        passes -= switch_passes(models, state.timeline, state.scene + 1, beams)
     return candidates_for(usual, spending, models.backbone.steps, config.adaptive, passes, config.budget_seconds)
 
 

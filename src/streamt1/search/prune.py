@@ -12,6 +12,7 @@ from streamt1.search.config import SearchConfig
 from streamt1.search.settle import within_lag
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
+from streamt1.search.whole import judges_scene
 from streamt1.trace.events import CandidatePruned
 
 
@@ -34,14 +35,15 @@ def prune(
 def _kept(config: SearchConfig, state: SearchState, candidates: Sequence[Candidate]) -> list[int]:
     """Indices of the survivors, best first."""
     top_k, whole = config.top_k, [index for index, one in enumerate(candidates) if one.fault is None]
-    if config.pruning == "final":
+    if config.pruning == "final" or (config.pruning == "scene" and not judges_scene(config, state, candidates)):
         return whole
     if config.pruning == "random":
         picked = reward_pruning.random_pick(len(whole), top_k, derive_seed(state.seed, state.chunk, 0, 0, "prune"))
         kept = [whole[place] for place in picked]
     else:
         scores = [candidate.chunk.score for candidate in candidates]
-        kept = reward_pruning.prune([score.fused if score else math.nan for score in scores], top_k)
+        best = 1 if config.pruning == "scene" else top_k
+        kept = reward_pruning.prune([score.fused if score else math.nan for score in scores], best)
     if config.lag is None:
         return kept
     return [kept[place] for place in within_lag([candidates[index].lineage for index in kept], config.lag)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ def score(
         total = Score(short, long, fuse(short, long, weight), {**short_parts, **long_parts})
         route = route_of(config, state, candidate, total)
         scored.append(candidate.with_chunk(candidate.chunk.scored(total, route)))
-        _tell(watcher, scored[-1], total, route)
+        tell_scores(watcher, scored[-1], total, route)
     return scored
 
 
@@ -88,21 +87,9 @@ def rewarded(
         batch = whole[rows]
         shorts = _short(models, config, state, _clips(models, config, batch, 1, cost), cost)
         window = min(config.window, state.in_scene + 1)
-        longs = _long("long", models, state.prompt, _clips(models, config, batch, window, cost), cost)
+        longs = long_scores("long", models, state.prompt, _clips(models, config, batch, window, cost), cost)
         found |= {one.id: (short, long) for one, short, long in zip(batch, shorts, longs)}
     return [(one, *found.get(one.id, (NOTHING, NOTHING))) for one in candidates]
-
-
-def video_scores(models: Models, state: SearchState, cost: CostMeter) -> list[float]:
-    """Clip reward of each beam's whole video: the mean over its scenes, each under its own text."""
-    past, scenes = state.archive.chunks(), state.timeline
-    bounds = list(zip(scenes.scenes, pairwise([*scenes.starts, state.chunk])))
-    found = []
-    for beam in state.beams:
-        video = [chunk.frames for chunk in (*past[: beam.first], *beam.chunks)]
-        parts = [_long("final", models, scene.prompt, [video[begin:end]], cost) for scene, (begin, end) in bounds]
-        found.append(sum(part[0][0] for part in parts) / len(parts))
-    return found
 
 
 def finite(value: float) -> float | None:
@@ -132,7 +119,7 @@ def _short(
     return _asked("short", lambda: reward.score(shown_to(reward, frames), state.prompt), len(clips), cost)
 
 
-def _long(name: str, models: Models, prompt: str, clips: Sequence[Clip], cost: CostMeter) -> list[Scored]:
+def long_scores(name: str, models: Models, prompt: str, clips: Sequence[Clip], cost: CostMeter) -> list[Scored]:
     """What the clip reward says of clips of one length, under a prompt, at the videos' frame rate."""
     reward, fps, total = models.clip_reward, models.scoring_decoder.fps, _length(clips[0])
 
@@ -167,7 +154,8 @@ def _asked(name: str, ask: Callable[[], RewardOutput], count: int, cost: CostMet
     return [(value, {part: parts[part][i] for part in parts}) for i, value in enumerate(scores)]
 
 
-def _tell(watcher: Watcher, candidate: Candidate, total: Score, route: Route | None) -> None:
+def tell_scores(watcher: Watcher, candidate: Candidate, total: Score, route: Route | None) -> None:
+    """The event of a candidate's scores, and a warning where it loses by them."""
     chunk, name = candidate.chunk.index, route.value if route else None
     if candidate.fault is None and not math.isfinite(total.fused):
         parts = {"frame": total.short, "clip": total.long}

@@ -82,6 +82,11 @@ class SearchState:
         """Whether the next chunk is the first under a new prompt."""
         return self.chunk > 0 and not self.in_scene and not self.ended
 
+    @property
+    def ends_scene(self) -> bool:
+        """Whether the next chunk is the last before another scene; that of the last scene is not."""
+        return self.scene + 1 < len(self.timeline.scenes) and self.in_scene + 1 == self.scene_chunks
+
     def under(self, scene: Scene) -> SearchState:
         """The same state, whose next chunk begins another scene; what was to come is dropped. Takes no time."""
         return replace(self, timeline=self.timeline.then(scene, self.chunk))

@@ -67,4 +67,4 @@ def _tell(models: Models, watcher: Watcher, chunk: int, candidate: int, done: Sw
     now = models.backbone.inspect(done.branch)
     if now is not None:
         held = list(now.sinks), list(now.window), list(done.rewritten)
-        watcher.happened(MemorySwitched(chunk, candidate, *held, done.passes))
+        watcher.happened(MemorySwitched(chunk, candidate, *held, done.passes, done.recalled))

@@ -72,6 +72,7 @@ class MemorySwitched(Event):
     Attributes:
         rewritten: chunks that were read and written again, under the new prompt.
         passes: what it took, in model passes of one chunk.
+        recalled: the chunk among ``sinks`` that is read again since its scene returns; None where none is.
     """
 
     kind: ClassVar[str] = "memory_switched"
@@ -81,6 +82,7 @@ class MemorySwitched(Event):
     window: list[int]
     rewritten: list[int]
     passes: int
+    recalled: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,15 @@ from streamt1.core.types import Remembered, Route
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
+from streamt1.memory.recall import recalled
 from streamt1.memory.switch import emptied, recache_of, recached
 from streamt1.memory.view import PageWriter, read
 
 SHIFTS = 16
 """Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
+
+Past = tuple[tuple[Tensor, Route | None], ...]
+"""Clean latents ``[F, C, H, W]`` and route of each chunk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +51,12 @@ class WanBranch:
     """A prompt and what is remembered under it. Immutable; see ``memory.Branch``.
 
     Attributes:
-        past: clean latents ``[F, C, H, W]`` and routes of the last chunks, as many as a re-cache may read.
+        past: the last chunks, as many as a re-cache may read.
     """
 
     prompt: WanPrompt
     memory: Branch
-    past: tuple[tuple[Tensor, Route | None], ...] = ()
+    past: Past = ()
 
 
 class WanBackbone:
@@ -94,6 +98,14 @@ class WanBackbone:
         self._home = None if kv_device is None else torch.device(kv_device)
         elsewhere = self._home is not None and self._home != self._weight.device
         self.copies = DevicePages(self._weight.device, device_pages) if elsewhere else None
+
+    def with_memory(self, memory: MemoryConfig) -> WanBackbone:
+        """The same model over a memory of other rules; itself where they are its own. The weights are shared."""
+        if memory == self.memory.config:
+            return self
+        limit = self.copies.limit if self.copies else 0.0
+        kv_device = None if self._home is None else str(self._home)
+        return WanBackbone(self.model, self.encode_text, self.chunk_shape[-2:], memory, self.schedule, kv_device, limit)
 
     @property
     def steps(self) -> int:
@@ -147,21 +159,26 @@ class WanBackbone:
         """See ``Backbone.commit``. One pass at t = 0 over the clean chunk writes its keys and values."""
         [page] = self._written(branch.prompt, branch.memory, branch.memory.chunks, [(latents, route)])
         kept = (*branch.past, (latents, route))[-(self.memory.config.window // self.chunk_shape[0]) :]
-        return WanBranch(branch.prompt, self.memory.commit(branch.memory, page), kept)
+        return WanBranch(branch.prompt, self.memory.commit(branch.memory, page, branch.prompt.id), kept)
 
     @torch.no_grad()
     def switch(self, branch: WanBranch, prompt: str, memory: Switch | None) -> Switched:
         """See ``Backbone.switch``, and ``memory.switch`` for what becomes of the pages."""
         new, mode = self._read_prompt(prompt), memory or self.memory.config.switch
         if mode == "cut" or not branch.past:
-            return Switched(WanBranch(new, emptied(branch.memory)))
+            return self._switched(new, emptied(branch.memory), ())
         if mode == "keep":
-            return Switched(WanBranch(new, self.memory.held(branch.memory), branch.past))
+            return self._switched(new, branch.memory, branch.past)
         todo = recache_of(self.memory.config, branch.memory)
         over = Branch(todo.kept, chunks=branch.memory.chunks)
         pages = self._written(new, over, todo.chunks[0], branch.past[-len(todo.chunks) :])
-        after = recached(self.memory, branch.memory, todo, pages)
-        return Switched(WanBranch(new, after, branch.past), len(todo.chunks), tuple(todo.chunks))
+        return self._switched(new, recached(self.memory, branch.memory, todo, pages), branch.past, todo.chunks)
+
+    def _switched(self, prompt: WanPrompt, memory: Branch, past: Past, written: range = range(0)) -> Switched:
+        """Under the new prompt; a scene that returns reads its first chunk again, where that was put aside."""
+        memory = self.memory.held(recalled(memory, prompt.id, self._home or self._weight.device))
+        back = memory.recalled[0].start // self.chunk_shape[0] if memory.recalled else None
+        return Switched(WanBranch(prompt, memory, past), len(written), tuple(written), back)
 
     def switch_passes(self, memory: Switch | None) -> int:
         mode = memory or self.memory.config.switch

@@ -1,0 +1,47 @@
+"""Recall: what a scene looked like is put back when it returns.
+
+Pages are never written twice, so keeping one costs its bytes and nothing else. The first chunk of a scene decides how
+the scene looks. It is put aside, on the host, and when the scene's prompt returns, the next chunks read it again as one
+more sink; at the next switch it is put back. What is still among the sinks or in the window is not read twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from streamt1.memory.pages import Page
+
+if TYPE_CHECKING:
+    from streamt1.memory.branch import Branch
+
+HOST = torch.device("cpu")
+
+
+def with_first(branch: Branch, scene: str, page: Page, most: int) -> Branch:
+    """The branch that has put a page aside, if it is the first of its scene; the scene shown longest ago goes first.
+
+    Args:
+        scene: an identity of its prompt.
+        most: how many scenes are kept.
+    """
+    if not most or any(scene == other for other, _ in branch.shelf):
+        return branch
+    return replace(branch, shelf=(*branch.shelf, (scene, page.at(HOST)))[-most:])
+
+
+def recalled(branch: Branch, scene: str, device: torch.device) -> Branch:
+    """The branch that reads a scene's first chunk again, if it has it, on ``device``; what it recalled before, no more.
+
+    The scene becomes the one that was shown last.
+    """
+    back = [page for other, page in branch.shelf if other == scene]
+    others = tuple(one for one in branch.shelf if one[0] != scene)
+    read = {page.start for page in (*branch.sinks, *branch.window)}
+    return replace(
+        branch,
+        shelf=(*others, *((scene, page) for page in back)),
+        recalled=tuple(page.at(device) for page in back if page.start not in read),
+    )
