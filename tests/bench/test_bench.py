@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from streamt1.bench import cheaper, growth, host, memory, naive_twin, overhead, width
+from streamt1.bench import cheaper, growth, host, memory, naive_twin, overhead, switch, width
 from streamt1.bench.naive import NaiveDecoder
 from streamt1.bench.subjects import PROMPT, ShrunkClips, ShrunkFrames, pocket, wan_small
 from streamt1.core.frames import floats
@@ -85,3 +85,11 @@ def test_growth_compares_chunks_of_one_search() -> None:
     found = growth.measure("pocket", chunks=12, early=4, late=11)
     assert found["ratio"] == found["seconds_late"] / found["seconds_early"]
     assert 0 < found["kv_mb_early"] <= found["kv_mb_most"]
+
+
+def test_switches_are_counted_and_shared() -> None:
+    found = switch.measure("pocket", scenes=3, each=2, beam_size=2)
+    assert (found["chunks"], found["scenes"], found["candidates"]) == (6, 3, 4)
+    assert {mode: found[mode]["passes"] for mode in switch.MODES} == {"keep": 0, "cut": 0, "recache": 2 * (2 + 4)}
+    assert all(found[mode]["ratio"] > 0 for mode in switch.MODES)
+    assert found["for_each_candidate"] > 0

@@ -83,6 +83,12 @@ SIX = [{"prompt": "a ball", "seconds": 1}] * 6
         ("t.yaml", {"scenes": SIX, "fps": 5}, "has the key 'fps'"),
         ("t.yaml", {"scenes": SIX * 200}, "1200 scenes"),
         ("t.json", {"scenes": SIX * 2000}, "12000 scenes, from scene 1001 on too many"),
+        (
+            "t.yaml",
+            "scenes:\n" + "  - {prompt: a ball, seconds: 5}\n" * 10_000,
+            "10000 scenes, from scene 1001 on too many",
+        ),
+        ("t.yaml", "scenes:\n" + "  - {prompt: a ball, seconds: 5}\n" * 30_000, "more than 100000 values"),
         ("t.yaml", "[" * 50, "nested more than 32 deep"),
         ("t.json", "[" * 100_000, "not valid JSON"),
         ("t.json", "5", "is no timeline"),

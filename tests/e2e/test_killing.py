@@ -16,6 +16,11 @@ import pytest
 
 pytestmark = pytest.mark.slow
 PROMPT = "a red circle bouncing on a navy striped background"
+SCENES = [
+    *("--scene", f"{PROMPT}@2chunks"),
+    *("--scene", "a green star sliding on a teal plain background@2chunks"),
+    *("--scene", f"{PROMPT}@2chunks"),
+]
 COMMANDS: dict[str, list[str]] = {
     "Stream-T1": [PROMPT, "--chunks", "5"],
     "greedy": [PROMPT, "--chunks", "14", "--policy", "greedy"],
@@ -25,6 +30,10 @@ COMMANDS: dict[str, list[str]] = {
     ],
     "early pruning, budget": [PROMPT, "--chunks", "6", "--set", "search.preview_step=2", "--budget", "90"],
     "compared": [PROMPT, "--chunks", "4", "--compare"],
+    "scenes, re-cache": [*SCENES, "--set", "memory.switch=recache"],
+    "scenes, cut, recall": [*SCENES, "--set", "memory.switch=cut", "--set", "memory.recall=2"],
+    "scenes, compared": [*SCENES[:4], "--compare", "--set", "memory.switch=recache"],
+    "best of n per scene": [*SCENES[:4], "--policy", "best_of_n_per_scene"],
     "prompts": ["--chunks", "3", "--policy", "greedy"],
 }  # fmt: skip
 KILLS = 15

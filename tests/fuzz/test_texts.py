@@ -13,9 +13,11 @@ from streamt1.cli.prompts import read_prompts
 from streamt1.cli.settings import read_settings
 from streamt1.config.load import PRESETS, load_config, parse_budget
 from streamt1.config.schema import RunConfig
+from streamt1.config.timelines import read_timeline, scene_of
 from streamt1.evaluation.score import read_prompt_file
 from streamt1.evaluation.suites import SUITES, load_suite
 from streamt1.evaluation.tasks import plan
+from streamt1.pipeline.timelines import Clock, resolved
 from tests.fuzz.mutations import NASTY, as_json, garbage, json_texts, json_values, mutated, mutated_value
 from tests.fuzz.rule import kept
 
@@ -96,3 +98,37 @@ def test_prompts_for_scores(text: bytes, folder: Path) -> None:
 def test_suites(text: bytes, folder: Path) -> None:
     (folder / "suite.yaml").write_bytes(text)
     kept("suites", lambda: plan(load_suite(str(folder / "suite.yaml"))), folder)
+
+
+SCENES = [{"prompt": "a red circle", "seconds": 2.5}, {"prompt": "snow", "chunks": 3, "memory": "cut"}, "a star"]
+LONGLIVE = {"prompts": ["a", "b", "c"], "switch_frame_indices": [40, 81]}
+SCOPE = {
+    "prompts": [
+        {"startTime": 0, "endTime": 2.5, "prompts": [{"text": "a", "weight": 100}]},
+        {"startTime": 2.5, "endTime": 8, "prompts": [{"text": "b", "weight": 50}]},
+    ]
+}
+FORMATS = ({"scenes": SCENES}, LONGLIVE, SCOPE)
+CLOCKS = (Clock(3, 9, 12, 16), Clock(1, 1, 1, 16), Clock(2, 5, 8, 24))
+
+
+@given(
+    text=st.one_of(*(json_texts(one) for one in FORMATS), mutated(*map(as_json, FORMATS)), garbage),
+    name=st.sampled_from(("t.yaml", "t.json", "t.jsonl")),
+    chunks=st.sampled_from((None, 1, 7, 40)),
+    clock=st.sampled_from(CLOCKS),
+)
+def test_timelines(text: bytes, name: str, chunks: int | None, clock: Clock, folder: Path) -> None:
+    (folder / name).write_bytes(text)
+
+    def read() -> None:
+        timeline = resolved(read_timeline(folder / name), clock, chunks)
+        assert chunks is None or timeline.chunks == chunks
+        assert all(scene.prompt.strip() and (scene.chunks or 0) >= 1 for scene in timeline.scenes)
+
+    kept("timelines", read, folder)
+
+
+@given(text=st.one_of(st.text(max_size=40), st.sampled_from(("a@5", "a@b@1e400", "a@٣", "@", "a@0x5", "a@9" * 99))))
+def test_scenes_of_the_command_line(text: str) -> None:
+    kept("scenes", lambda: resolved([scene_of(text)], CLOCKS[0], None))

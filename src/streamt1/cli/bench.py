@@ -21,6 +21,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "passes": ({},),
     "phases": ({"device": 80}, {"device": 24}, {"device": 12}),
     "cheaper": ({},),
+    "switch": ({},),
     "length": ({"policy": "greedy"}, {}),
 }
 """Modules of ``streamt1.bench``, and the settings that each is asked at."""
@@ -31,7 +32,8 @@ def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, long runs.
+    """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
+    scenes, long runs.
 
     Passes and phases are counted at full size on a GPU that is not there.
     """

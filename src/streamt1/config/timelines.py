@@ -21,6 +21,8 @@ LARGEST = 10_000_000
 """Bytes of a file."""
 MOST_SCENES = 1000
 """More than a video of a day with a scene every two minutes has."""
+YAML_LARGEST, YAML_MOST = 2_000_000, 100_000
+"""Characters of a YAML file, and values in it: more than scenes are allowed, so that it is these that are counted."""
 ROUNDING = 1e-3
 """Seconds by which the end of one scene and the beginning of the next may differ."""
 _KEYS = ("prompt", "seconds", "chunks", "memory")
@@ -190,7 +192,7 @@ def _check_count(given: Sequence[Any], where: str) -> None:
 
 def _parsed(text: str, path: Path) -> Any:
     if path.suffix not in (".json", ".jsonl"):
-        return parse_yaml(text, str(path))
+        return parse_yaml(text, str(path), YAML_LARGEST, YAML_MOST)
     lines = [line for line in text.splitlines() if line.strip()]
     if path.suffix == ".jsonl" and len(lines) != 1:
         raise ConfigError(f"{path} holds {len(lines)} timelines, a line each: give a file of one")

@@ -7,6 +7,7 @@ can stand for gigabytes. ``no`` and ``12:30:45`` are words here, as they look; Y
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,22 @@ _DIGITS = 400
 """Of a number; a float has at most 309 before its point."""
 
 
-def parse_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str, largest: int = LARGEST, most: int = MOST_NODES) -> Any:
     """The value of a YAML text; every key of a mapping is text.
 
     Args:
         name: what the text is, for messages.
+        largest, most: characters, and values, that it may hold.
 
     Raises:
         ConfigError: it is no YAML, or more than a configuration needs: a tag, a key twice, too much, or too deep.
     """
-    if len(text) > LARGEST:
-        raise ConfigError(f"{name} is far too large for a configuration ({len(text)} characters, at most {LARGEST})")
+    if len(text) > largest:
+        raise ConfigError(f"{name} is far too large for a configuration ({len(text)} characters, at most {largest})")
     try:
-        loader = _Loader(text, name)
-        node = loader.get_single_node()
-        return None if node is None else _Builder(name).value(node)
+        bounds = _Bounds(name, most)
+        node = _Loader(text, bounds).get_single_node()
+        return None if node is None else _Builder(bounds).value(node)
     except (yaml.YAMLError, ValueError, IndexError) as error:
         raise ConfigError(f"{name} is not valid YAML: {_reason(error)}") from error
 
@@ -64,40 +66,50 @@ def read_text(path: Path, what: str, largest: int) -> str:
         raise ConfigError(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """What a text is called, and how many values it may hold."""
+
+    name: str
+    most: int
+
+    def check(self, nodes: int, depth: int) -> None:
+        """Raises ``ConfigError``."""
+        if nodes > self.most:
+            raise ConfigError(f"{self.name} holds more than {self.most} values: it is no configuration")
+        if depth > DEEPEST:
+            raise ConfigError(f"{self.name} is nested more than {DEEPEST} deep: it is no configuration")
+
+
 class _Loader(yaml.SafeLoader):
     """Composes nodes within bounds; makes no Python object of them."""
 
-    def __init__(self, text: str, name: str) -> None:
-        self._called, self._nodes, self._deep = name, 0, 0
+    def __init__(self, text: str, bounds: _Bounds) -> None:
+        self._bounds, self._nodes, self._deep = bounds, 0, 0
         super().__init__(text)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
         if getattr(event, "tag", None):
-            raise ConfigError(f"{self._called}: tags such as {event.tag[:40]} are not read; put the value into quotes")
+            raise ConfigError(
+                f"{self._bounds.name}: tags such as {event.tag[:40]} are not read; put the value into quotes"
+            )
         self._nodes, self._deep = self._nodes + 1, self._deep + 1
-        _check_bounds(self._called, self._nodes, self._deep)
+        self._bounds.check(self._nodes, self._deep)
         node = super().compose_node(parent, index)
         self._deep -= 1
         return node
 
 
-def _check_bounds(name: str, nodes: int, depth: int) -> None:
-    if nodes > MOST_NODES:
-        raise ConfigError(f"{name} holds more than {MOST_NODES} values: it is no configuration")
-    if depth > DEEPEST:
-        raise ConfigError(f"{name} is nested more than {DEEPEST} deep: it is no configuration")
-
-
 class _Builder:
     """Makes values of nodes; an alias is written out each time, and counts each time."""
 
-    def __init__(self, name: str) -> None:
-        self._name, self._made = name, 0
+    def __init__(self, bounds: _Bounds) -> None:
+        self._bounds, self._name, self._made = bounds, bounds.name, 0
 
     def value(self, node: Any, depth: int = 0) -> Any:
         self._made += 1
-        _check_bounds(self._name, self._made, depth)
+        self._bounds.check(self._made, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(one, depth + 1) for one in node.value]
         if isinstance(node, yaml.MappingNode):

@@ -102,6 +102,9 @@ def _wrong_column(row: Row) -> str:
             return f"it lacks {name}"
         if not isinstance(row[name], kinds) or isinstance(row[name], bool):
             return f"{name} is of the wrong kind"
+    scenes = row.get("scenes", "A")
+    if not isinstance(scenes, str) or not scenes.isalpha():
+        return "scenes is of the wrong kind"
     for name, value in row.items():
         if isinstance(value, (dict, list)) or (isinstance(value, str) and name not in _WORDS):
             return f"{name[:60]} is no number"
