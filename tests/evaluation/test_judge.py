@@ -10,7 +10,7 @@ import torch
 
 from streamt1.config.load import load_config
 from streamt1.evaluation.judge import check_judge, oracle_columns, oracle_for, showings
-from streamt1.pocket.oracle import identity
+from streamt1.pocket.identity import identity
 from streamt1.pocket.paths import sample_take
 from streamt1.pocket.scenes import evaluation_scenes, parse
 from streamt1.pocket.world import render

@@ -16,7 +16,8 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import UnknownNameError
 from streamt1.core.frames import floats
 from streamt1.evaluation.metrics import METRICS, ends
-from streamt1.pocket.oracle import Reading, identity, measure
+from streamt1.pocket.identity import identity
+from streamt1.pocket.oracle import Reading, measure
 from streamt1.pocket.scenes import parse
 
 POCKET = ("pocket", "pocket-base")
@@ -59,7 +60,7 @@ def oracle_columns(oracle: Oracle, scenes: Sequence[Showing]) -> dict[str, float
     """``oracle`` and each of its measures in 0..1, means over the scenes, and ``oracle_drift``: first window less last.
 
     Of several scenes also ``oracle_scene_1`` and so on, and, where a prompt returns, ``oracle_identity``: see
-    ``pocket.oracle.identity``; the mean over all returns, each compared with the first showing.
+    ``pocket.identity``; the mean over all returns, each compared with the first showing.
     """
     readings = [oracle(scene.frames, scene.prompt) for scene in scenes]
     frames = np.concatenate([reading.frames for reading in readings])

@@ -134,19 +134,6 @@ def measure(clip: Floats, scene: Scene) -> Reading:
     return Reading(presence, shape, colour, motion, _read_background(clip, nearest, scene, wall), memory)
 
 
-def identity(first: Floats, again: Floats, scene: Scene) -> float:
-    """Whether a scene that returns shows what it showed before, in [0, 1]; 1 for true renders of one take.
-
-    Mean over the frames of ``again`` of the reading *memory*, where "first" means the first 9 clear frames of
-    ``first``: the size of the object, the tone of its detail and the way that it crosses the frame stay what they were
-    when the scene was shown first. Counts as much as the object is present.
-
-    Args:
-        first, again: clips [T, 3, 64, 64] in [0, 1] of the first showing and of the return.
-    """
-    return float(measure(np.concatenate([first, again]), scene).memory[len(first) :].mean())
-
-
 def locate(clip: Floats, scene: Scene) -> Floats:
     """What is to be seen in each frame of a clip [T, 3, 64, 64], good or bad: [T, len(SIGHTS)].
 

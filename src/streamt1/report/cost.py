@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = {"model": "transformer", "decode": "decoding", "reward": "rewards", "text": "reading the prompt"}
+KINDS = {
+    "model": "transformer",
+    "decode": "decoding",
+    "reward": "rewards",
+    "text": "reading the prompt",
+    "switch": "new prompts",
+}
 COUNTS = {
     "model_passes": "transformer passes",
     "latents_decoded": "latent frames decoded",

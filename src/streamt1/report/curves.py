@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from streamt1.report.scenes import labelled
 from streamt1.report.story import Node, Story
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 38, 12, 10, 24
 NAMES = ("short", "long", "fused")
+MOST_SCENES = 18
+"""Numbers of scenes that have room above a chart."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Chart:
     Attributes:
         line: of the chosen video, as the ``d`` of a path.
         summary: the chart in a sentence, for those who cannot see it.
+        scenes: where each scene begins, with its number, or no label where there is no room; none for one prompt.
     """
 
     name: str
@@ -44,11 +48,18 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     summary: str
+    scenes: tuple[Tick, ...] = ()
 
 
 def draw_charts(story: Story) -> list[Chart]:
     """The charts of the scores that the run has, none for policies that judge whole videos only."""
-    return [_chart(story, name) for name in NAMES] if story.scored else []
+    names = ("long",) if judges_scenes(story) else NAMES
+    return [_chart(story, name) for name in names] if story.scored else []
+
+
+def judges_scenes(story: Story) -> bool:
+    """Whether the policy judges whole scenes, at their ends, and nothing before."""
+    return story.config.get("pruning") == "scene"
 
 
 def _chart(story: Story, name: str) -> Chart:
@@ -70,7 +81,16 @@ def _chart(story: Story, name: str) -> Chart:
     every = max(1, math.ceil(len(story.chunks) / 8))
     x_ticks = tuple(Tick(x(chunk), str(chunk)) for chunk in range(0, len(story.chunks), every))
     y_ticks = tuple(Tick(y(value), tick_label(value, ticks)) for value in ticks)
-    return Chart(name, tuple(dots), line, x_ticks, y_ticks, _summary(story, name))
+    return Chart(name, tuple(dots), line, x_ticks, y_ticks, _summary(story, name), _scenes(story))
+
+
+def _scenes(story: Story) -> tuple[Tick, ...]:
+    """Between the last chunk of a scene and the first of the next."""
+    chunks, shown = len(story.chunks), labelled(story, MOST_SCENES)
+    return tuple(
+        Tick(round(LEFT + (WIDTH - LEFT - RIGHT) * first / chunks, 1), str(number) if number in shown else "")
+        for number, (first, _) in enumerate(story.beginnings, 1)
+    )
 
 
 def _summary(story: Story, name: str) -> str:

@@ -73,7 +73,7 @@ def _baseline(folder: Path, story: Story) -> RunFolder | None:
     same = all(
         getattr(plain.story.started, name) == getattr(story.started, name) for name in ("prompt", "seed", "chunks")
     )
-    return plain if same else None
+    return plain if same and plain.story.beginnings == story.beginnings else None
 
 
 def _there(path: Path) -> Path | None:

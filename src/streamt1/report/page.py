@@ -15,8 +15,9 @@ from streamt1.report import curves
 from streamt1.report.cost import sum_up
 from streamt1.report.folder import RunFolder, read_folder
 from streamt1.report.media import data_address, embedded_video
-from streamt1.report.memory import memory_rows
+from streamt1.report.memory import by_scene, memory_rows
 from streamt1.report.noise import noise_lineage
+from streamt1.report.scenes import labelled, tell_scenes
 from streamt1.report.story import Story
 from streamt1.report.tree import lay_out
 from streamt1.report.words import POLICIES, deck, facts, number, said, spelled, waited
@@ -24,6 +25,10 @@ from streamt1.report.words import POLICIES, deck, facts, number, said, spelled, 
 PAGE = "report.html"
 VIDEO_BYTES = 8_000_000
 """Of all videos together before base64 makes them a third larger; with the rest, a page stays under 15 MB."""
+MOST_ROWS = 32
+"""Chunks of a timeline whose memory is drawn with a column for each; scenes have their own columns beyond that."""
+MOST_SCENES = 14
+"""Numbers of scenes that have room below a video and above the memory, on a narrow screen too."""
 PICTURE_BYTES = 2_000_000
 """Of all thumbnails; what goes beyond is shown as coloured tiles, the pruned first."""
 
@@ -63,18 +68,27 @@ def render(run: RunFolder) -> str:
 def _context(run: RunFolder) -> dict[str, Any]:
     story, plain = run.story, run.baseline
     starts = chunk_starts(story, run.summary)
+    scenes, videos = tell_scenes(story, starts), _videos(run)
+    rows, folded = memory_rows(story), len(story.chunks) > MOST_ROWS
     return {
         "story": story,
         "deck": deck(story),
         "waited": waited(story),
         "facts": facts(story, run.summary),
-        "videos": _videos(run),
+        "videos": videos,
+        "scenes": scenes,
+        "scene_of": {chunk: scene for scene in scenes for chunk in range(scene.first, scene.last + 1)},
+        "labelled": labelled(story, MOST_SCENES),
+        "seekable": bool(starts and any(video["source"] for video in videos)),
         "tree": lay_out(story, run.size),
         "pictures": _pictures(run),
         "tints": _tints(story),
         "charts": curves.draw_charts(story),
         "frame": curves,
-        "rows": memory_rows(story),
+        "rows": rows,
+        "blocks": by_scene(rows, story.scene_numbers, folded) if scenes else [],
+        "folded": folded,
+        "recalling": any(switch.recalled is not None for switch in story.switches.values()),
         "tiles": noise_lineage(story),
         "cost": sum_up(story.finished.cost, plain.story.finished.cost if plain else None),
         "starts": starts,
@@ -143,5 +157,8 @@ def _data(story: Story, starts: list[float]) -> str:
         ]
         for node in story.nodes
     }  # fmt: skip
-    text = json.dumps({"nodes": nodes, "starts": starts, "chunks": len(story.chunks)}, separators=(",", ":"))
+    told: dict[str, Any] = {"nodes": nodes, "starts": starts, "chunks": len(story.chunks)}
+    if story.scenes:
+        told["scenes"] = story.beginnings
+    text = json.dumps(told, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from streamt1.trace.events import (
     ChunkSettled,
     Event,
     MemoryChanged,
+    MemorySwitched,
     RunFinished,
     RunStarted,
     SceneStarted,
@@ -63,6 +64,7 @@ class Story:
             where the trace does not tell.
         scenes: the beginnings of all scenes but the first; empty for one prompt.
         memory: what the chosen video's memory held after each chunk, by chunk; empty where the trace does not tell.
+        switches: what it held when each of those scenes began, by the scene's first chunk; as above.
     """
 
     started: RunStarted
@@ -74,6 +76,19 @@ class Story:
     memory: Mapping[int, MemoryChanged]
     warnings: tuple[str, ...]
     scenes: tuple[SceneStarted, ...] = ()
+    switches: Mapping[int, MemorySwitched] = field(default_factory=dict)
+
+    @property
+    def beginnings(self) -> list[tuple[int, str]]:
+        """The first chunk and the prompt of each scene, the first one included; none for one prompt."""
+        later = [(scene.chunk, scene.prompt) for scene in self.scenes]
+        return [(0, self.started.prompt), *later] if later else []
+
+    @property
+    def scene_numbers(self) -> list[int]:
+        """The scene of each chunk, counted from 1; none for one prompt."""
+        bounds = [*(first for first, _ in self.beginnings), len(self.chunks)]
+        return [number for number, (first, end) in enumerate(pairwise(bounds), 1) for _ in range(first, end)]
 
     @property
     def nodes(self) -> list[Node]:
@@ -119,9 +134,56 @@ def tell(trace: Sequence[Stamped]) -> Story:
     memory = {change.chunk: change for change in _all(events, MemoryChanged) if change.candidate in finished.lineage}
     warnings = tuple(event.message for event in _all(events, Warned))
     judged = tuple(_all(events, BeamJudged))
-    return Story(
-        started, finished, chunks, lineage, judged, _waits(events), memory, warnings, tuple(_all(events, SceneStarted))
-    )
+    scenes = _scenes(events, started, length)
+    switches = _switches(events, scenes, finished.lineage)
+    if scenes:
+        _check_held(memory.values(), switches.values())
+    return Story(started, finished, chunks, lineage, judged, _waits(events), memory, warnings, scenes, switches)
+
+
+def _scenes(events: Sequence[Event], started: RunStarted, length: int) -> tuple[SceneStarted, ...]:
+    """The beginnings of all scenes but the first: one behind the other, in the video, and as they were announced."""
+    scenes, before = tuple(_all(events, SceneStarted)), 0
+    for number, scene in enumerate(scenes, 2):
+        if scene.scene != number - 1:
+            raise TraceError(
+                f"the trace contradicts itself: scene {scene.scene + 1} begins where scene {number} should"
+            )
+        if not before < scene.chunk < length:
+            raise TraceError(
+                f"the trace contradicts itself: scene {number} begins with chunk {scene.chunk}, scene {number - 1} with"
+                f" chunk {before}, and the video has {counted(length, 'chunk')}"
+            )
+        before = scene.chunk
+    told = [[0, started.prompt], *([scene.chunk, scene.prompt] for scene in scenes)]
+    if started.chunks is not None and started.scenes is not None and started.scenes != told:
+        raise TraceError("the trace contradicts itself: it announces other scenes than those that begin in it")
+    return scenes
+
+
+def _switches(
+    events: Sequence[Event], scenes: Sequence[SceneStarted], lineage: Sequence[int]
+) -> dict[int, MemorySwitched]:
+    """The switches of the chosen lineage's beam, by chunk."""
+    switches, begun = _all(events, MemorySwitched), {scene.chunk for scene in scenes}
+    stray = next((switch.chunk for switch in switches if switch.chunk not in begun), None)
+    if stray is not None:
+        raise TraceError(f"the trace contradicts itself: memory was switched at chunk {stray}, where no scene begins")
+    mine = {switch.chunk: switch for switch in switches if switch.candidate == lineage[switch.chunk - 1]}
+    lost = next((switch.chunk for switch in switches if switch.chunk not in mine), None)
+    if lost is not None:
+        raise TraceError(f"the trace contradicts itself: at chunk {lost}, memory was switched, but not the video's")
+    return mine
+
+
+def _check_held(changes: Iterable[MemoryChanged], switches: Iterable[MemorySwitched]) -> None:
+    """Memory holds chunks that were made before."""
+    held = [(change.chunk, change.chunk + 1, [*change.sinks, *change.window, change.left or 0]) for change in changes]
+    held += [(one.chunk, one.chunk, [*one.sinks, *one.window, *one.rewritten, one.recalled or 0]) for one in switches]
+    for told, made, chunks in held:
+        for chunk in chunks:
+            if not 0 <= chunk < made:
+                raise TraceError(f"the trace contradicts itself: at chunk {told}, memory holds chunk {chunk}")
 
 
 def _waits(events: Sequence[Event]) -> tuple[int, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from streamt1.report.story import Node, Story
 
 HEADER = 26
 """Pixels above the first row, where the chunk is named."""
+BAND = 30
+"""Pixels above that, where scenes are named, if there are some."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,23 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Band:
+    """The columns of a scene: the pixel before them at which it begins, their own and their width, and what it is."""
+
+    edge: int
+    x: int
+    width: int
+    number: int
+    prompt: str
+
+
+@dataclass(frozen=True)
 class Tree:
-    """Everything in its place. ``edges`` are in drawing order, the chosen last and so on top."""
+    """Everything in its place. ``edges`` are in drawing order, the chosen last and so on top.
+
+    Attributes:
+        bands: the scenes, none for one prompt.
+    """
 
     sizes: Sizes
     width: int
@@ -47,6 +66,7 @@ class Tree:
     columns: tuple[int, ...]
     placed: tuple[Placed, ...]
     edges: tuple[Edge, ...]
+    bands: tuple[Band, ...] = ()
 
 
 def lay_out(story: Story, size: tuple[int, int]) -> Tree:
@@ -55,13 +75,23 @@ def lay_out(story: Story, size: tuple[int, int]) -> Tree:
     sizes = _sizes(len(story.chunks), rows, size)
     step_x, step_y = sizes.width + sizes.gap_x, sizes.height + sizes.gap_y
     columns = tuple(2 + chunk * step_x for chunk in range(len(story.chunks)))
+    header = HEADER + BAND if story.scenes else HEADER
     placed = tuple(
-        Placed(node, columns[chunk], HEADER + row * step_y)
+        Placed(node, columns[chunk], header + row * step_y)
         for chunk, nodes in enumerate(story.chunks)
         for row, node in enumerate(nodes)
     )
-    width, height = columns[-1] + sizes.width + 2, HEADER + rows * step_y
-    return Tree(sizes, width, height, columns, placed, _edges(placed, sizes))
+    width, height = columns[-1] + sizes.width + 2, header + rows * step_y
+    return Tree(sizes, width, height, columns, placed, _edges(placed, sizes), _bands(story, columns, width, sizes))
+
+
+def _bands(story: Story, columns: Sequence[int], width: int, sizes: Sizes) -> tuple[Band, ...]:
+    """A scene begins in the middle of the gap before its first column."""
+    edges = [columns[first] - sizes.gap_x // 2 for first, _ in story.beginnings] + [width]
+    return tuple(
+        Band(edge, columns[first], end - edge - sizes.gap_x, number, prompt)
+        for number, ((first, prompt), (edge, end)) in enumerate(zip(story.beginnings, pairwise(edges)), 1)
+    )
 
 
 def _sizes(chunks: int, rows: int, size: tuple[int, int]) -> Sizes:

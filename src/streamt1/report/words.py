@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamt1.report.story import Node, Story
 
-POLICIES = {"stream_t1": "Stream-T1", "beam": "Beam search", "best_of_n": "Best of n", "greedy": "One plain sample"}
+POLICIES = {
+    "stream_t1": "Stream-T1",
+    "beam": "Beam search",
+    "best_of_n": "Best of n",
+    "best_of_n_per_scene": "Best of n per scene",
+    "greedy": "One plain sample",
+}
 SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 ROUTES = {"discard": "dropped", "ema": "blended into a sink (EMA)", "append": "kept as a sink of its own"}
 
@@ -30,12 +36,23 @@ def spelled(count: int, noun: str) -> str:
     return f"{SMALL[count] if count < len(SMALL) else count} {noun}{'s' * (count != 1)}"
 
 
-def said(node: Node) -> str:
-    """A candidate in one sentence, for those who cannot see it."""
+def listed(words: Sequence[object]) -> str:
+    """``1, 2 and 3``."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def said(node: Node, scene: int | None = None) -> str:
+    """A candidate in one sentence, for those who cannot see it.
+
+    Args:
+        scene: the number of its scene, where there are several.
+    """
     fate = "pruned"
     if node.rank is not None:
         fate = f"survived as {ordinal(node.rank)}" + (", in the video" if node.status == "chosen" else "")
-    parts = [f"Chunk {node.chunk}, candidate {node.id}, {fate}"]
+    where = f"Chunk {node.chunk}" if scene is None else f"Chunk {node.chunk} of scene {scene}"
+    parts = [f"{where}, candidate {node.id}, {fate}"]
     if node.parent is not None:
         parts.append(f"from candidate {node.parent}")
     if node.fused is not None:
@@ -47,16 +64,21 @@ def said(node: Node) -> str:
 
 def deck(story: Story) -> str:
     """The search in two sentences."""
-    chunks, tried = len(story.chunks), len(story.nodes)
+    chunks, tried, scenes = len(story.chunks), len(story.nodes), len(story.beginnings)
     if tried == chunks:
-        return f"One sample, {spelled(chunks, 'chunk')} long. Nothing was searched: this is what the model does alone."
+        length = spelled(chunks, "chunk") + (f" and {spelled(scenes, 'scene')}" if scenes else "")
+        return f"One sample, {length} long. Nothing was searched: this is what the model does alone."
     kept = max((node.rank or 0) + 1 for node in story.nodes)
     widths = {len(chunk) for chunk in story.chunks}
     width, most = max(widths), "up to " if len(widths) > 1 else ""
-    rule = f"at each, {most}{spelled(width, 'candidate')} and {spelled(kept, 'survivor')}"
+    each = "at each chunk" if scenes else "at each"
+    rule = f"{each}, {most}{spelled(width, 'candidate')} and {spelled(kept, 'survivor')}"
     if story.config.get("pruning") == "final":
         rule = f"{spelled(width, 'video')} side by side, judged once at the end"
-    sentence = f"{spelled(chunks, 'chunk')}; {rule}. Of {tried} candidates, {chunks} became the video."
+    if story.config.get("pruning") == "scene":
+        rule = f"{spelled(width, 'take')} of each scene side by side, judged once at its end"
+    begins = f"{spelled(scenes, 'scene')}, " if scenes else ""
+    sentence = f"{begins}{spelled(chunks, 'chunk')}; {rule}. Of {tried} candidates, {chunks} became the video."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -80,8 +102,5 @@ def facts(story: Story, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if summary.get("size"):
         size = summary["size"]
         rows.append(("size", f"{size['width']}\N{MULTIPLICATION SIGN}{size['height']}"))
-    if story.scenes:
-        told = [f"{started.prompt} (from chunk 0)", *(f"{one.prompt} (from chunk {one.chunk})" for one in story.scenes)]
-        rows.append(("scenes", "; ".join(told)))
     rows.append(("seed", str(started.seed)))
     return [(name, value) for name, value in rows if value]

@@ -12,12 +12,11 @@ from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.expand import expand
 from streamt1.search.prune import prune
-from streamt1.search.score import score
 from streamt1.search.start import start
 from streamt1.search.state import SearchState
 from streamt1.search.switch import switched
 from streamt1.search.watcher import Watcher
-from streamt1.search.whole import score_scenes
+from streamt1.search.whole import score
 
 
 def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher) -> SearchState:
@@ -27,7 +26,6 @@ def step(models: Models, config: SearchConfig, state: SearchState, watcher: Watc
     with switched(models, state, watcher, cost) as state:
         candidates = expand(models, config, state, watcher, cost)
         candidates = score(models, config, state, candidates, watcher, cost)
-        candidates = score_scenes(models, config, state, candidates, watcher, cost)
         survivors, tried = prune(config, state, candidates, watcher), state.tried(candidates)
         del candidates  # the losers' frames and decoder states, before the survivors are written
         return commit(models, config, tried, survivors, watcher, cost)

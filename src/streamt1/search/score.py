@@ -29,7 +29,7 @@ Clip = Sequence[Tensor]
 """Frames in parts ``[T, 3, H, W]`` that follow one another."""
 
 
-def score(
+def score_chunks(
     models: Models,
     config: SearchConfig,
     state: SearchState,

@@ -12,7 +12,7 @@ from streamt1.search.candidate import Candidate
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.decode import batches
-from streamt1.search.score import NOTHING, Scored, long_scores, tell_scores
+from streamt1.search.score import NOTHING, Scored, long_scores, score_chunks, tell_scores
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 
@@ -20,6 +20,21 @@ from streamt1.search.watcher import Watcher
 def judges_scene(config: SearchConfig, state: SearchState, candidates: Sequence[Candidate]) -> bool:
     """Whether one of these candidates, which end their scene, is to be gone on with."""
     return config.pruning == "scene" and state.ends_scene and len(candidates) > 1
+
+
+def score(
+    models: Models,
+    config: SearchConfig,
+    state: SearchState,
+    candidates: list[Candidate],
+    watcher: Watcher,
+    cost: CostMeter,
+) -> list[Candidate]:
+    """Every candidate with the scores that the policy asks for: of its chunk, and at a scene's end of its scene."""
+    scored = score_chunks(models, config, state, candidates, watcher, cost)
+    if not judges_scene(config, state, scored):
+        return scored
+    return score_scenes(models, config, state, scored, watcher, cost)
 
 
 def score_scenes(
@@ -30,10 +45,7 @@ def score_scenes(
     watcher: Watcher,
     cost: CostMeter,
 ) -> list[Candidate]:
-    """Where a scene ends and scenes are chosen, every candidate with what the clip reward says of the whole scene; its
-    short score is NaN. The candidates themselves elsewhere."""
-    if not judges_scene(config, state, candidates):
-        return list(candidates)
+    """Every candidate with what the clip reward says of the whole scene that ends with it; its short score is NaN."""
     found: dict[int, Scored] = {}
     for rows in batches(len(candidates), config.candidate_batch):
         batch = [candidate for candidate in candidates[rows] if candidate.fault is None]
