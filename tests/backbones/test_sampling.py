@@ -64,3 +64,36 @@ def test_one_step_needs_no_noise() -> None:
     x, none = torch.randn(2, 3, 4, 2, 2), torch.empty(2, 0, 3, 4, 2, 2)
     clean, _ = few_step(known(target, []), x, none, schedule, range(1))
     assert torch.allclose(clean, target, atol=1e-5)
+
+
+def test_euler_follows_the_flow_from_the_initial_noise() -> None:
+    schedule, target, inputs = Schedule(sampler="euler"), torch.randn(2, 3, 4, 2, 2), list[Tensor]()
+    assert schedule.draws == 0
+    noise, sigmas = torch.randn(2, 3, 4, 2, 2), schedule.sigmas
+    landed, clean = few_step(known(target, inputs), noise, torch.empty(2, 0, 3, 4, 2, 2), schedule, range(4))
+    assert torch.equal(landed, clean)
+    assert torch.allclose(clean, target, atol=1e-5)
+    for step in range(4):
+        assert torch.allclose(inputs[step], (1 - sigmas[step]) * target + sigmas[step] * noise, atol=1e-5)
+
+
+def test_euler_comes_nearer_to_the_exact_answer_with_more_steps() -> None:
+    """Data of variance .25: the flow at noise level s is known, and takes noise to half of itself."""
+
+    def flow(x: Tensor, t: Tensor) -> Tensor:
+        s = t / 1000
+        variance = 0.25 * (1 - s) ** 2 + s**2
+        return (x - 0.25 * (1 - s) / variance * x) / s
+
+    noise, errors = torch.randn(500, generator=torch.Generator().manual_seed(0)).view(1, 1, 1, 1, 500), []
+    for count in (4, 16, 64):
+        steps = tuple(torch.linspace(1000, 1000 / count, count).round().int().tolist())
+        landed, _ = few_step(flow, noise, torch.empty(1, 0), Schedule(steps, 1.0, "euler"), range(count))
+        errors.append((landed - 0.5 * noise).abs().mean().item())
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.02
+
+
+def test_a_sampler_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ConfigError, match="sampler='ddim' is none of renoise, euler"):
+        Schedule(sampler="ddim")  # type: ignore[arg-type]

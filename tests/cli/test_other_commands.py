@@ -13,7 +13,7 @@ from streamt1.training.loop import run_loop
 def test_presets_are_listed() -> None:
     result = CliRunner().invoke(app, ["presets"])
     assert result.exit_code == 0
-    names = ["longlive", "official", "paper", "pocket", "pocket-base", "reward-forcing", "self-forcing"]
+    names = ["longlive", "official", "paper", "pocket", "pocket-base", "pocket-euler", "reward-forcing", "self-forcing"]
     assert [line.split()[0] for line in result.output.splitlines()] == names
 
 

@@ -91,7 +91,7 @@ def test_every_policy_runs_over_the_same_models(pipeline: Pipeline, policy: str)
     assert len(run.frames) == 21
 
 
-@pytest.mark.parametrize("preset", ["paper", "official", "pocket-base"])
+@pytest.mark.parametrize("preset", ["paper", "official", "pocket-base", "pocket-euler"])
 def test_every_preset_runs(preset: str) -> None:
     run = streamt1.generate(PROMPT, preset=preset, chunks=5)
     assert len(run.frames) == 57

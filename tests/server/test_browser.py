@@ -151,6 +151,8 @@ def test_what_is_wrong_is_said(browser: Any, address: str) -> None:
     tab.until("document.getElementById('problem').textContent.includes('zebra')")
     assert tab.page.is_enabled("#start")
     assert tab.page.is_hidden("#run")
+    assert tab.page.evaluate("document.activeElement.id") == "prompt"
+    assert tab.page.get_attribute("#prompt", "aria-invalid") == "true"
     assert tab.noise == []
     tab.context.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from streamt1.core.errors import ConfigError
 
 TRAIN_STEPS = 1000
+Sampler = Literal["renoise", "euler"]
 
 
 def shifted_sigmas(shift: float) -> Tensor:
@@ -25,6 +27,9 @@ class Schedule:
     """Which noise levels a chunk is denoised at.
 
     Attributes:
+        sampler: how a step goes on from what it predicts: ``renoise`` mixes the clean prediction with fresh noise, as
+            distilled streaming models do (SPEC section 3); ``euler`` follows the flow, x + (sigma' - sigma) v, and so
+            keeps the initial noise (the probability-flow ODE).
         steps: denoising steps, descending, in 1..1000; they are *warped*: step ``t`` reads entry ``1000 - t`` of the
             shifted table.
         shift: timestep shift of the model's training.
@@ -32,8 +37,11 @@ class Schedule:
 
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
+    sampler: Sampler = "renoise"
 
     def __post_init__(self) -> None:
+        if self.sampler not in get_args(Sampler):
+            raise ConfigError(f"sampler={self.sampler!r} is none of {', '.join(get_args(Sampler))}")
         falling = all(a > b for a, b in zip(self.steps, self.steps[1:]))
         if not self.steps or not falling or not all(1 <= t <= TRAIN_STEPS for t in self.steps):
             raise ConfigError(f"steps={self.steps} must fall strictly, within {TRAIN_STEPS}..1")
@@ -45,8 +53,8 @@ class Schedule:
 
     @property
     def draws(self) -> int:
-        """Fresh noise that a chunk needs: once after every step but the last."""
-        return len(self.steps) - 1
+        """Fresh noise that a chunk needs: once after every step but the last; none where the flow is followed."""
+        return len(self.steps) - 1 if self.sampler == "renoise" else 0
 
     @property
     def timesteps(self) -> Tensor:
@@ -62,7 +70,7 @@ def to_x0(noisy: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
 def few_step(
     predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor, schedule: Schedule, steps: range
 ) -> tuple[Tensor, Tensor]:
-    """Some denoising steps of ``N`` chunks: predict x0, re-noise it to the next level with fresh noise, and so on.
+    """Some denoising steps of ``N`` chunks: predict the flow, go on to the next level as the sampler does, and so on.
 
     Nothing is kept between calls, so a chunk may be denoised in several.
 
@@ -77,6 +85,12 @@ def few_step(
     """
     x0, sigmas, timesteps = x, schedule.sigmas.to(x.device), schedule.timesteps.to(x.device)
     for i in steps:
-        x0 = to_x0(x, predict_flow(x, timesteps[i]), sigmas[i])
-        x = x0 if i == schedule.draws else (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise[:, i]
+        flow = predict_flow(x, timesteps[i])
+        x0 = to_x0(x, flow, sigmas[i])
+        if i == len(sigmas) - 1:
+            x = x0
+        elif schedule.sampler == "euler":
+            x = x + (sigmas[i + 1] - sigmas[i]) * flow
+        else:
+            x = (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise[:, i]
     return x, x0

@@ -62,7 +62,7 @@ def _backbone(preset: str, layers: int | None = None, **place: Any) -> WanBackbo
     model = placed(model, torch.bfloat16)
     text = torch.zeros(1, sizes.text_len, sizes.text_dim, device=CUDA, dtype=torch.bfloat16)
     latent_size = (config.wan.height // 8, config.wan.width // 8)
-    schedule = Schedule(config.wan.steps, config.wan.shift)
+    schedule = Schedule(config.wan.steps, config.wan.shift, config.sampler)
     return WanBackbone(model, lambda prompt: text, latent_size, config.memory, schedule, **place)
 
 

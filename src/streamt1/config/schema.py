@@ -100,6 +100,7 @@ class RunConfig(BaseModel):
         policy: see ``search.config.POLICIES``.
         search: its settings, before the policy is applied.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        sampler: how denoising steps follow one another, see ``backbones.sampling.Schedule``; as the model was made for.
         dtype: what the transformer computes in.
         compile: compile the transformer's blocks (``torch.compile``); the first chunks then take a minute or so longer.
         wan: settings of Wan's models, where they are used.
@@ -124,6 +125,7 @@ class RunConfig(BaseModel):
     policy: str = "stream_t1"
     search: SearchConfig = SearchConfig()
     device: str = "auto"
+    sampler: Literal["renoise", "euler"] = "renoise"
     dtype: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     wan: WanSettings = WanSettings()

@@ -13,8 +13,10 @@ from streamt1.pocket.vocabulary import tokenize
 def _backbone(weights: str) -> Builder:
     def builder(config: RunConfig, device: torch.device) -> Backbone:
         from streamt1.backbones.pocket.backbone import PocketBackbone
+        from streamt1.backbones.sampling import Schedule
 
-        return PocketBackbone(weights, config.memory, device, getattr(torch, config.dtype))
+        schedule = Schedule(sampler=config.sampler)
+        return PocketBackbone(weights, config.memory, device, getattr(torch, config.dtype), schedule)
 
     return builder
 

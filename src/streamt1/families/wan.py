@@ -44,7 +44,8 @@ def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tens
 
     wan, kv_device = config.wan, "cpu" if config.placement.kv == "host" else None
     size, copies = (wan.height // 8, wan.width // 8), config.placement.kv_copies * GB
-    return WanBackbone(model, text, size, config.memory, Schedule(wan.steps, wan.shift), kv_device, copies)
+    schedule = Schedule(wan.steps, wan.shift, config.sampler)
+    return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies)
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:

@@ -135,7 +135,7 @@ class Job:
             "chunks": self.request.chunks,
             "timeline": fields.timeline,
             "stream": self.stream,
-            **fields.model_dump(include={"policy", "beam_size", "top_k", "seed", "lag", "budget"}),
+            **fields.model_dump(include={"policy", "beam_size", "top_k", "seed", "lag", "budget", "endless"}),
         }
 
 

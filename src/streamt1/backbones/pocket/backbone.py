@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from streamt1.backbones.pocket.weights import load_pocket
+from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.memory import MemoryConfig
 
@@ -18,6 +19,7 @@ class PocketBackbone(WanBackbone):
     Args:
         weights: name of a bundled checkpoint, ``pocket_dit`` or ``pocket_dit_base``.
         memory: window and sink sizes in latent frames.
+        schedule: denoising steps.
         device, dtype: where and in what the transformer runs; the text encoder stays in float32.
     """
 
@@ -27,6 +29,7 @@ class PocketBackbone(WanBackbone):
         memory: MemoryConfig = MemoryConfig(),
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        schedule: Schedule = Schedule(),
     ) -> None:
         model, text = load_pocket(weights, device)
-        super().__init__(model.to(dtype), text.encode, LATENT_SIZE, memory)
+        super().__init__(model.to(dtype), text.encode, LATENT_SIZE, memory, schedule)

@@ -2,6 +2,11 @@
 
 export const find = (id) => document.getElementById(id);
 
+// Writes a text where it is another than what stands there: what is announced is announced once.
+export const tell = (id, text) => {
+  if (find(id).textContent !== text) find(id).textContent = text;
+};
+
 export const make = (tag, name, ...children) => {
   const element = document.createElement(tag);
   if (name) element.className = name;

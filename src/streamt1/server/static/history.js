@@ -3,7 +3,10 @@
 import { ask, find, make } from "/page/dom.js";
 
 const PAGE = 8, AGAIN = 2000;
-const POLICIES = { stream_t1: "Stream-T1", beam: "beam search", best_of_n: "best of n", greedy: "one plain sample" };
+const POLICIES = {
+  stream_t1: "Stream-T1", beam: "beam search", best_of_n: "best of n", best_of_n_per_scene: "best of n per scene",
+  greedy: "one plain sample",
+};
 
 export class History {
   constructor(problem) {
@@ -80,10 +83,13 @@ const link = (word, address, job) => {
 };
 
 const describe = (job) => {
-  const states = { queued: "waits", in_progress: `${job.progress} %`, completed: "done", failed: `failed: ${job.error?.message}` };
+  const running = job.endless ? "live" : `${job.progress} %`;
+  const states = { queued: "waits", in_progress: running, completed: "done", failed: `failed: ${job.error?.message}` };
   const width = job.beam_size && job.top_k ? `${job.beam_size} \u00d7 ${job.top_k}` : null;
   const policy = POLICIES[job.policy] ?? null;
   const lag = job.lag === null ? null : `lag ${job.lag}`;
   const when = new Date(job.created_at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return [states[job.status], `${job.seconds} s`, job.preset, policy, width, lag, `seed ${job.seed}`, when].filter(Boolean).join(" \u00b7 ");
+  const scenes = job.timeline ? `${job.timeline.length} scenes` : null;
+  const length = job.endless ? null : `${job.seconds} s`;
+  return [states[job.status], length, scenes, job.preset, policy, width, lag, `seed ${job.seed}`, when].filter(Boolean).join(" \u00b7 ");
 };

@@ -1,41 +1,47 @@
 // The page: sends an order on a socket, and hands what comes back to the player, the board and the memory strip.
 
 import { Board } from "/page/board.js";
+import { Caption } from "/page/caption.js";
 import { ask, find } from "/page/dom.js";
 import { History } from "/page/history.js";
+import { admitted, enter } from "/page/login.js";
 import { Memory } from "/page/memory.js";
+import { blame, forgive, isLive, offer, order } from "/page/order.js";
 import { Player } from "/page/player.js";
+import { Talk } from "/page/talk.js";
 
-const player = new Player(find("video")), board = new Board(), memory = new Memory();
+const player = new Player(find("video"), () => find("follow").checked), caption = new Caption(find("video"));
+const board = new Board(), memory = new Memory();
 const history = new History((text) => complain(text));
+const talk = new Talk((message) => socket.send(JSON.stringify(message)));
 let socket = null, run = {};
 
 const say = (text) => { find("state").textContent = text; };
 const complain = (text) => { find("problem").textContent = text; };
-const busy = (yes) => {
-  find("start").disabled = yes;
-  find("stop").hidden = !yes;
-};
 
-const number = (id) => (find(id).value === "" ? null : Number(find(id).value));
-const order = () => {
-  const fields = {
-    prompt: find("prompt").value, preset: find("preset").value, policy: find("policy").value, seconds: number("seconds"),
-    beam_size: number("beam"), top_k: number("top"), lag: number("lag"), seed: number("seed"),
-  };
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+// What goes away must not take focus along, and a button that rests keeps it.
+const busy = (yes) => {
+  const leaving = !yes && [find("stop"), find("end"), find("talk")].some((one) => one.contains(document.activeElement));
+  find("start").setAttribute("aria-disabled", yes);
+  find("stop").hidden = !yes;
+  if (!yes) talk.close();
+  if (leaving) find("start").focus({ preventScroll: true });
 };
 
 const begin = () => {
   complain("");
+  forgive();
   player.reset();
   board.reset();
   memory.reset(0);
-  run = { frames: 0, done: false };
+  run = { live: isLive(), done: false };
+  talk.reset();
+  caption.reset("", 1);
   find("run").hidden = false;
   find("waiting").hidden = false;
   find("waiting").textContent = "The first chunk has not left yet.";
   progress(0);
+  find("decided-bar").parentElement.hidden = run.live;
   find("decided").textContent = "nothing decided yet";
 };
 
@@ -48,26 +54,47 @@ const decided = (event) => {
   progress(run.length ? event.end / run.length : 0);
 };
 
-const length = (event) => {
-  if (!event.time_stride) return null;
-  return (1 + event.time_stride * (event.chunks * event.frames_per_chunk - 1)) / event.fps;
+// When a chunk begins, in seconds of the video; null where that is not known.
+const start = (event, chunk) => {
+  if (!event.time_stride || chunk === null) return null;
+  return (1 + event.time_stride * (chunk * event.frames_per_chunk - 1)) / event.fps;
+};
+
+const making = (chunk) => {
+  if (run.chunks === null) return `Making chunk ${chunk}.`;
+  const last = run.chunks - 1;
+  return chunk < last ? `Making chunk ${chunk}; the last is ${last}.` : `Making the last chunk, ${chunk}.`;
 };
 
 const HEARD = {
   queued: (event) => {
     say(event.ahead ? `Waiting: ${event.ahead} before this one.` : "Starting.");
+    if (run.live) talk.open();
     history.show();
   },
   run_started: (event) => {
-    run.length = length(event);
+    run.length = start(event, event.chunks);
     run.chunks = event.chunks;
     memory.reset(event.chunks);
+    caption.reset(event.prompt, run.live ? null : event.scenes?.length ?? 1);
+    board.scene(run.live || event.scenes ? event.prompt : null);
+    talk.began((chunk) => start(event, chunk), event.prompt, event.config.lag);
     history.show();
   },
-  chunk_started: (event) => {
-    say(event.chunk + 1 < run.chunks ? `Making chunk ${event.chunk}; the last is ${run.chunks - 1}.` : `Making the last chunk, ${event.chunk}.`);
-    board.chunk(event);
+  scene_started: (event) => {
+    caption.begun(event);
+    board.scene(event.prompt);
+    talk.scene(event);
   },
+  memory_switched: (event) => memory.switched(event),
+  chunk_started: (event) => {
+    say(making(event.chunk));
+    board.chunk(event);
+    talk.chunkStarted(event);
+  },
+  prompt_taken: () => talk.taken(),
+  not_understood: (event) => talk.notUnderstood(event),
+  ending: () => talk.ending(),
   candidate_proposed: (event) => board.proposed(event),
   picture: (event) => board.picture(event),
   candidate_scored: (event) => board.scored(event),
@@ -81,10 +108,14 @@ const HEARD = {
   warned: (event) => complain(event.message),
   media: (event) => {
     document.documentElement.style.setProperty("--shape", `${event.width} / ${event.height}`);
-    player.open(event.type, run.length);
+    player.open(event.type, run.length, run.live);
   },
-  fragment: (event) => decided(event),
+  fragment: (event) => {
+    decided(event);
+    player.awaits(caption.piece(event));
+  },
   run_finished: (event) => {
+    board.ends(event.lineage.length);
     run.cost = event.cost;
     say("Writing the video and its report.");
   },
@@ -100,6 +131,7 @@ const HEARD = {
     complain(event.error.message);
     find("run").hidden = true;
     finish("");
+    blame(event.error);
     if (event.error.code === "invalid_api_key") enter();
   },
 };
@@ -131,66 +163,22 @@ const listen = (fields) => {
 
 find("order").addEventListener("submit", (event) => {
   event.preventDefault();
+  if (find("start").getAttribute("aria-disabled") === "true") return;
   begin();
   busy(true);
   say("Connecting.");
   listen(order());
 });
 
-find("prompt").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey) {
-    event.preventDefault();
-    if (!find("start").disabled) find("order").requestSubmit();
-  }
-});
-
 find("stop").addEventListener("click", () => {
   run.stopped = true;
   say("Stopping.");
+  talk.close();
   socket.close();
   find("start").focus();
 });
 
-find("policy").addEventListener("change", () => {
-  const alone = find("policy").value === "greedy";
-  for (const id of ["beam", "top"]) find(id).disabled = alone;
-});
-
-// The key, where the server wants one; after that the presets and the history.
-const enter = () => {
-  find("login").hidden = false;
-  find("order").hidden = find("past").hidden = true;
-  find("key").focus();
-};
-
-find("login").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const headers = { "Content-Type": "application/json" };
-  try {
-    await ask("/page/login", { method: "POST", headers, body: JSON.stringify({ key: find("key").value }) });
-    find("login").hidden = true;
-    find("order").hidden = find("past").hidden = false;
-    await open();
-  } catch (error) {
-    find("login-problem").textContent = error.message;
-  }
-});
-
-const open = async () => {
-  const { data, limits } = await ask("/v1/models");
-  find("preset").replaceChildren(...data.map((one) => new Option(one.id, one.id)));
-  const choose = () => {
-    const one = data.find((preset) => preset.id === find("preset").value);
-    find("preset").title = one.about;
-    find("beam").value = one.beam_size;
-    find("top").value = one.top_k;
-    find("seconds").min = Math.max(0.5, one.shortest).toFixed(1);
-  };
-  find("preset").addEventListener("change", choose);
-  choose();
-  find("seconds").max = limits.seconds;
-  find("prompt").maxLength = limits.prompt;
+admitted(async () => {
+  offer(await ask("/v1/models"));
   await history.show();
-};
-
-ask("/page/login/state").then(({ key_needed: needed }) => (needed ? enter() : open())).catch((error) => complain(error.message));
+}).catch((error) => complain(error.message));

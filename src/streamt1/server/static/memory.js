@@ -1,7 +1,9 @@
-// The strip: what the best beam's memory holds, a cell for each chunk of the video.
+// The strip: what the best beam's memory holds, a cell for each chunk of the video, or for the last of a long one.
 
 import { count, find, listed, make } from "/page/dom.js";
 
+const MOST = 96; // cells for all chunks of a video
+const LAST = 24; // cells of a longer one, after its old sinks
 const FATES = {
   discard: () => "was dropped",
   ema: (slot) => `was blended into sink ${slot}`,
@@ -14,13 +16,14 @@ export class Memory {
     this.reset(0);
   }
 
+  // `chunks` of the video, null where it has no end.
   reset(chunks) {
+    this.chunks = chunks;
     this.best = null;
     this.appended = new Set();
     this.blended = new Set();
-    this.strip.style.setProperty("--n", Math.max(1, chunks));
-    this.cells = Array.from({ length: chunks }, (_, at) => make("li", "", make("i", "cell"), chunks > 24 && at % 5 ? "" : String(at)));
-    this.strip.replaceChildren(...this.cells);
+    this.switch = "";
+    this.draw({ sinks: [], window: [] }, -1);
     find("memory-said").textContent = "Memory is empty.";
   }
 
@@ -32,20 +35,58 @@ export class Memory {
     if (event.candidate !== this.best) return;
     if (event.outcome === "append") this.appended.add(event.left);
     if (event.outcome === "ema") this.blended.add(event.sinks[event.slot]);
-    const held = [...event.sinks, ...event.window];
-    this.cells.forEach((item, at) => {
-      const kind = event.sinks.includes(at) ? (this.appended.has(at) ? "appended" : "sink") : event.window.includes(at) ? "window" : "";
-      const more = this.blended.has(at) && kind && kind !== "window" ? " has" : "";
-      item.firstElementChild.className = `cell ${kind}${more}${!kind && at < Math.max(...held) ? "gone" : ""}`;
-    });
-    find("memory-said").textContent = this.said(event);
+    this.draw(event, event.chunk);
+    const fate = () => FATES[event.outcome](event.sinks[event.slot]);
+    const left = event.left === null ? "" : ` Chunk ${event.left} has left the window and ${fate()}.`;
+    this.say(event, event.chunk + 1, left);
   }
 
-  said(event) {
-    const sinks = event.sinks.length ? `sink${event.sinks.length > 1 ? "s" : ""} ${listed(event.sinks)}` : "no sink";
-    const window = event.window.length ? `${count(event.window.length, "chunk")} of window` : "an empty window";
-    const left = event.left === null ? "" : ` Chunk ${event.left} has left the window and ${FATES[event.outcome](event.sinks[event.slot])}.`;
-    const reader = event.chunk + 2 < this.cells.length ? `Chunk ${event.chunk + 1} reads` : "The last chunk reads";
-    return `${reader} ${sinks} and ${window}.${left}`;
+  // A new prompt; what it did to memory is said as long as its scene lasts.
+  switched(event) {
+    if (event.candidate !== this.best) return;
+    this.switch = ` Since chunk ${event.chunk} there is another prompt: ${done(event)}.`;
+    this.draw(event, event.chunk - 1);
+    this.say(event, event.chunk, "");
+  }
+
+  say(held, reader, left) {
+    const sinks = held.sinks.length ? `sink${held.sinks.length > 1 ? "s" : ""} ${listed(held.sinks)}` : "no sink";
+    const window = held.window.length ? `${count(held.window.length, "chunk")} of window` : "an empty window";
+    const reads = this.chunks === null || reader + 1 < this.chunks ? `Chunk ${reader} reads` : "The last chunk reads";
+    find("memory-said").textContent = `${reads} ${sinks} and ${window}.${left}${this.switch}`;
+  }
+
+  draw({ sinks, window }, newest) {
+    for (const kept of [this.appended, this.blended]) kept.forEach((at) => sinks.includes(at) || kept.delete(at));
+    const cells = this.shown(sinks, newest);
+    this.strip.style.setProperty("--n", Math.max(1, cells.length));
+    this.strip.replaceChildren(...cells.map((at, place) => {
+      const name = cells.length <= LAST || at % 5 === 0 || (place === 0 && at < newest) ? String(at) : "";
+      return make("li", "", make("i", `cell ${this.kind(at, sinks, window, newest)}`), name);
+    }));
+  }
+
+  // Chunks that have a cell.
+  shown(sinks, newest) {
+    const all = this.chunks !== null && this.chunks <= MOST;
+    const from = all ? 0 : Math.max(0, newest + 1 - LAST), until = all ? this.chunks : newest + 1;
+    const last = Array.from({ length: until - from }, (_, at) => from + at);
+    return [...new Set(sinks.filter((at) => at < from).sort((one, other) => one - other)), ...last];
+  }
+
+  kind(at, sinks, window, newest) {
+    const has = this.blended.has(at) ? " has" : "";
+    if (sinks.includes(at)) return `${this.appended.has(at) ? "appended" : "sink"}${has}`;
+    if (window.includes(at)) return "window";
+    return at <= newest ? "gone" : "";
   }
 }
+
+// What a new prompt did to memory.
+const done = (event) => {
+  const again = event.recalled ?? null;
+  const recalled = again === null ? "" : `, and chunk ${again} is read again, for its scene has returned`;
+  if (event.rewritten.length) return `memory was written again under it${recalled}`;
+  if (!event.sinks.length && !event.window.length) return "memory was emptied for it";
+  return `memory was kept as it was${recalled}`;
+};
