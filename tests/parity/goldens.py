@@ -29,11 +29,15 @@ HERE = Path(__file__).parent.parent / "golden"
 SHARED = HERE.parents[2] / "shared" / "golden"
 
 
-def golden_sets(family: str = "stream_t1") -> list[Path]:
-    """Folders of a family's sets, by their names; of two with one name, the first that is found."""
+def golden_sets(family: str = "stream_t1", everywhere: bool = False) -> list[Path]:
+    """Folders of a family's sets, by their names; of two with one name, the first that is found.
+
+    ``everywhere``: also where one looks if ``$STREAMT1_GOLDENS`` is not set.
+    """
     given = os.environ.get("STREAMT1_GOLDENS")
     found: dict[str, Path] = {}
-    for root in [Path(given)] if given else [HERE, SHARED]:
+    usual = [HERE, SHARED]
+    for root in [Path(given), *usual[: 2 * everywhere]] if given else usual:
         for manifest in sorted((root / family).glob("*/manifest.json")):
             found.setdefault(manifest.parent.name, manifest.parent)
     return [found[name] for name in sorted(found)]
@@ -94,7 +98,8 @@ class GoldenSet:
 
     @property
     def schedule(self) -> Schedule:
-        steps = tuple(self.arrays("schedule.npz")["denoising_list"].tolist())
+        told = self.path / "schedule.npz"
+        steps = tuple(self.arrays(told.name)["denoising_list"].tolist()) if told.is_file() else Schedule().steps
         return Schedule(steps, self.sizes["timestep_shift"])
 
     @property
