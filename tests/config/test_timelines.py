@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamt1.config.timelines import ToldScene, read_timeline, scene_of, told_scenes
@@ -46,15 +47,24 @@ def test_the_three_formats(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+LENGTHS = {
+    **dict.fromkeys(("soon", "nan", "nanchunks", "infchunks", "5schunks", "1_0", "\uff15", "0x5"), "is no length"),
+    **dict.fromkeys(("1e400", "1e308"), "number of seconds"),
+    "0": "above 0",
+    "1.5chunks": "whole number",
+    "1e400chunks": "whole number",
+    "-1chunks": "at least 1",
+}
+
+
 def test_scenes_of_the_command_line() -> None:
     assert scene_of("a ball @ rest@5") == ToldScene("a ball @ rest", seconds=5.0)
     assert scene_of("a ball@2.5s") == ToldScene("a ball", seconds=2.5)
     assert scene_of("a ball@3chunks") == ToldScene("a ball", chunks=3)
     assert scene_of("a ball") == ToldScene("a ball")
-    for wrong, says in (("a ball@soon", "'soon' is no"), ("a ball@0", "above 0"), ("a@1.5chunks", "whole number"),
-                        ("a ball@nan", "number of seconds"), ("a@-1chunks", "at least 1")):  # fmt: skip
+    for length, says in LENGTHS.items():
         with pytest.raises(ConfigError, match=says):
-            scene_of(wrong)
+            scene_of(f"a ball@{length}")
     with pytest.raises(PromptError, match="has no prompt"):
         scene_of("@5")
 
@@ -171,3 +181,43 @@ def test_a_timeline_is_made_of_whole_scenes() -> None:
     assert timeline.merged("recache") == timeline
     assert timeline.then(Scene("c", None), 4).scenes == (Scene("a", 2), Scene("a", 1), Scene("b", 1), Scene("c", None))
     assert timeline.then(Scene("c", None), 3).scenes == (Scene("a", 2), Scene("a", 1), Scene("c", None))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    told = told_scenes([("a", np.float32(2.5)), {"prompt": "b", "chunks": np.int64(3)}])
+    assert told == [ToldScene("a", seconds=2.5), ToldScene("b", chunks=3)]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (5, "of type int: give a prompt, or a list"),
+        ({"a": 1}, "of type dict"),
+        ({"a"}, "of type set"),
+        (b"abc", "of type bytes"),
+        (iter([("a", 1)]), "of type list_iterator"),
+        (("a", 1), r"is one scene, \('a', 1\): put it into a list"),
+        ([b"ab"], "scene 1 of the timeline is"),
+        ([{"prompt": "a", "chunks": "2"}], "chunks='2' must be a whole number"),
+        ([("a", "5")], "seconds='5' is to be a number"),
+    ],
+)
+def test_what_is_no_list_of_scenes(given: Any, says: str) -> None:
+    with pytest.raises((ConfigError, PromptError), match=says):
+        told_scenes(given)
+
+
+def test_a_scene_asks_for_a_memory_that_there_is() -> None:
+    with pytest.raises(ConfigError, match="memory='zap' is none of keep, recache, cut"):
+        Scene("a", 1, "zap")  # type: ignore[arg-type]
+
+
+def test_a_single_prompt_of_longlive_has_five_seconds(tmp_path: Path) -> None:
+    told = read_timeline(written(tmp_path, "l.json", {"prompts": ["a", "b"], "switch_frame_indices": [0]}))
+    assert resolved(told, CLOCK, None) == Timeline((Scene("b", 7),))
+
+
+def test_what_is_left_for_scenes_without_a_length() -> None:
+    told = told_scenes([("a", 3), "b"])
+    with pytest.raises(ConfigError, match=r"take 3 s, and the video is to have 2\.8125: nothing is left"):
+        resolved(told, CLOCK, 4)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -168,3 +169,22 @@ def test_clips_of_scenes_stand_beside_those_of_one(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "scenes.svg").is_file()
     again = runner.run_suite(suite, CONFIG, tmp_path, opener=toy_pool(), watch=lambda *_: pytest.fail("made again"))
     assert again == rows
+
+
+@pytest.mark.parametrize("wrong", [{"prompts": ("a",)}, {"lengths": (Length(seconds=0.2, prompts=1),)}])
+def test_an_evaluation_that_cannot_begin_leaves_nothing(wrong: dict, tmp_path: Path) -> None:
+    class Short(ToyPipeline):
+        def timeline(self, prompt: Any, seconds: float | None = None) -> Any:
+            if seconds is not None and seconds < 1:
+                raise ConfigError("seconds=0.2 is below one chunk")
+            return super().timeline(prompt, seconds)
+
+    suite = SUITE.model_copy(update={"lengths": (Length(seconds=2, scenes="AB", prompts=1),), **wrong})
+    with pytest.raises(ConfigError, match=r"needs 2 prompts, and the suite toy has 1|below one chunk"):
+        runner.run_suite(suite, CONFIG, tmp_path / "made", opener=toy_pool(Short()))
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.txt").write_text("x")
+    with pytest.raises(ConfigError):
+        runner.run_suite(suite, CONFIG, tmp_path / "there", opener=toy_pool(Short()))
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["mine.txt"]

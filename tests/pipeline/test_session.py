@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from streamt1.pipeline.run_files import stored_summary
 from streamt1.pipeline.session import WAITING, Live
 from streamt1.trace.events import SceneStarted
 from tests.pipeline.test_pipeline import PROMPT
+from tests.pipeline.test_run_folder import told
 from tests.pipeline.test_timeline_runs import OTHER, THIRD
 
 
@@ -97,3 +99,35 @@ def test_no_more_prompts_wait_than_can_be_meant() -> None:
         live.say(Scene(PROMPT, None))
     with pytest.raises(ConfigError, match="wait"):
         live.say(Scene(PROMPT, None))
+
+
+def test_an_ending_video_takes_no_prompt_and_begins_no_scene(loaded: Pipeline, tmp_path: Path) -> None:
+    session = loaded.session(PROMPT, folder=tmp_path / "run")
+    next(session)
+    session.prompt(OTHER)
+    session.end()
+    with pytest.raises(ConfigError, match="the video is ending"):
+        session.prompt(OTHER)
+    session.finish()
+    assert not [event for event in told(tmp_path / "run") if isinstance(event, SceneStarted)]
+    with pytest.raises(ConfigError, match="the video is ending"):
+        session.prompt(OTHER)
+
+
+def test_a_session_that_was_closed_is_over(loaded: Pipeline) -> None:
+    session = loaded.session(PROMPT)
+    session.close()
+    assert list(session) == []
+    with pytest.raises(ConfigError, match="the video is ending"):
+        session.prompt(OTHER)
+
+
+@pytest.mark.parametrize("prompt", [None, 5, b"a red circle", [("a red circle resting on a navy plain background", 1)]])
+def test_a_prompt_is_text(loaded: Pipeline, prompt: Any) -> None:
+    with pytest.raises(PromptError, match="a prompt is text, not"):
+        loaded.session(prompt)
+    session = loaded.session(PROMPT)
+    with pytest.raises(PromptError, match="a prompt is text, not"):
+        session.prompt(prompt)
+    with pytest.raises(ConfigError, match="memory='zap' is none of"):
+        session.prompt(PROMPT, "zap")  # type: ignore[arg-type]

@@ -151,7 +151,7 @@ def test_siblings_share_what_was_written_again(loaded: Pipeline) -> None:
             live.append(backbone.memory.pool.live)
 
     pipeline.run(Timeline((Scene(PROMPT, 2), Scene(OTHER, 1))), watcher=Looks(10**6))
-    assert live == [0] * 4 + [1] * 4 + [4] * 4, "two old pages and two new ones, for four candidates"
+    assert live == [0] * 4 + [1] * 4 + [2] * 4, "the old pages are gone, and four candidates share the two new ones"
 
 
 def test_a_prompt_that_cannot_be_read_is_named_by_its_scene(loaded: Pipeline) -> None:
@@ -173,7 +173,7 @@ def test_scenes_in_seconds_snap_to_chunks(loaded: Pipeline) -> None:
     assert lengths([{"prompt": PROMPT, "chunks": 2}, (OTHER, 3)], endless=True) == [2, None]
     with pytest.raises(ConfigError, match="scene 2 is too short"):
         lengths([(PROMPT, 2), (OTHER, 0.1), (THIRD, 2)])
-    with pytest.raises(ConfigError, match="make up 14 chunks, and 9 were asked for"):
+    with pytest.raises(ConfigError, match=r"make up 14 chunks .*, and 9 chunks .* were asked for"):
         lengths([(PROMPT, 5), (OTHER, 5)], chunks=9)
 
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamt1.backbones.gaussian import GaussianBackbone, TargetClipReward, TargetFrameReward
-from streamt1.core.timeline import Scene, Timeline
+from streamt1.backbones.gaussian import GaussianBackbone, GaussianBranch, TargetClipReward, TargetFrameReward
+from streamt1.core.errors import MemoryIntegrityError
+from streamt1.core.protocols import Switched
+from streamt1.core.timeline import Scene, Switch, Timeline
 from streamt1.core.types import RewardOutput, Route
 from streamt1.search.choose import choose
 from streamt1.search.config import SearchConfig, apply_policy
@@ -120,6 +122,38 @@ def test_a_step_that_fails_leaves_the_state_as_it_was(method: str, left: int) ->
     after = step(models, config, state, Seen())
     assert (after.chunk, backbone.live) == (2, 2)
     after.release(models)
+    assert backbone.live == 0
+
+
+class Rewrites(Fails):
+    """Says that it has written its memory again; ``most`` is how many branches it held at once."""
+
+    most = 0
+
+    def switch(self, branch: GaussianBranch, prompt: str, memory: Switch | None) -> Switched:
+        done = super().switch(branch, prompt, memory)
+        self.most = max(self.most, self.live)
+        return dataclasses.replace(done, passes=1, rewritten=(0,))
+
+
+@pytest.mark.parametrize(("method", "left"), [*FAILURES, ("denoise", 99)])
+def test_memory_that_is_written_again_is_not_held_twice(method: str, left: int) -> None:
+    backbone = Rewrites(method, left)
+    models, config = toy(backbone), SearchConfig(top_k=2)
+    scenes = Timeline((Scene("a", 1), Scene("b", 2)))
+    state = step(models, config, start(models, config, scenes), Seen())
+    if left == 99:
+        after = step(models, config, state, Seen())
+        assert (after.chunk, backbone.live, backbone.most) == (2, 2, 3), "of two beams, one is held twice at a time"
+        after.release(models)
+    else:
+        with pytest.raises(ValueError, match="no more"):
+            step(models, config, state, Seen())
+        if not state.lease.ended:  # nothing had been written yet
+            assert backbone.live == 2
+            state.release(models)
+        with pytest.raises(MemoryIntegrityError):
+            step(models, config, state, Seen())
     assert backbone.live == 0
 
 

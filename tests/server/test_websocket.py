@@ -110,8 +110,19 @@ def test_a_stream_without_a_length_is_talked_to_and_told_to_end(tmp_path: Path, 
         socket.send_text("{")
         heard_until("not_understood")
         socket.send_json({"end": True})
+        heard_until("ending")
+        socket.send_json({"prompt": OTHER})
+        assert "is ending" in heard_until("not_understood")["error"]["message"]
         done = heard_until("completed")
         check(client, done["video"], messages)
+        assert done["video"] == client.get(f"/v1/videos/{done['video']['id']}").json()
+        made = sum(message["event"] == "fragment" for message in messages)
+        assert done["video"]["chunks"] == made
+        assert float(done["video"]["seconds"]) == pytest.approx(made / 16, abs=1e-3)
+        first = begun["chunk"]
+        assert [(scene["prompt"], scene["chunks"]) for scene in done["video"]["timeline"]] == [
+            (ORDER["prompt"], first), (OTHER, made - first),
+        ]  # fmt: skip
 
 
 def check(client: TestClient, video: dict[str, Any], messages: list[dict[str, Any]]) -> None:

@@ -40,6 +40,6 @@ class RunLimits(BaseModel):
         """The same for a length in chunks. Raises ``ConfigError``."""
         if chunks > self.seconds / seconds_each:
             raise ConfigError(
-                f"chunks={chunks if chunks < 2**60 else '...'} is too long: the limit is {self.seconds:g} seconds,"
-                f" and a chunk has {seconds_each:g}; ask for less, or set limits.seconds"
+                f"a video of {chunks if chunks < 2**60 else 'so many'} chunks is too long: the limit is"
+                f" {self.seconds:g} seconds, and a chunk has {seconds_each:g}; ask for less, or set limits.seconds"
             )

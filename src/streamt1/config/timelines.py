@@ -7,8 +7,10 @@ which chunks those are (``pipeline.timelines``).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +27,7 @@ YAML_LARGEST, YAML_MOST = 2_000_000, 100_000
 """Characters of a YAML file, and values in it: more than scenes are allowed, so that it is these that are counted."""
 ROUNDING = 1e-3
 """Seconds by which the end of one scene and the beginning of the next may differ."""
+_LENGTH = re.compile(r"\s*(?P<number>[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?)\s*(?P<unit>s|chunks)?\s*")
 _KEYS = ("prompt", "seconds", "chunks", "memory")
 
 
@@ -54,6 +57,11 @@ def told_scenes(given: Sequence[Any], where: str = "the timeline") -> list[ToldS
     Raises:
         ConfigError, PromptError: it names the scene, from 1.
     """
+    if not isinstance(given, (list, tuple)):
+        kind = type(given).__name__
+        raise ConfigError(f"{where} is of type {kind}: give a prompt, or a list of scenes such as [('a red ball', 5)]")
+    if len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], Real):
+        raise ConfigError(f"{where} is one scene, {given!r}: put it into a list, [{given!r}]")
     _check_count(given, where)
     return [_told(one, f"scene {number} of {where}") for number, one in enumerate(given, 1)]
 
@@ -81,16 +89,15 @@ def scene_of(text: str) -> ToldScene:
     where = f"--scene {text[:SHOWN]!r}"
     if not at:
         return _told(text, where)
-    in_chunks = length.endswith("chunks")
-    try:
-        number = float(length.removesuffix("chunks").removesuffix("s"))
-    except ValueError as error:
-        raise ConfigError(
-            f"{where}: {length[:SHOWN]!r} is no length; write PROMPT@SECONDS, as 'a red ball@5'"
-        ) from error
-    if in_chunks and number != int(number):
-        raise ConfigError(f"{where}: {length} is no whole number of chunks")
-    return _told({"prompt": prompt, **({"chunks": int(number)} if in_chunks else {"seconds": number})}, where)
+    told = _LENGTH.fullmatch(length)
+    if told is None:
+        raise ConfigError(f"{where}: {length[:SHOWN]!r} is no length; write PROMPT@SECONDS, as 'a red ball@5'")
+    number = float(told["number"])
+    if told["unit"] != "chunks":
+        return _told({"prompt": prompt, "seconds": number}, where)
+    if not number.is_integer():
+        raise ConfigError(f"{where}: {length[:SHOWN]} is no whole number of chunks")
+    return _told({"prompt": prompt, "chunks": int(number)}, where)
 
 
 def _told(one: Any, where: str) -> ToldScene:
@@ -98,7 +105,7 @@ def _told(one: Any, where: str) -> ToldScene:
         return one
     if isinstance(one, str):
         one = {"prompt": one}
-    elif isinstance(one, Sequence) and len(one) == 2:
+    elif isinstance(one, (list, tuple)) and len(one) == 2:
         one = {"prompt": one[0], "seconds": one[1]}
     if not isinstance(one, Mapping):
         raise ConfigError(f"{where} is {str(one)[:SHOWN]!r}: give its prompt and seconds")
@@ -111,9 +118,10 @@ def _told(one: Any, where: str) -> ToldScene:
         raise ConfigError(f"{where} has seconds and chunks: give one of both")
     if memory is not None and memory not in get_args(Switch):
         raise ConfigError(f"{where}: memory={str(memory)[:SHOWN]!r} is none of {', '.join(get_args(Switch))}")
-    if chunks is not None and (type(chunks) is not int or chunks < 1):
-        raise ConfigError(f"{where}: chunks={str(chunks)[:SHOWN]} must be a whole number of at least 1")
-    return ToldScene(prompt, None if seconds is None else _seconds(seconds, "seconds", where), chunks, memory)
+    if chunks is not None and (not isinstance(chunks, Integral) or isinstance(chunks, bool) or chunks < 1):
+        raise ConfigError(f"{where}: chunks={repr(chunks)[:SHOWN]} must be a whole number of at least 1")
+    length = None if seconds is None else _seconds(seconds, "seconds", where)
+    return ToldScene(prompt, length, None if chunks is None else int(chunks), memory)
 
 
 def _of_longlive(prompts: Sequence[Any], indices: Any, path: Path) -> list[ToldScene]:
@@ -169,12 +177,13 @@ def _one_text(entry: Mapping[str, Any], where: str) -> Any:
 
 def _seconds(value: Any, name: str, where: str, least: float | None = None) -> float:
     """A finite number of seconds, above 0 or at least ``least``."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53
-    if not number or not math.isfinite(value):
-        raise ConfigError(f"{where}: {name}={str(value)[:SHOWN]!r} is to be a number of seconds")
-    if value < (least or 0.0) or (least is None and value == 0):
-        raise ConfigError(f"{where}: {name}={value:g} must be above 0")
-    return float(value)
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not abs(number) < 2**53:
+        raise ConfigError(f"{where}: {name}={repr(value)[:SHOWN]} is to be a number of seconds")
+    if number < (least or 0.0) or (least is None and number == 0):
+        bound = "above 0" if least is None else f"at least {least:g}"
+        raise ConfigError(f"{where}: {name}={number:g} must be {bound}")
+    return number
 
 
 def _listed(value: Any, key: str, path: Path) -> Sequence[Any]:
@@ -194,6 +203,8 @@ def _parsed(text: str, path: Path) -> Any:
     if path.suffix not in (".json", ".jsonl"):
         return parse_yaml(text, str(path), YAML_LARGEST, YAML_MOST)
     lines = [line for line in text.splitlines() if line.strip()]
+    if path.suffix == ".jsonl" and not lines:
+        raise ConfigError(f"{path} is empty: give a timeline, on one line")
     if path.suffix == ".jsonl" and len(lines) != 1:
         raise ConfigError(f"{path} holds {len(lines)} timelines, a line each: give a file of one")
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import SHOWN, ConfigError
 
 Switch = Literal["keep", "recache", "cut"]
 """What a new prompt does to a model's memory, see ``memory.switch``."""
@@ -20,11 +20,18 @@ class Scene:
     Attributes:
         chunks: its length, at least 1; None for one that goes on until it is told otherwise.
         memory: what its beginning does to the memory; None as the model's configuration says.
+
+    Raises:
+        ConfigError: a memory that is none of these.
     """
 
     prompt: str
     chunks: int | None
     memory: Switch | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory not in get_args(Switch):
+            raise ConfigError(f"memory={str(self.memory)[:SHOWN]!r} is none of {', '.join(get_args(Switch))}")
 
 
 @dataclass(frozen=True)

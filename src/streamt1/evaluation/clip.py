@@ -58,7 +58,7 @@ def _head(task: ClipTask) -> Row:
 def _measured(pipeline: Pipeline, task: ClipTask) -> Row:
     config = task.config(pipeline.config)
     models = _with_memory(pipeline.models, config.memory)
-    oracle, timeline = oracle_for(config), _timeline(pipeline, task)
+    oracle, timeline = oracle_for(config), clip_timeline(pipeline, task)
     picks = PickWatcher(models.clip_reward, oracle, task.regret_every) if oracle else None
     seen = dataclasses.replace(models, clip_reward=picks) if picks else models
     engine = Engine(seen, config.effective_search, picks or Watcher())
@@ -84,7 +84,8 @@ def _with_memory(models: Models, memory: MemoryConfig) -> Models:
     return dataclasses.replace(models, backbone=backbone.with_memory(memory))
 
 
-def _timeline(pipeline: Pipeline, task: ClipTask) -> Timeline:
+def clip_timeline(pipeline: Pipeline, task: ClipTask) -> Timeline:
+    """The clip's scenes in chunks. Raises ``ConfigError`` and ``PromptError``."""
     if len(task.scenes) == 1:
         return pipeline.timeline(task.prompt, seconds=task.seconds)
     return pipeline.timeline([(prompt, task.seconds) for prompt in task.scenes])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from streamt1.config.schema import RunConfig
+from streamt1.core.errors import ConfigError, PromptError
 from streamt1.core.files import check_writable
-from streamt1.evaluation.clip import make_clip
+from streamt1.evaluation.clip import clip_timeline, make_clip
 from streamt1.evaluation.judge import check_judge
-from streamt1.evaluation.manifest import claim
+from streamt1.evaluation.manifest import NAME, claim
 from streamt1.evaluation.pool import Pool, open_pool
 from streamt1.evaluation.rows import Row, open_rows, write_csv
 from streamt1.evaluation.suites import Suite
@@ -53,7 +54,39 @@ def run_suite(
     for task in tasks:
         task.config(config)
     check_writable(folder)
-    claim(folder, suite, config)
+    with _new_or_held(folder):
+        claim(folder, suite, config)
+        return _made(tasks, config, folder, jobs, export, watch, opener)
+
+
+@contextmanager
+def _new_or_held(folder: Path) -> Iterator[None]:
+    """Where an evaluation cannot even begin, nothing of it is left in the folder."""
+    new, there = not (folder / NAME).exists(), folder.exists()
+    try:
+        yield
+    except (ConfigError, PromptError):
+        if new and (folder / NAME).exists() and not any(map(_size, (folder / ROWS, folder / TABLE))):
+            for name in (NAME, ROWS):
+                (folder / name).unlink(missing_ok=True)
+            if not there:
+                folder.rmdir()
+        raise
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _made(
+    tasks: list[ClipTask],
+    config: RunConfig,
+    folder: Path,
+    jobs: int,
+    export: Path | None,
+    watch: Watch,
+    opener: OpenPool,
+) -> list[Row]:
     if export is not None:
         write_prompts(export, tasks)
     with open_rows(folder / ROWS) as (rows, file):
@@ -61,7 +94,7 @@ def run_suite(
         missing = [task for task in tasks if task.key not in held or (task.video and not task.video.exists())]
         if missing:
             with opener(config, jobs) as pool:
-                pool.map(check_prompts, [list(dict.fromkeys(prompt for task in missing for prompt in task.scenes))])
+                pool.map(check_clips, [missing])
                 for _, row in pool.run(make_clip, missing):
                     if row_key(row) not in held:
                         file.append(row)
@@ -72,10 +105,10 @@ def run_suite(
     return ordered
 
 
-def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
-    """Raises ``PromptError`` for the first that the model cannot use."""
-    for prompt in prompts:
-        pipeline.check_prompt(prompt)
+def check_clips(pipeline: Any, tasks: Sequence[ClipTask]) -> None:
+    """Raises ``PromptError`` and ``ConfigError`` for the first prompt or length that the model cannot use."""
+    for task in {(task.scenes, task.seconds): task for task in tasks}.values():
+        clip_timeline(pipeline, task)
 
 
 def _placed(task: ClipTask, jobs: int, export: Path | None) -> ClipTask:

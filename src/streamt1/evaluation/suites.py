@@ -114,6 +114,10 @@ class Suite(BaseModel):
         letters = sorted(set(length.scenes))
         each = len(letters)
         texts = self.texts(length.prompts * each)
+        if len(texts) < each:
+            raise ConfigError(
+                f"scenes={length.scenes} needs {each} prompts, and the suite {self.name} has {len(texts)}"
+            )
         clips = (texts[begin : begin + each] for begin in range(0, len(texts) - each + 1, each))
         return [tuple(texts[letters.index(letter)] for letter in length.scenes) for texts in clips]
 

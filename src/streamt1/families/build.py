@@ -31,6 +31,8 @@ def check_prompt(config: RunConfig, prompt: str) -> None:
 
     A backbone of no family, whose models are a user's own, reads any text.
     """
+    if not isinstance(prompt, str):
+        raise PromptError(f"a prompt is text, not {type(prompt).__name__}: {repr(prompt)[:SHOWN]}")
     if not prompt.strip():
         raise PromptError("the prompt is empty: say what the video should show")
     if not is_text(prompt):

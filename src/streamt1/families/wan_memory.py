@@ -64,9 +64,10 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     note = f"{beams} beams x {held} frames at most"
     room = _locked(page) / page if home == "host" else 1.0
     yield Part("KV pages", (beams * held * frame + sink) * room, CHUNKED, note, home)
-    blend = beams * page * 4 / width if _blends(config) else 0.0
-    written = (beams * page + blend) * room
-    yield Part("KV pages, written", written, ("commit",), "and blended sinks, before old ones go", home)
+    blend, joint = beams * page * 4 / width if _blends(config) else 0.0, _joint(config)
+    written = max(beams * page + blend, joint * page) * room
+    note = "and blended sinks, before old ones go" if joint * page < beams * page + blend else "again, of one beam"
+    yield Part("KV pages, written", written, ("commit",), note, home)
     if memory.recall:
         aside = beams * memory.recall * page
         yield Part("KV pages, put aside", aside, CHUNKED, f"{beams} x {memory.recall} scenes at most", "host")
@@ -77,9 +78,14 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     crossing = placement.kv == "host"
     work = wan_work.denoise(sizes, tokens, batch, past, crossing, width)
     yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
-    yield Part(
-        "transformer at work", wan_work.denoise(sizes, tokens, 1, past, crossing, width), ("commit",), "one chunk"
-    )
+    together = wan_work.denoise(sizes, tokens * joint, 1, past, crossing, width)
+    told = "one chunk" if joint == 1 else f"{joint} chunks together, under a new prompt"
+    yield Part("transformer at work", together, ("commit",), told)
+
+
+def _joint(config: RunConfig) -> int:
+    """The most chunks that are written in one pass: those of a window, where a new prompt has them written again."""
+    return config.memory.window // config.memory.chunk if config.memory.switch == "recache" else 1
 
 
 def _locked(size: float) -> int:

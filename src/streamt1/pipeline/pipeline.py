@@ -228,6 +228,7 @@ class Pipeline:
                 return Stream(self.search(asked, Recorder(), watchers, live.next_scene))
             return Stream(self._in_folder(asked, Path(folder), fresh, watchers, live.next_scene))
 
+        self.check_prompt(prompt)
         self.asked(prompt, None, seed, policy, endless=True)
         return Session(prompt, begun, self.check_prompt)
 

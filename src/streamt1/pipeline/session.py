@@ -33,6 +33,8 @@ class Live(Watcher):
 
     def say(self, scene: Scene) -> None:
         """The scene begins at the next chunk boundary at which none before it does. Raises ``ConfigError``."""
+        if self._ended.is_set():
+            raise ConfigError("the video is ending: it takes no prompt any more")
         if len(self._scenes) >= WAITING:
             raise ConfigError(f"{WAITING} prompts wait for their chunks already; wait until they are made")
         self._scenes.append(scene)
@@ -42,8 +44,8 @@ class Live(Watcher):
         self._ended.set()
 
     def next_scene(self) -> Scene | None:
-        """What begins with the next chunk."""
-        return self._scenes.popleft() if self._scenes else None
+        """What begins with the next chunk, if there will be one."""
+        return self._scenes.popleft() if self._scenes and not self._ended.is_set() else None
 
     def happened(self, event: Event) -> None:
         if not isinstance(event, ChunkStarted) or not event.chunk:
@@ -75,6 +77,7 @@ class Session:
         self._first, self._begun, self._check = prompt, begun, check
         self._live = Live()
         self._stream: Stream | None = None
+        self._closed = False
 
     def prompt(self, text: str, memory: Switch | None = None) -> None:
         """From the next chunk that is begun on, the video is of this.
@@ -87,13 +90,14 @@ class Session:
 
         Raises:
             PromptError: the backbone cannot use it; the video goes on as before.
-            ConfigError: too many wait.
+            ConfigError: too many wait, the video is ending, or a memory that is none of these.
         """
         self._check(text)
-        if self._stream is None:
+        scene = Scene(text, None, memory)
+        if self._stream is None and not self._closed:
             self._first = text
         else:
-            self._live.say(Scene(text, None, memory))
+            self._live.say(scene)
 
     def end(self) -> None:
         """The video ends: what is decided becomes final, and then reading ends."""
@@ -103,6 +107,8 @@ class Session:
         return self
 
     def __next__(self) -> FinalChunk:
+        if self._closed and self._stream is None:
+            raise StopIteration
         return next(self._opened())
 
     def finish(self) -> Run:
@@ -111,7 +117,9 @@ class Session:
         return self._opened().finish()
 
     def close(self) -> None:
-        """Ends the search where it is."""
+        """Ends the search where it is; nothing can be read or said any more."""
+        self._closed = True
+        self._live.end()
         if self._stream is not None:
             self._stream.close()
 

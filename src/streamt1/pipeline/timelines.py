@@ -64,7 +64,11 @@ def resolved(told: Sequence[ToldScene], clock: Clock, chunks: int | None, endles
         lengths[-1] = None
     timeline = Timeline(tuple(Scene(one.prompt, length, one.memory) for one, length in zip(told, lengths)))
     if chunks is not None and timeline.chunks != chunks:
-        raise ConfigError(f"the scenes make up {timeline.chunks} chunks, and {chunks} were asked for: leave one out")
+        long, wanted = (f"{number} chunks ({clock.seconds(number):g} s)" for number in (timeline.chunks or 0, chunks))
+        raise ConfigError(
+            f"the scenes make up {long}, and {wanted} were asked for: leave the length of the video out, or that of a"
+            " scene"
+        )
     return timeline
 
 
@@ -73,6 +77,11 @@ def _by_lengths(told: Sequence[ToldScene], clock: Clock, chunks: int | None) -> 
     silent = sum(scene.seconds is None and scene.chunks is None for scene in told)
     known = sum(clock.later / clock.fps * scene.chunks if scene.chunks else scene.seconds or 0.0 for scene in told)
     share = SECONDS if chunks is None else (clock.seconds(chunks) - known) / max(silent, 1)
+    if silent and share <= 0:
+        raise ConfigError(
+            f"the scenes that have a length take {known:g} s, and the video is to have {clock.seconds(chunks or 0):g}:"
+            " nothing is left for the others"
+        )
     lengths, time, begin = list[int | None](), 0.0, 0
     for number, scene in enumerate(told, 1):
         if scene.chunks is not None:
@@ -98,7 +107,7 @@ def _by_beginnings(
     """LongLive's way: a scene begins with the first chunk whose first frame is at or behind its index, one a chunk.
 
     A prompt that is replaced before the first chunk is not used. The last scene is as long as the one before it where
-    the length of the video is not given.
+    the length of the video is not given, and 5 seconds where it is the only one.
     """
     starts = [0]
     for scene in told[1:]:
@@ -106,7 +115,8 @@ def _by_beginnings(
         starts.append(max(wanted, starts[-1] + 1 if len(starts) > 1 else 0))
     if len(starts) > 1 and starts[1] == 0:
         told, starts = told[1:], starts[1:]
-    end = chunks if chunks is not None else starts[-1] + (starts[-1] - starts[-2] if len(starts) > 1 else 1)
+    last = starts[-1] - starts[-2] if len(starts) > 1 else max(1, clock.nearest(SECONDS))
+    end = starts[-1] + last if chunks is None else chunks
     if starts[-1] >= end:
         late = next(number for number, start in enumerate(starts, 1) if start >= end)
         raise ConfigError(f"scene {late} begins at chunk {starts[late - 1]}, where the video of {end} chunks has ended")

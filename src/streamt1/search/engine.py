@@ -37,7 +37,7 @@ def search(
     """Goes on from a state: yields the one at every chunk boundary that follows, up to the last chunk, if there is one.
 
     A state that has been gone on from has given its memory to the next one. Where a step fails, the state before it is
-    as it was.
+    as it was; not where a new prompt has had its memory written again (``recache``).
 
     Raises:
         RewardError: all candidates of a chunk got scores that are not finite.

@@ -23,20 +23,26 @@ from streamt1.trace.events import MemorySwitched, SceneStarted
 def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter) -> SearchState:
     """The state under the prompt of its next chunk, at the same boundary; itself where no scene begins.
 
-    The state that was given still holds its memory, and so does the one that is returned.
+    The state that was given still holds its memory, unless that was written again: then each beam's goes as soon as its
+    new one is there, since both would take twice the room.
     """
     if not state.begins_scene:
         return state
     scene = state.timeline.scenes[state.scene]
     watcher.happened(SceneStarted(state.chunk, state.scene, scene.prompt, scene.memory))
-    beams: list[Beam] = []
+    beams, old = list[Beam](), list(state.beams)
     try:
         for beam in state.beams:
             done = _switched(models, beam, scene.prompt, scene.memory, cost)
             beams.append(dataclasses.replace(beam, branch=done.branch))
+            if done.rewritten:
+                state.lease.ended = True
+                release(models, [old.pop(0)])
             _tell(models, watcher, state.chunk, beam.lineage[-1], done)
     except BaseException:
         release(models, beams)
+        if state.lease.ended:
+            release(models, old)
         raise
     return dataclasses.replace(
         state, beams=tuple(beams), spreads_before=len(state.spreads), cost=cost.total, lease=Lease()
@@ -45,7 +51,8 @@ def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter
 
 @contextmanager
 def switched(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter) -> Iterator[SearchState]:
-    """Gives the state under the prompt of its next chunk. Where the block fails, the state before is as it was."""
+    """Gives the state under the prompt of its next chunk. Where the block fails, the state before is as it was; but for
+    memory that was written again, which is gone."""
     begun = switch(models, state, watcher, cost)
     try:
         yield begun

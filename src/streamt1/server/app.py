@@ -59,6 +59,10 @@ def check_address(host: str, key: str | None) -> None:
         )
 
 
+LONGEST_MESSAGE = 1 << 20
+"""Bytes on a websocket, of which we say that they are too many; a longer message ends the connection (code 1009)."""
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own."""
     try:
@@ -73,6 +77,6 @@ def listen(devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: st
     service = Service.over(devices, data, limits, key)
     app = make_app(service, (*LOOPBACK, host) if is_loopback(host) else ())
     uvicorn.run(
-        app, host=host, port=port, log_level="info", access_log=False, ws_max_size=limits.body + 1024,
-        timeout_graceful_shutdown=5, server_header=False,
+        app, host=host, port=port, log_level="info", access_log=False, timeout_graceful_shutdown=5, server_header=False,
+        ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
     )  # fmt: skip

@@ -132,10 +132,11 @@ class JobStore(Database):
         self._run("UPDATE jobs SET progress = ?, attempts = 1 WHERE id = ?", (progress, name))
 
     @transaction
-    def finish(self, name: str) -> bool:
-        """The video is there; False where the job was deleted meanwhile."""
-        update = "UPDATE jobs SET status = 'completed', progress = 100, completed_at = ? WHERE id = ?"
-        return self._run(update, (int(time.time()), name)).rowcount > 0
+    def finish(self, name: str, made: CheckedRequest) -> bool:
+        """The video is there, as it was ``made``; False where the job was deleted meanwhile."""
+        update = "UPDATE jobs SET status = 'completed', progress = 100, completed_at = ?, request = ?, chunks = ?"
+        values = int(time.time()), made.fields.model_dump_json(), made.chunks, name
+        return self._run(f"{update} WHERE id = ?", values).rowcount > 0
 
     @transaction
     def fail(self, name: str, code: str, message: str) -> None:

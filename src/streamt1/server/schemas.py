@@ -220,6 +220,22 @@ def timeline_of(request: VideoRequest, chunks: int) -> Timeline:
     return Timeline(tuple(Scene(**scene) for scene in request.timeline))
 
 
+def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipeline) -> CheckedRequest:
+    """What a stream without an end became, by its ``run.json``: its chunks, its seconds, and the scenes that were said.
+
+    Any other request is what it was.
+    """
+    if not request.fields.endless:
+        return request
+    chunks, scenes = len(summary["outcome"]["lineage"]), summary.get("timeline")
+    if scenes:
+        last = chunks - sum(scene["chunks"] for scene in scenes[:-1])
+        scenes = [*scenes[:-1], {**scenes[-1], "chunks": last}]
+    seconds = round(pipeline.clock.seconds(chunks), 3)
+    fields = request.fields.model_copy(update={"seconds": seconds, "timeline": scenes})
+    return dataclasses.replace(request, fields=fields, chunks=chunks)
+
+
 def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits: Limits) -> VideoRequest:
     """The same request with its scenes in chunks, the first one's prompt, and their length in seconds."""
     try:

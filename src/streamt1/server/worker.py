@@ -13,6 +13,7 @@ from streamt1.core.files import write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
+from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run_files import REPORT, VIDEO, is_finished, stored_summary, tidy
 from streamt1.pipeline.run_folder import run_folder
 from streamt1.pipeline.session import Live
@@ -23,7 +24,7 @@ from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
 from streamt1.server.queue import JobQueue, Running
-from streamt1.server.schemas import Job, configured, timeline_of
+from streamt1.server.schemas import Job, as_made, configured, timeline_of
 from streamt1.trace.events import ChunkCommitted, Event
 
 log = logging.getLogger("streamt1.server")
@@ -97,7 +98,7 @@ class Worker:
         asked = pipeline.asked(timeline_of(fields, job.request.chunks), None, fields.seed)
         if _is_made(path, asked):
             tidy(path)
-            return self._finished(job)
+            return self._finished(job, path, pipeline)
         if not _goes_on(path, asked):
             shutil.rmtree(path, ignore_errors=True)  # what an older version, or older weights, began
         with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
@@ -110,10 +111,11 @@ class Worker:
             write_report(path)
             write_whole(path / THUMBNAIL, middle_thumbnail(run.pixels, THUMBNAIL_SIDE))
             self.metrics.passes.inc(run.result.cost.model_passes)
-        return self._finished(job)
+        return self._finished(job, path, pipeline)
 
-    def _finished(self, job: Job) -> str:
-        return "completed" if self.queue.store.finish(job.id) else "cancelled"
+    def _finished(self, job: Job, path: Path, pipeline: Pipeline) -> str:
+        made = as_made(job.request, stored_summary(path) or {}, pipeline)
+        return "completed" if self.queue.store.finish(job.id, made) else "cancelled"
 
     def _stop(self, running: Running) -> None:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
