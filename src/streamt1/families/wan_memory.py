@@ -64,10 +64,6 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     note = f"{beams} beams x {held} frames at most"
     room = _locked(page) / page if home == "host" else 1.0
     yield Part("KV pages", (beams * held * frame + sink) * room, CHUNKED, note, home)
-    blend, joint = beams * page * 4 / width if _blends(config) else 0.0, _joint(config)
-    written = max(beams * page + blend, joint * page) * room
-    note = "and blended sinks, before old ones go" if joint * page < beams * page + blend else "again, of one beam"
-    yield Part("KV pages, written", written, ("commit",), note, home)
     if memory.recall:
         aside = beams * memory.recall * page
         yield Part("KV pages, put aside", aside, CHUNKED, f"{beams} x {memory.recall} scenes at most", "host")
@@ -78,14 +74,17 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     crossing = placement.kv == "host"
     work = wan_work.denoise(sizes, tokens, batch, past, crossing, width)
     yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
-    together = wan_work.denoise(sizes, tokens * joint, 1, past, crossing, width)
-    told = "one chunk" if joint == 1 else f"{joint} chunks together, under a new prompt"
-    yield Part("transformer at work", together, ("commit",), told)
-
-
-def _joint(config: RunConfig) -> int:
-    """The most chunks that are written in one pass: those of a window, where a new prompt has them written again."""
-    return config.memory.window // config.memory.chunk if config.memory.switch == "recache" else 1
+    committed = (beams * page + (beams * page * 4 / width if _blends(config) else 0.0)) * room
+    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, crossing, width), "and blended sinks", "one chunk")]
+    if memory.switch == "recache":  # a beam at a time, and all of its window in one pass over its sinks
+        joint, sinks = memory.window // memory.chunk, frame_tokens(config, sizes) * memory.sink
+        again = wan_work.denoise(sizes, tokens * joint, 1, sinks, crossing, width)
+        ways.append((joint * page * room, again, "again, under a new prompt", f"{joint} chunks together"))
+    written, work, what, told = max(ways, key=lambda way: way[1] + (way[0] if home == "device" else 0.0))
+    if home == "host":
+        written = max(way[0] for way in ways)
+    yield Part("KV pages, written", written, ("commit",), f"{what}, before old ones go", home)
+    yield Part("transformer at work", work, ("commit",), told)
 
 
 def _locked(size: float) -> int:
