@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamt1.evaluation.drawing import INTERVALS, Summary, headline
-from streamt1.evaluation.labels import candidates, colour, label, scale, unit
-from streamt1.evaluation.summary import RIVALS
+from streamt1.evaluation.labels import GAINS, candidates, colour, label, scale, unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +19,7 @@ def scenes_chart(figure: Figure, summary: Summary) -> bool:
 
     False unless there are clips of several numbers of scenes, none of which returns.
     """
-    panels = {title: found for gain, title in _GAINS.items() if (found := _points(summary, gain))}
+    panels = {title: found for gain, title in GAINS.items() if (found := _points(summary, gain))}
     if len({scenes for found in panels.values() for points in found.values() for scenes, _ in points}) < 2:
         return False
     figure.set_size_inches(4.6 * len(panels), 4.9)
@@ -43,9 +42,6 @@ def scenes_chart(figure: Figure, summary: Summary) -> bool:
     figure.legend(loc="outside lower center", ncols=len(methods), frameon=False)
     headline(figure, "What scenes have to do with it", f"Above the line: better, with {_width(summary)}. {INTERVALS}")
     return True
-
-
-_GAINS = {"gain_over_greedy": "one sample", **{gain: label(rival) for gain, rival in RIVALS.items()}}
 
 
 def _points(summary: Summary, gain: str) -> Points:

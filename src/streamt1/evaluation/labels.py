@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamt1.evaluation.summary import RIVALS
+
 METHOD_LABELS = {
     "greedy": "one sample",
     "best_of_n": "best of n",
@@ -54,6 +56,10 @@ LOWER_IS_BETTER = ("oracle_drift", "drift", "sharpness_drift")
 
 def label(method: str) -> str:
     return METHOD_LABELS.get(method, method.replace("_", " "))
+
+
+GAINS = {"gain_over_greedy": label("greedy"), **{gain: label(rival) for gain, rival in RIVALS.items()}}
+"""Paired gains of a summary -> over whom."""
 
 
 def clips(length: str) -> str:

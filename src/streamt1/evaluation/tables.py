@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from streamt1.evaluation.labels import LOWER_IS_BETTER, MEASURES, candidates, label, scale
-from streamt1.evaluation.summary import RIVALS
+from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, label, scale
 
 ALWAYS = ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")
-GAINS = {"gain_over_greedy": "one sample", **{gain: label(rival) for gain, rival in RIVALS.items()}}
 Table = list[list[str]]
 """Rows of cells, the first the header."""
 Numbers = dict[str, Any]
