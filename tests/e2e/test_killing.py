@@ -108,7 +108,7 @@ def test_a_servers_job(tmp_path: Path) -> None:
     chance = random.Random(1)
 
     def served(folder: Path, patience: float | None) -> tuple[str, float]:
-        """The job's state when the server is killed, after so many seconds, or once the job is done; and its seconds."""
+        """The state and the seconds of the job when it is done, or when the server is killed, after so many seconds."""
         port = 20000 + os.getpid() % 20000
         arguments = ["serve", "--data", str(folder), "--port", str(port)]
         process = subprocess.Popen(
