@@ -40,19 +40,21 @@ def scenes_chart(figure: Figure, summary: Summary) -> bool:
     for method in methods:
         first.plot([], [], "o-", color=colour(method), label=label(method))
     figure.legend(loc="outside lower center", ncols=len(methods), frameon=False)
-    headline(figure, "What scenes have to do with it", f"Above the line: better, with {_width(summary)}. {INTERVALS}")
+    width = f"{candidates(_widest(summary))} candidates a chunk"
+    headline(figure, "What scenes have to do with it", f"Above the line: better, with {width}. {INTERVALS}")
     return True
 
 
 def _points(summary: Summary, gain: str) -> Points:
-    """At the widest budget that a length has; ablations are left out."""
+    """At the widest budget; ablations are left out."""
     found: Points = {}
+    widest = _widest(summary)
     for length, budgets in summary["lengths"].items():
         scenes, several, _ = length.partition(" x ")
         letters = scenes if several else "A"
         if len(set(letters)) < len(letters):
             continue
-        for method, numbers in budgets.get(_widest(summary), {}).items():
+        for method, numbers in budgets.get(widest, {}).items():
             if gain in numbers and "loss_without_unit" not in numbers:
                 found.setdefault(method, []).append((len(letters), numbers[gain]))
     return {method: sorted(points, key=lambda point: point[0]) for method, points in found.items()}
@@ -61,7 +63,3 @@ def _points(summary: Summary, gain: str) -> Points:
 def _widest(summary: Summary) -> str:
     """The budget of most candidates."""
     return max((budget for budgets in summary["lengths"].values() for budget in budgets), key=candidates)
-
-
-def _width(summary: Summary) -> str:
-    return f"{candidates(_widest(summary))} candidates a chunk"
