@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from streamt1.cli.devices import DEVICES, RAY, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.folder_names import folder_names
 from streamt1.cli.prompts import read_prompts
@@ -48,6 +50,8 @@ def generate(
     compare: Annotated[bool, typer.Option("--compare", help="Also one plain sample, side by side.")] = False,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html, a page about the run.")] = True,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    devices: DEVICES = None,
+    ray: RAY = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
     image: Annotated[Path | None, typer.Option(help="Not supported yet: videos start from text alone.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
@@ -67,7 +71,6 @@ def generate(
     chunk with the same command, or with `streamt1 resume`; until then its video is partial.mp4, which plays.
     """
     from streamt1.config.load import load_config
-    from streamt1.pipeline.pipeline import Pipeline
 
     if image is not None:
         raise ConfigError("--image is not supported yet: these models start from text alone")
@@ -91,9 +94,9 @@ def generate(
             "--endless makes one video and goes on until it is stopped: leave out --prompts and --compare"
         )
     options = Options(compare, page, fresh)
-    with stopping() as stop:
+    with stopping() as stop, ExitStack() as stack:
         check_writable(out or (DEFAULT if DEFAULT.is_dir() else DEFAULT.parent))
-        pipeline = Pipeline(config)
+        pipeline = stack.enter_context(loaded(config, devices, ray))
         if pipeline.plan is not None:
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
         asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]

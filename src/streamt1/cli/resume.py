@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streamt1.cli.devices import DEVICES, RAY, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import Options, run_one
@@ -23,11 +24,12 @@ MODELS = Annotated[Path | None, typer.Option(help="Folder of downloads, where it
 def resume(
     run: RUN,
     models: MODELS = None,
+    devices: DEVICES = None,
+    ray: RAY = None,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html.")] = True,
 ) -> None:
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
-    from streamt1.pipeline.pipeline import Pipeline
 
     summary = stored_summary(run)
     if summary is None:
@@ -35,8 +37,8 @@ def resume(
     _check_no_baseline(run)
     asked = Asked.of(summary, run / SUMMARY)
     options = Options(compare=summary.get("compare") is True, page=page)
-    with stopping() as stop:
-        pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
+    config = asked.config.model_copy(update={"models": str(models)} if models else {})
+    with stopping() as stop, loaded(config, devices, ray) as pipeline:
         asked = pipeline.asked(asked.scenes, None, asked.seed)
         stop.running = True
         run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)

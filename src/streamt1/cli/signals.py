@@ -16,7 +16,7 @@ from streamt1.search.watcher import Watcher
 from streamt1.trace.events import Event
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from streamt1.core.remote import Frames
 
 
 class Stopping(Watcher):
@@ -48,7 +48,7 @@ class Stopping(Watcher):
     def happened(self, event: Event) -> None:
         self._check()
 
-    def proposed(self, candidate: int, frames: Tensor) -> None:
+    def proposed(self, candidate: int, frames: Frames) -> None:
         self._check()
 
     def _check(self) -> None:

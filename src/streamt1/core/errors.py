@@ -9,6 +9,7 @@
     ├── CheckpointError        a missing, truncated or mismatched weights file
     ├── MissingExtraError      a feature whose optional packages are not installed (the message has the install line)
     ├── OutOfMemoryError       a device or the host has too little memory (the message says what would need less)
+    ├── DeviceLostError        devices that took part in a run are gone, and no other can be had
     ├── NotFiniteError         a model or a decoder made NaN or infinite numbers for every candidate of a chunk
     ├── RewardError            every candidate of a chunk got a score that is not a finite number
     ├── TraceError             a trace that is missing, damaged, or of a run that has not finished
@@ -83,6 +84,10 @@ class CheckpointError(StreamT1Error):
 
 class OutOfMemoryError(StreamT1Error):
     """A device, or the host, has less memory than the work needs."""
+
+
+class DeviceLostError(StreamT1Error):
+    """Devices that took part in a run are gone, and it cannot go on without them."""
 
 
 class MissingExtraError(StreamT1Error):

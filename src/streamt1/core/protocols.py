@@ -137,7 +137,8 @@ class Decoder(Protocol):
             latents: ``[N, F, C, H, W]``.
 
         Returns:
-            Frames ``[N, T, 3, H, W]``, and the ``N`` states after them.
+            Frames ``[N, T, 3, H, W]``, and the ``N`` states after them. A decoder on other devices may give, one a
+            candidate, what stands for frames there: see ``core.remote``.
         """
         ...
 
@@ -185,6 +186,8 @@ class Models:
     Attributes:
         draft: a light decoder for the same latents. Where there is one, candidates are decoded by it for the rewards,
             and ``decoder`` decodes only the chunks that leave, each once, over a single state.
+        one_by_one: whether they compute candidates one at a time whatever they are given, as several devices do; the
+            search then gives them all at once.
         checked: whether the search looks for latents and frames that are not finite; tensors without numbers, on which
             memory is counted, have neither.
     """
@@ -195,6 +198,7 @@ class Models:
     clip_reward: ClipReward
     draft: Decoder | None = None
     checked: bool = True
+    one_by_one: bool = False
 
     @property
     def scoring_decoder(self) -> Decoder:

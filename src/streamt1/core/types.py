@@ -12,6 +12,8 @@ from enum import Enum
 
 from torch import Tensor
 
+from streamt1.core.remote import Frames, here
+
 
 class Route(str, Enum):
     """What becomes of a chunk when it leaves the local window (paper section 3.4)."""
@@ -79,7 +81,8 @@ class Chunk:
         seed: seed of the generator that made it.
         noise: initial noise ``[F, C, H, W]``, float32; the next chunk's noise propagates from it (section 3.2).
         latents: clean latents ``[F, C, H, W]``.
-        frames: decoded pixels ``[T, 3, H, W]``, floats in 0..1 or uint8 in 0..255, as the decoder made them.
+        frames: decoded pixels ``[T, 3, H, W]``, floats in 0..1 or uint8 in 0..255, as the decoder made them; before the
+            chunk has settled perhaps elsewhere, see ``core.remote``.
         score: None where the policy does not score chunks.
         route: None for chunk 0, which is the first sink, and where chunks are not scored.
     """
@@ -88,13 +91,18 @@ class Chunk:
     seed: int
     noise: Tensor
     latents: Tensor
-    frames: Tensor
+    frames: Frames
     score: Score | None = None
     route: Route | None = None
 
     def apart(self) -> Chunk:
         """The same chunk in memory of its own (its noise is), so that those it was decoded with can be freed."""
-        return replace(self, latents=self.latents.clone(), frames=self.frames.clone())
+        frames = self.frames.clone() if isinstance(self.frames, Tensor) else self.frames
+        return replace(self, latents=self.latents.clone(), frames=frames)
+
+    def near(self) -> Chunk:
+        """The same chunk, its frames here."""
+        return self if isinstance(self.frames, Tensor) else replace(self, frames=here(self.frames))
 
     def scored(self, score: Score, route: Route | None) -> Chunk:
         """The same chunk, with its score and route."""

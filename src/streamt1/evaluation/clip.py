@@ -17,6 +17,7 @@ from streamt1.core.errors import RewardError
 from streamt1.core.frames import shown_to
 from streamt1.core.peak import peak_mb, reset_peak
 from streamt1.core.protocols import Models
+from streamt1.core.remote import here
 from streamt1.core.timeline import Timeline
 from streamt1.core.types import Route
 from streamt1.evaluation.judge import Showing, oracle_columns, oracle_for, showings
@@ -114,7 +115,7 @@ def _rewards(result: Result, models: Models, timeline: Timeline) -> Row:
     if not all(map(math.isfinite, scores)):
         reward = models.frame_reward
         texts = [timeline.scenes[timeline.place(chunk.index)].prompt for chunk in result.beam.chunks]
-        shown = (shown_to(reward, chunk.frames[None]) for chunk in result.beam.chunks)
+        shown = (shown_to(reward, here(chunk.frames)[None]) for chunk in result.beam.chunks)
         scores = [reward.score(frames, text).score.item() for frames, text in zip(shown, texts)]
     final = finite(result.final[result.beams.index(result.beam)])
     return {"reward_final": final, "reward_short": finite(float(np.mean(scores)))}

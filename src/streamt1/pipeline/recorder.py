@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from torch import Tensor
-
 from streamt1.core.protocols import Models
+from streamt1.core.remote import Frames, applied
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.run import Run
@@ -59,5 +58,5 @@ class Recorder(Watcher):
     def happened(self, event: Event) -> None:
         self.stamped.append(Stamped(round(perf_counter() - self._begin, 4), event))
 
-    def proposed(self, candidate: int, frames: Tensor) -> None:
-        self.thumbnails[candidate] = middle_thumbnail(frames)
+    def proposed(self, candidate: int, frames: Frames) -> None:
+        self.thumbnails[candidate] = applied(middle_thumbnail, frames)

@@ -23,6 +23,7 @@ from streamt1.core.files import write_whole
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.locks import locked
 from streamt1.core.protocols import Models
+from streamt1.core.remote import Frames, applied
 from streamt1.media.growing import GrowingVideo
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
@@ -106,8 +107,8 @@ class RunFolder(Watcher):
     def happened(self, event: Event) -> None:
         self._trace.append(trace_record(Stamped(round(perf_counter() - self._begin, 4), event)))
 
-    def proposed(self, candidate: int, frames: Tensor) -> None:
-        self._thumbnails.append(thumbnail_record(candidate, middle_thumbnail(frames)))
+    def proposed(self, candidate: int, frames: Frames) -> None:
+        self._thumbnails.append(thumbnail_record(candidate, applied(middle_thumbnail, frames)))
 
     def settled(self, chunk: int, frames: Tensor) -> None:
         self._encoding.settled(chunk, frames)

@@ -16,6 +16,7 @@ from streamt1.core.files import writing
 from streamt1.core.identity import raw_bytes
 from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
+from streamt1.core.remote import here
 from streamt1.core.types import Chunk, Route, Score
 from streamt1.pipeline.run_files import FRAMES, LATENTS, SETTLED, SHOWN
 
@@ -86,7 +87,7 @@ class OnDisk:
             self._told = GrowingLines(self._told.path, self._ends[chunk.index])
             del self._ends[chunk.index + 1 :]
         begin, count = self._until[-1], len(chunk.latents)
-        self._frames.put(begin, chunk.frames)
+        self._frames.put(begin, here(chunk.frames))
         if self._shown is not self._frames:
             self._shown.put(begin, shown)
         self._latents.put(2 * count * chunk.index, torch.cat([chunk.latents.cpu(), chunk.noise.cpu()]))

@@ -117,7 +117,7 @@ class ChunkWork:
         x, fresh = self._drawn(count), self._drawn(count, backbone.draws)
         made = [
             backbone.denoise(parents[rows], x[rows], fresh[rows], range(1))[1]
-            for rows in batches(count, self.search.candidate_batch)
+            for rows in batches(self.models, self.search, count)
         ]
         self._latents = torch.cat(made)
         return self._latents
@@ -135,7 +135,7 @@ class ChunkWork:
         parents = [state for state, width in zip(begun, self._widths) for _ in range(width)]
         frames: list[Tensor] = []
         after: list[DecoderState] = []
-        for rows in batches(len(parents), self.search.candidate_batch):
+        for rows in batches(self.models, self.search, len(parents)):
             made, states = decoder.decode(parents[rows], self._latents[rows])
             frames.append(made)
             after += states

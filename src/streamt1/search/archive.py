@@ -38,7 +38,7 @@ class InMemory:
 
     def keep(self, chunk: Chunk, shown: Tensor) -> None:
         """See ``Archive.keep``."""
-        self._kept[chunk.index :] = [(chunk, shown)]
+        self._kept[chunk.index :] = [(chunk.near(), shown)]
 
     def chunks(self) -> Sequence[Chunk]:
         """See ``Archive.chunks``."""

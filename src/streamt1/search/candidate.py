@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from streamt1.core.protocols import Branch, DecoderState
+from streamt1.core.remote import Frames
 from streamt1.core.types import Chunk, Score
 
 
@@ -93,7 +94,7 @@ class Candidate:
 
     @classmethod
     def of(
-        cls, draw: Draw, id: int, latents: Tensor, frames: Tensor, decoder_state: DecoderState, fault: str | None
+        cls, draw: Draw, id: int, latents: Tensor, frames: Frames, decoder_state: DecoderState, fault: str | None
     ) -> Candidate:
         """What came of a draw: clean latents ``[F, C, H, W]``, frames ``[T, 3, H, W]``."""
         chunk = Chunk(draw.index, draw.seed, draw.noise, latents, frames)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
+from streamt1.core.remote import here
 from streamt1.core.timeline import Timeline
+from streamt1.core.types import Chunk
 from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
@@ -90,14 +92,22 @@ def _last_windows(state: SearchState) -> list[float]:
 
 def _whole(models: Models, state: SearchState, chosen: int) -> tuple[list[Beam], Tensor]:
     """The beams with all of their chunks and without handles, and the chosen one's frames as people see them."""
-    beams = [dataclasses.replace(beam, branch=None, decoder_state=None) for beam in state.beams]
+    past, lineage = state.archive.chunks(), state.beams[chosen].lineage
+    settled = dict(zip(lineage, past))
+    beams = [_let_go(beam, past[: beam.first], settled) for beam in state.beams]
     if state.chunks is None:
-        return beams, torch.cat([chunk.frames for chunk in beams[chosen].chunks])
-    past, frames = state.archive.chunks(), state.archive.shown()
-    beams = [dataclasses.replace(beam, chunks=(*past[: beam.first], *beam.chunks), before=()) for beam in beams]
+        return beams, torch.cat([here(chunk.frames) for chunk in beams[chosen].chunks])
+    frames = state.archive.shown()
     if models.draft is None:
         beams[chosen] = _within(beams[chosen], frames)
     return beams, frames
+
+
+def _let_go(beam: Beam, past: Sequence[Chunk], settled: Mapping[int, Chunk]) -> Beam:
+    """The same beam with its past chunks and without handles of any model; settled chunks by their candidate."""
+    own = zip(beam.lineage[beam.first :], beam.chunks)
+    chunks = (*past, *(settled.get(candidate) or chunk.near() for candidate, chunk in own))
+    return dataclasses.replace(beam, chunks=chunks, branch=None, decoder_state=None, before=())
 
 
 def _within(beam: Beam, frames: Tensor) -> Beam:

@@ -31,9 +31,10 @@ def commit(
     """
     beams: list[Beam] = []
     try:
-        for rank, candidate in enumerate(survivors):
+        for candidate in survivors:
             beams.append(candidate.grown(_written(models, state, candidate, cost)))
-            _tell(models, watcher, candidate, rank, beams[-1].branch)
+        for rank, (candidate, beam) in enumerate(zip(survivors, beams)):
+            _tell(models, watcher, candidate, rank, beam.branch)
         grown = dataclasses.replace(state, beams=tuple(beams), chunk=state.chunk + 1, lease=Lease())
         grown = settle(models, grown, 0, shared_chunks(grown.lineages), watcher, cost)
     except BaseException:

@@ -9,9 +9,13 @@ from torch import Tensor
 
 from streamt1.core.errors import NotFiniteError
 from streamt1.core.protocols import Decoder, DecoderState, Models
+from streamt1.core.remote import Frames, RemoteFrames, here
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
+
+Made = tuple[Frames | None, DecoderState, str | None]
+"""Frames, the state after them, and the part that failed, if one did."""
 
 
 def decode(
@@ -27,77 +31,85 @@ def decode(
         NotFiniteError: there is no candidate whose numbers are finite.
     """
     count = "latents_decoded" if models.draft is None else "latents_drafted"
-    candidates: list[Candidate] = []
-    for rows in batches(len(draws), config.candidate_batch):
-        batch, part = draws[rows], latents[rows]
+    made: list[Made] = []
+    for rows in batches(models, config, len(draws)):
+        states, part = [draw.parent.decoder_state for draw in draws[rows]], latents[rows]
         with cost.spend(kind, **{count: part.shape[0] * part.shape[1]}):
-            frames, states, faults = _frames(models, [draw.parent.decoder_state for draw in batch], part)
-        check_count("the decoder's frames", len(frames), len(batch))
-        check_count("the decoder's states", len(states), len(batch))
-        for draw, own, pixels, state, fault in zip(batch, part, frames, states, faults):
-            candidates.append(Candidate.of(draw, first + len(candidates), own, pixels, state, fault))
-    return candidates
+            made += _frames(models, states, part)
+    whole = _filled(made)
+    parts = zip(draws, latents, whole)
+    return [Candidate.of(draw, first + row, own, *each) for row, (draw, own, each) in enumerate(parts)]
 
 
-def batches(count: int, size: int | None) -> Iterator[slice]:
-    """Rows ``0..count`` in parts of ``size``; None is all at once."""
-    size = size or count
+def batches(models: Models, config: SearchConfig, count: int) -> Iterator[slice]:
+    """Rows ``0..count`` in the parts that models are given at once."""
+    size = (None if models.one_by_one else config.candidate_batch) or count
     return (slice(begin, begin + size) for begin in range(0, count, size))
 
 
-def _frames(
-    models: Models, states: Sequence[DecoderState], latents: Tensor
-) -> tuple[Sequence[Tensor], Sequence[DecoderState], list[str | None]]:
-    """Frames and states of ``N`` candidates, and the part that failed where a candidate's numbers are not finite.
-
-    What failed has frames of nothing but zeros, and its parent's state. Raises ``NotFiniteError`` where all failed.
-    """
+def _frames(models: Models, states: Sequence[DecoderState], latents: Tensor) -> list[Made]:
+    """What becomes of ``N`` candidates; no frames, its parent's state and the part that failed where one's numbers are
+    not finite."""
     decoder = models.scoring_decoder
     if not models.checked:
-        frames, after = decoder.decode(states, latents)
-        return list(frames), after, [None] * len(frames)
+        return _paired(*decoder.decode(states, latents))
     faults: list[str | None] = [None if ok else "model" for ok in finite_rows(latents)]
     try:
         if not any(faults):
-            frames, after = decoder.decode(states, latents)
-            faults = [None if ok else "decoder" for ok in finite_rows(frames)]
-            if not any(faults):
-                return list(frames), after, faults
+            made = _paired(*decoder.decode(states, latents))
+            check_count("the decoder's frames", len(made), len(states))
+            if all(frames is not None and _finite(frames) for frames, _, _ in made):
+                return made
     except NotFiniteError:
         pass  # a decoder of bytes has found some; below it is seen which
-    return _one_by_one(decoder, states, latents, faults)
+    return [_alone(decoder, state, own, fault) for state, own, fault in zip(states, latents, faults)]
 
 
-def _one_by_one(
-    decoder: Decoder, states: Sequence[DecoderState], latents: Tensor, faults: list[str | None]
-) -> tuple[Sequence[Tensor], Sequence[DecoderState], list[str | None]]:
-    made: list[tuple[Tensor, DecoderState] | None] = []
-    for place, state in enumerate(states):
-        one = None
-        if faults[place] != "model":
-            try:
-                frames, [after] = decoder.decode([state], latents[place : place + 1])
-                one = (frames[0], after) if finite_rows(frames)[0] else None
-            except NotFiniteError:
-                one = None
-            faults[place] = None if one else "decoder"
-        made.append(one)
-    like = next((one[0] for one in made if one), None)
+def _paired(frames: Tensor | Sequence[Frames], states: Sequence[DecoderState]) -> list[Made]:
+    check_count("the decoder's states", len(states), len(frames))
+    return [(own, state, None) for own, state in zip(frames, states)]
+
+
+def _alone(decoder: Decoder, state: DecoderState, latents: Tensor, fault: str | None) -> Made:
+    """One candidate, decoded again by itself."""
+    if fault is not None:
+        return None, state, fault
+    try:
+        frames, [after] = decoder.decode([state], latents[None])
+    except NotFiniteError:
+        return None, state, "decoder"
+    return (frames[0], after, None) if _finite(frames[0]) else (None, state, "decoder")
+
+
+def _filled(made: Sequence[Made]) -> list[tuple[Frames, DecoderState, str | None]]:
+    """The same, with frames of nothing but zeros where there are none. Raises ``NotFiniteError`` where all failed."""
+    like = next((frames for frames, _, _ in made if frames is not None), None)
     if like is None:
-        parts = sorted({fault for fault in faults if fault})
+        parts = sorted({fault for _, _, fault in made if fault})
         raise NotFiniteError(
-            f"all {len(states)} candidates hold numbers that are not finite (made by the {' and the '.join(parts)});"
+            f"all {len(made)} candidates hold numbers that are not finite (made by the {' and the '.join(parts)});"
             " check the weights, or compute in float32"
         )
-    nothing = torch.zeros_like(like)
-    pairs = [one or (nothing, state) for one, state in zip(made, states)]
-    return [frames for frames, _ in pairs], [after for _, after in pairs], faults
+    nothing = torch.zeros_like(here(like)) if any(fault for _, _, fault in made) else like
+    return [(nothing if frames is None else frames, state, fault) for frames, state, fault in made]
+
+
+def _finite(frames: Frames) -> bool:
+    """Whether all numbers of one candidate's frames are finite."""
+    return finite_rows(frames[None])[0] if isinstance(frames, Tensor) else frames.finite
 
 
 def check_count(what: str, found: int, wanted: int) -> None:
     """Raises ``ValueError`` for a model that gives other than one answer a candidate."""
     if found != wanted:
         raise ValueError(f"{what} gave {found} for {wanted} candidates; it must give one each")
+
+
+def _finite_frames(frames: Tensor | Sequence[Frames]) -> list[bool]:
+    """Whether all numbers of each candidate's frames are finite."""
+    if isinstance(frames, Tensor):
+        return finite_rows(frames)
+    return [one.finite if isinstance(one, RemoteFrames) else finite_rows(one[None])[0] for one in frames]
 
 
 def finite_rows(numbers: Tensor) -> list[bool]:

@@ -91,7 +91,7 @@ def _stepped(
 ) -> tuple[Tensor, Tensor]:
     """Some denoising steps of all candidates, batch by batch: see ``Backbone.denoise``."""
     made = []
-    for rows in batches(len(draws), config.candidate_batch):
+    for rows in batches(models, config, len(draws)):
         parents, fresh = [draw.parent.branch for draw in draws[rows]], [draw.fresh for draw in draws[rows]]
         with cost.spend("model", model_passes=len(parents) * len(steps)):
             made.append(models.backbone.denoise(parents, x[rows], torch.stack(fresh), steps))

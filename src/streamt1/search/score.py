@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from streamt1.core.frames import picked, shown_to
+from streamt1.core.frames import shown_to
 from streamt1.core.protocols import Models, SamplingClipReward
+from streamt1.core.remote import Frames, gathered
 from streamt1.core.types import RewardOutput, Route, Score
 from streamt1.search.candidate import Candidate
 from streamt1.search.config import SearchConfig
@@ -25,7 +25,7 @@ Scored = tuple[float, dict[str, float]]
 """A reward's score and its named parts."""
 NOTHING: Scored = (math.nan, {})
 """What rewards say of a candidate that they do not look at."""
-Clip = Sequence[Tensor]
+Clip = Sequence[Frames]
 """Frames in parts ``[T, 3, H, W]`` that follow one another."""
 
 
@@ -83,7 +83,7 @@ def rewarded(
     """
     whole = [candidate for candidate in candidates if candidate.fault is None]
     found: dict[int, tuple[Scored, Scored]] = {}
-    for rows in batches(len(whole), config.candidate_batch):
+    for rows in batches(models, config, len(whole)):
         batch = whole[rows]
         shorts = _short(models, config, state, _clips(models, config, batch, 1, cost), cost)
         window = min(config.window, state.in_scene + 1)
@@ -115,7 +115,7 @@ def _short(
 ) -> list[Scored]:
     """What the frame reward says of chunks under the state's prompt."""
     reward, index = models.frame_reward, _spaced(_length(clips[0]), config.frames_scored)
-    frames = picked(clips, index)
+    frames = gathered(clips, index)
     return _asked("short", lambda: reward.score(shown_to(reward, frames), state.prompt), len(clips), cost)
 
 
@@ -125,8 +125,8 @@ def long_scores(name: str, models: Models, prompt: str, clips: Sequence[Clip], c
 
     def ask() -> RewardOutput:
         if not isinstance(reward, SamplingClipReward):
-            return reward.score(shown_to(reward, picked(clips, None)), fps, prompt)
-        seen = shown_to(reward, picked(clips, reward.looks_at(total, fps)))
+            return reward.score(shown_to(reward, gathered(clips, None)), fps, prompt)
+        seen = shown_to(reward, gathered(clips, reward.looks_at(total, fps)))
         return reward.score_seen(seen, total, fps, prompt)
 
     return _asked(name, ask, len(clips), cost)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from streamt1.core.protocols import DecoderState, Models
+from streamt1.core.remote import here
 from streamt1.core.types import Chunk
 from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
@@ -25,6 +26,7 @@ def settle(models: Models, state: SearchState, rank: int, count: int, watcher: W
     beam, display = state.beams[rank], state.display
     for chunk in beam.chunks[state.final - beam.first : count - beam.first]:
         watcher.happened(ChunkSettled(chunk.index, beam.lineage[chunk.index]))
+        chunk = chunk if models.draft else chunk.near()
         frames, display = _shown(models, chunk, display, cost)
         state.archive.keep(chunk, frames)
         watcher.settled(chunk.index, frames)
@@ -46,10 +48,10 @@ def leave(config: SearchConfig, state: SearchState) -> SearchState:
 def _shown(models: Models, chunk: Chunk, display: DecoderState, cost: CostMeter) -> tuple[Tensor, DecoderState]:
     """A settled chunk's frames as people see them, ``[T, 3, H, W]``, and the decoder's state after it."""
     if models.draft is None:
-        return chunk.frames, display
+        return here(chunk.frames), display
     with cost.spend("decode", latents_decoded=len(chunk.latents)):
         frames, (display,) = models.decoder.decode([display], chunk.latents[None])
-    return frames[0], display
+    return here(frames[0]), display
 
 
 def shared_chunks(lineages: Sequence[Lineage]) -> int:

@@ -12,6 +12,8 @@ from streamt1.trace.events import Event
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamt1.core.remote import Frames
+
 
 class Watcher:
     """Sees one run, in the order in which it happens; the default sees nothing. Derive from it what you want to see.
@@ -23,10 +25,11 @@ class Watcher:
     def happened(self, event: Event) -> None:
         """Something was decided; see ``trace.events``."""
 
-    def proposed(self, candidate: int, frames: Tensor) -> None:
+    def proposed(self, candidate: int, frames: Frames) -> None:
         """A candidate was made: its id and its chunk's frames ``[T, 3, H, W]``, in 0..1 or as bytes.
 
-        The frames must be neither changed nor kept: the search goes on with them, or frees them.
+        The frames must be neither changed nor kept: the search goes on with them, or frees them. Where they are on
+        another device (see ``core.remote``), an index brings some of them here.
         """
 
     def settled(self, chunk: int, frames: Tensor) -> None:
@@ -47,7 +50,7 @@ class Watchers(Watcher):
         for watcher in self._watchers:
             watcher.happened(event)
 
-    def proposed(self, candidate: int, frames: Tensor) -> None:
+    def proposed(self, candidate: int, frames: Frames) -> None:
         for watcher in self._watchers:
             watcher.proposed(candidate, frames)
 

@@ -47,7 +47,7 @@ def score_scenes(
 ) -> list[Candidate]:
     """Every candidate with what the clip reward says of the whole scene that ends with it; its short score is NaN."""
     found: dict[int, Scored] = {}
-    for rows in batches(len(candidates), config.candidate_batch):
+    for rows in batches(models, config, len(candidates)):
         batch = [candidate for candidate in candidates[rows] if candidate.fault is None]
         clips = [[chunk.frames for chunk in candidate.window(state.in_scene + 1)] for candidate in batch]
         if batch:

@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from torch import Tensor
 
 from streamt1.core.errors import BusyError, Cancelled, ConfigError, ForbiddenError, StreamT1Error, TooLargeError
+from streamt1.core.remote import Frames, applied
 from streamt1.media.fragments import FragmentWriter
 from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
@@ -44,8 +45,8 @@ class Channel(JobWatcher):
             self._begin, self._fps = time.perf_counter(), event.record()["fps"]
         self.say(event.record())
 
-    def proposed(self, candidate: int, frames: Tensor) -> None:
-        picture = base64.b64encode(middle_thumbnail(frames)).decode()
+    def proposed(self, candidate: int, frames: Frames) -> None:
+        picture = base64.b64encode(applied(middle_thumbnail, frames)).decode()
         self.say({"event": "picture", "candidate": candidate, "webp": picture})
 
     def settled(self, chunk: int, frames: Tensor) -> None:

@@ -1,0 +1,127 @@
+"""Many devices as the models of a search: ``with devices(config, 4) as models: Pipeline(config, models)``."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from streamt1.config.schema import RunConfig
+from streamt1.core.errors import ConfigError, StreamT1Error
+from streamt1.core.protocols import Models
+from streamt1.core.provenance import versions
+from streamt1.distributed.fleet import Fleet, Link, LinkLostError
+from streamt1.distributed.models import remote_models
+from streamt1.distributed.ray_hosts import Host, Hosts, ray_hosts
+from streamt1.distributed.worker import Reply, Request, Worker
+from streamt1.families.build import build
+from streamt1.families.fingerprint import fingerprints
+from streamt1.placement.memory_plan import planned
+
+_loaded: list[Worker] = []
+"""The one of this process, where it is a device's."""
+
+
+def one_by_one(config: RunConfig) -> RunConfig:
+    """The configuration as several devices compute it: candidates one at a time, whatever their number.
+
+    Raises ``ConfigError`` where it asks for other batches.
+    """
+    if config.search.candidate_batch not in (None, 1):
+        raise ConfigError(
+            f"search.candidate_batch={config.search.candidate_batch} is for one device; several compute candidates one"
+            " at a time"
+        )
+    return config.model_copy(update={"search": dataclasses.replace(config.search, candidate_batch=1)})
+
+
+@contextmanager
+def devices(config: RunConfig, count: int | None = None, address: str | None = None) -> Iterator[Models]:
+    """The models of a configuration on several devices, each with all of them, for one search at a time.
+
+    Results do not depend on how many devices there are, nor on which of them are lost on the way.
+
+    Args:
+        config: that of ``one_by_one``.
+        count: of devices; None for all that a running cluster has.
+        address: of a running Ray cluster, such as ``auto``; None starts one on this machine for the block.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ConfigError: there are not so many devices, or they have other weights or another version of this package.
+        StreamT1Error: what ``families.build.build`` raises on a device, whose machine it then names.
+    """
+    with ray_hosts(count, address, config.device) as hosts:
+        config = config.model_copy(update={"device": hosts.device})
+        links = [_DeviceLink(hosts, place, config) for place in range(hosts.count)]
+        told = [_ready(link) for link in links]
+        _check_same(told)
+        fleet = Fleet(links, _DeviceLink.another)
+        try:
+            yield remote_models(fleet)
+        finally:
+            fleet.close()
+
+
+class _DeviceLink:
+    """Satisfies ``Link``: a process that loads the models as soon as it is there."""
+
+    def __init__(self, hosts: Hosts, place: int, config: RunConfig) -> None:
+        self._hosts, self._config = hosts, config
+        self._host: Host = hosts.start(place)
+        self.name, self.ready = self._host.name, self._host.call(load, config)
+
+    def submit(self, request: Request) -> Future[Reply]:
+        return self._host.call(answer, request)
+
+    def close(self) -> None:
+        self._host.end()
+
+    @staticmethod
+    def another(link: Link) -> Link:
+        """A new device in the place of one that was lost."""
+        assert isinstance(link, _DeviceLink)
+        return _DeviceLink(link._hosts, link._host.place, link._config)
+
+
+def load(config: RunConfig) -> dict[str, Any]:
+    """Makes this process a device. Says where it is, and what it has loaded. Raises what ``build`` raises."""
+    where = socket.gethostname()
+    try:
+        if config.device == "cpu":
+            torch.set_num_threads(config.threads or 1)
+        config, plan = planned(config)
+        _loaded[:] = [Worker(build(config, checked=plan is not None))]
+        return {"machine": where, "versions": versions(), "weights": fingerprints(config)}
+    except StreamT1Error as error:
+        error.args = (f"on {where}: {error}", *error.args[1:])
+        raise
+
+
+def answer(request: Request) -> Reply:
+    """The reply of this process's device. Raises ``LinkLostError`` where it has none: its models did not load."""
+    if not _loaded:
+        raise LinkLostError("its models did not load")
+    return _loaded[0].answer(request)
+
+
+def _ready(link: _DeviceLink) -> dict[str, Any]:
+    try:
+        return link.ready.result()
+    except LinkLostError as error:
+        raise ConfigError(f"{link.name} ended before its models were loaded ({error})") from error
+
+
+def _check_same(told: list[dict[str, Any]]) -> None:
+    """Raises ``ConfigError`` where a device has something else than the first, and would make other candidates."""
+    first = told[0]
+    for one in told[1:]:
+        for what in ("versions", "weights"):
+            if one[what] != first[what]:
+                machines = f"{one['machine']} and {first['machine']}"
+                raise ConfigError(f"{machines} have different {what}: {one[what]!r} and {first[what]!r}")

@@ -1,0 +1,343 @@
+"""The devices that a search runs on, as one: who holds what, who does what, and what happens when one is lost.
+
+At a chunk boundary every device is told to make what lives on: it runs the survivors' context passes and decodes, so
+that no memory travels. What a device lacks is made before it is read, from its recipe; so a device that comes later, or
+in place of one that was lost, begins with nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from streamt1.core.errors import DeviceLostError, warn
+from streamt1.distributed.assign import assign
+from streamt1.distributed.recipes import Commit, Decode, Parcel, Recipe, Sent, missing
+from streamt1.distributed.worker import KEPT, Job, MissingHereError, Reply, Request
+
+ATTEMPTS = 4
+"""Of one piece of work, before the search ends: whatever it is that ends devices, this work may be the cause."""
+
+
+PATIENCE = 600
+"""Seconds that a device may take to load its models, where a search waits for it."""
+
+
+class LinkLostError(Exception):
+    """The device is gone, or cannot be reached."""
+
+
+class Link(Protocol):
+    """A way to one device. Requests are answered in the order in which they are submitted.
+
+    Attributes:
+        name: for people.
+    """
+
+    name: str
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """The reply to come, or ``LinkLostError``."""
+        ...
+
+    def close(self) -> None:
+        """The device is not needed any more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Want:
+    """Something to be done.
+
+    Attributes:
+        keys: that must be there, with the recipes that make them.
+        job: to be answered; None where it is enough that they are there.
+        latents: that the device had better know.
+    """
+
+    keys: Sequence[tuple[Recipe, Sequence[str]]] = ()
+    job: Job | None = None
+    latents: Parcel | None = None
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A device, and what it is believed to hold once it has done what it was asked."""
+
+    link: Link
+    held: set[str] = field(default_factory=set)
+    known: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    freed: list[str] = field(default_factory=list)
+    asked: deque[tuple[Future[Reply], list[Recipe]]] = field(default_factory=deque)
+
+    def knows(self, id: str) -> None:
+        self.known[id] = None
+        self.known.move_to_end(id)
+        while len(self.known) > KEPT:
+            self.known.popitem(last=False)
+
+
+class Fleet:
+    """Devices that work on one search at a time.
+
+    Args:
+        links: one for each device; at least one.
+        renew: makes a device in place of one that was lost; its first reply says that it is ready. None where no other
+            can be had.
+        shown: whether decodes by the draft decoder, and not by the other, are what candidates are shown by.
+
+    Attributes:
+        bytes_sent, bytes_received: of tensors, so far.
+        lost: how many devices were.
+    """
+
+    def __init__(
+        self, links: Sequence[Link], renew: Callable[[Link], Link | None] = lambda lost: None, shown: bool = False
+    ) -> None:
+        self._seats, self._renew = [_Seat(link) for link in links], renew
+        self._coming: list[tuple[_Seat, Future[Reply]]] = []
+        self._live: dict[str, tuple[Recipe, int]] = {}
+        self._recipes: WeakValueDictionary[str, Recipe] = WeakValueDictionary()
+        self._gone: deque[str] = deque()
+        self._lock, self.shown = threading.RLock(), shown
+        self.bytes_sent = self.bytes_received = self.lost = 0
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def the(self, recipe: Recipe) -> Recipe:
+        """The one recipe of that name, which knows what has been told of it."""
+        return self._recipes.setdefault(recipe.id, recipe)
+
+    def hold(self, recipe: Recipe, key: str) -> None:
+        """One more handle needs what is under this key."""
+        self._live[key] = recipe, self._live.get(key, (recipe, 0))[1] + 1
+
+    def let_go(self, key: str) -> None:
+        """One handle less does. May be called from anywhere, at any time."""
+        self._gone.append(key)
+
+    def told(self, recipe: Recipe) -> Any:
+        """What the first device that makes it says of it."""
+        with self._lock:
+            self.sync(flush=True)
+            while not recipe.told:
+                waiting = [seat for seat in self._seats if any(recipe in made for _, made in seat.asked)]
+                if not waiting:
+                    self.answer([Want([(recipe, recipe.keys[-1:])])])
+                    break
+                wait([seat.asked[0][0] for seat in waiting], return_when=FIRST_COMPLETED)
+                for seat in [seat for seat in waiting if seat.asked[0][0].done()]:
+                    try:
+                        self._hear(seat)
+                    except LinkLostError as error:
+                        self._lose(seat, error)
+            return recipe.told[0]
+
+    def sync(self, flush: bool = False) -> None:
+        """Has every device make what lives on: branches, and decodes of chunks that are in them; waits for none.
+
+        Args:
+            flush: free now what is to be freed, and not with the next request.
+        """
+        with self._lock:
+            self._tidy()
+            branches = [recipe for key, (recipe, _) in self._live.items() if key == recipe.id]
+            survived = {one.latents.id for one in branches if isinstance(one.call, Commit) and one.latents}
+            for seat in self._seats:
+                wanted = {id(recipe): (recipe, list[str]()) for recipe, _ in self._live.values()}
+                for key, (recipe, _) in self._live.items():
+                    if self._everywhere(recipe, survived):
+                        wanted[id(recipe)][1].append(key)
+                lives = [Want([pair]) for pair in wanted.values() if pair[1]]
+                self._submit(seat, lives, only_missing=not (flush and seat.freed))
+
+    def answer(self, wants: Sequence[Want]) -> list[Any]:
+        """What comes of each: spread over the devices, and again over those that are left where one is lost.
+
+        Raises:
+            DeviceLostError: none is left, or this work has ended several.
+            Exception: what a device raised; of several, that of the first.
+        """
+        with self._lock:
+            self.sync()
+            answers: dict[int, Any] = {}
+            for _ in range(ATTEMPTS):
+                self._admit()
+                left = [row for row in range(len(wants)) if row not in answers]
+                self._collect(self._spread(wants, left), answers)
+                if len(answers) == len(wants):
+                    return [answers[row] for row in range(len(wants))]
+            raise DeviceLostError(
+                f"devices were lost {self.lost} times, {ATTEMPTS} times over the same work, which is given up;"
+                " look at their logs (memory that ran out is the usual cause), then go on with the run"
+            )
+
+    def close(self) -> None:
+        """Ends all devices."""
+        for seat in (*self._seats, *(seat for seat, _ in self._coming)):
+            seat.link.close()
+        self._seats, self._coming = [], []
+
+    def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[_Seat, list[int], Future[Reply]]]:
+        """Asks the devices for these rows: who was asked for which."""
+        places = assign(len(rows), len(self._seats), lambda row, at: self._lacks(wants[rows[row]], at))
+        sent = []
+        for place, seat in enumerate(self._seats):
+            own = [row for row, at in zip(rows, places) if at == place]
+            if own:
+                sent.append((seat, own, self._submit(seat, [wants[row] for row in own])))
+        return sent
+
+    def _everywhere(self, recipe: Recipe, survived: set[str]) -> bool:
+        if not isinstance(recipe.call, Decode):
+            return True
+        return recipe.call.draft == self.shown and recipe.latents is not None and recipe.latents.id in survived
+
+    def _collect(self, sent: list[tuple[_Seat, list[int], Future[Reply]]], answers: dict[int, Any]) -> None:
+        """Hears all that were asked. Raises what the first row's device raised, once all have answered."""
+        errors: dict[int, Exception] = {}
+        for seat, rows, future in sent:
+            try:
+                reply = self._hear_until(seat, future)
+            except LinkLostError as error:
+                self._lose(seat, error)
+            except Exception as error:
+                errors[rows[0]] = error
+            else:
+                if reply is not None:
+                    answers.update(zip(rows, reply))
+        if errors:
+            raise errors[min(errors)]
+
+    def _hear_until(self, seat: _Seat, future: Future[Reply]) -> Sequence[Any] | None:
+        """The answers to a request; None where the device lacked something, and it must be asked again."""
+        while seat.asked:
+            last = seat.asked[0][0] is future
+            reply = self._hear(seat)
+            if last:
+                return None if reply is None else reply.answers
+        return None
+
+    def _hear(self, seat: _Seat) -> Reply | None:
+        """The reply to the oldest request of a device; None where the device lacked something."""
+        future, makes = seat.asked.popleft()
+        reply = future.result()
+        by_id = {recipe.id: recipe for recipe in makes}
+        for id, said in reply.told.items():
+            if not by_id[id].told:
+                by_id[id].told.append(said)
+        if reply.error is None:
+            for id in reply.known:
+                seat.knows(id)
+            self.bytes_received += _size(reply.answers)
+            return reply
+        seat.held, seat.known = set(reply.held), OrderedDict.fromkeys(reply.known)
+        seat.freed += [key for key in reply.held if key not in self._live]
+        if isinstance(reply.error, MissingHereError):
+            return None
+        raise reply.error
+
+    def _lose(self, seat: _Seat, error: LinkLostError) -> None:
+        """A device is out; another is asked for."""
+        self.lost += 1
+        self._seats.remove(seat)
+        seat.link.close()
+        warn(f"{seat.link.name} is lost ({error}); what it did is done again on the others")
+        link = self._renew(seat.link)
+        if link is not None:
+            self._coming.append((_Seat(link), link.submit(Request())))
+
+    def _admit(self) -> None:
+        """Lets in the devices that have become ready; waits for one where there is none."""
+        if not self._seats and self._coming:
+            wait([future for _, future in self._coming], PATIENCE, return_when=FIRST_COMPLETED)
+        for seat, future in list(self._coming):
+            if future.done():
+                self._coming.remove((seat, future))
+                try:
+                    future.result()
+                except LinkLostError as error:
+                    warn(f"{seat.link.name} cannot take part ({error})")
+                else:
+                    self._seats.append(seat)
+        if not self._seats:
+            raise DeviceLostError(
+                "all devices are lost, and no other can be had; go on with the run when there are any"
+            )
+
+    def _lacks(self, want: Want, place: int) -> int:
+        seat = self._seats[place]
+        lacking = sum(len(missing([recipe], lambda _, keys=keys: keys, seat.held)) for recipe, keys in want.keys)
+        return 2 * lacking + (want.latents is not None and want.latents.id not in seat.known)
+
+    def _submit(self, seat: _Seat, wants: Sequence[Want], only_missing: bool = False) -> Future[Reply]:
+        """Asks one device for all of this, at once."""
+        needed: dict[str, tuple[str, ...]] = {}
+        for recipe, keys in (pair for want in wants for pair in want.keys):
+            needed[recipe.id] = (*needed.get(recipe.id, ()), *keys)
+        makes = missing(
+            [recipe for want in wants for recipe, _ in want.keys],
+            lambda recipe: needed.get(recipe.id, recipe.keys[-1:]),
+            seat.held,
+        )
+        if only_missing and not makes:
+            return Future()
+        keep = frozenset(key for recipe in makes for key in recipe.keys if key in self._live)
+        parcels = self._parcels(seat, makes, wants)
+        jobs = [] if only_missing else [want.job or _Nothing() for want in wants]
+        calls = [(recipe.id, recipe.call) for recipe in makes]
+        request = Request(tuple(seat.freed), parcels, calls, keep, jobs)
+        seat.held = (seat.held - set(seat.freed)) | {key for recipe in makes for key in recipe.keys if key in keep}
+        seat.freed = []
+        self.bytes_sent += _size((parcels, jobs))
+        future = seat.link.submit(request)
+        seat.asked.append((future, makes))
+        return future
+
+    def _parcels(self, seat: _Seat, makes: Iterable[Recipe], wants: Sequence[Want]) -> dict[str, Sent]:
+        """Latents that the device is not known to have."""
+        parcels: dict[str, Sent] = {}
+        for parcel in [*(recipe.latents for recipe in makes), *(want.latents for want in wants)]:
+            if parcel is not None:
+                if parcel.id not in seat.known:
+                    parcels[parcel.id] = Sent(parcel.tensor)
+                seat.knows(parcel.id)
+        return parcels
+
+    def _tidy(self) -> None:
+        """Frees what no handle needs any more."""
+        while self._gone:
+            key = self._gone.popleft()
+            recipe, count = self._live[key]
+            if count > 1:
+                self._live[key] = recipe, count - 1
+                continue
+            del self._live[key]
+            for seat in self._seats:
+                if key in seat.held:
+                    seat.freed.append(key)
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    def do(self, worker: Any) -> None:
+        return None
+
+
+def _size(told: Any) -> int:
+    """Bytes of the tensors in something that is sent."""
+    if isinstance(told, Sent):
+        return told.tensor.nbytes
+    if isinstance(told, dict):
+        return sum(map(_size, told.values()))
+    if isinstance(told, (list, tuple)):
+        return sum(map(_size, told))
+    if hasattr(told, "__dataclass_fields__"):
+        return sum(map(_size, vars(told).values()))
+    return 0

@@ -1,0 +1,164 @@
+"""Jobs: what a device is asked over what it holds. Candidates are computed one at a time, so that results do not depend
+on how many devices there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamt1.core.frames import shown_to
+from streamt1.core.protocols import SamplingClipReward
+from streamt1.core.types import RewardOutput
+from streamt1.distributed.recipes import FRAMES, Parcel, Sent
+from streamt1.distributed.worker import Worker
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the driver must know of the models. The job is ``AskFacts``."""
+
+    chunk_shape: tuple[int, int, int, int]
+    steps: int
+    draws: int
+    clocks: tuple[tuple[int, int], ...]
+    """Frames per second and time stride of the decoder, and of the draft where there is one."""
+    samples: bool
+    """Whether the clip reward looks at some frames alone."""
+
+
+@dataclass(frozen=True)
+class AskFacts:
+    def do(self, worker: Worker) -> Facts:
+        models = worker.models
+        backbone, decoders = models.backbone, [models.decoder, *([models.draft] if models.draft else [])]
+        clocks = tuple((decoder.fps, decoder.time_stride) for decoder in decoders)
+        samples = isinstance(models.clip_reward, SamplingClipReward)
+        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, clocks, samples)
+
+
+@dataclass(frozen=True)
+class SwitchPasses:
+    """``Backbone.switch_passes``."""
+
+    memory: Any
+
+    def do(self, worker: Worker) -> int:
+        return worker.models.backbone.switch_passes(self.memory)
+
+
+@dataclass(frozen=True)
+class LooksAt:
+    """``SamplingClipReward.looks_at``."""
+
+    total: int
+    fps: float
+
+    def do(self, worker: Worker) -> list[int]:
+        reward = worker.models.clip_reward
+        assert isinstance(reward, SamplingClipReward)
+        return list(reward.looks_at(self.total, self.fps))
+
+
+@dataclass(frozen=True)
+class Denoise:
+    """``Backbone.denoise`` of one candidate, whose clean latents the device then knows.
+
+    Attributes:
+        parent: key of the branch.
+        x: ``[F, C, H, W]``.
+        noise: ``[draws, F, C, H, W]``.
+        steps: first, and the one after the last.
+    """
+
+    parent: str
+    x: Sent
+    noise: Sent
+    steps: tuple[int, int]
+
+    def do(self, worker: Worker) -> tuple[Sent | None, Sent]:
+        """What the next step begins with, None where it is the clean chunk; and the clean chunk."""
+        branch, steps = worker.get(self.parent), range(*self.steps)
+        noisy, clean = worker.models.backbone.denoise([branch], self.x.tensor[None], self.noise.tensor[None], steps)
+        noisy, clean = noisy[0].cpu(), clean[0].cpu()
+        worker.remember(Parcel.of(clean))
+        return None if torch.equal(noisy, clean) else Sent(noisy), Sent(clean)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames that follow one another in a clip: those of a decode, or some that were sent.
+
+    Attributes:
+        decoded: name of the decode.
+        index: which of its frames; None is all.
+    """
+
+    decoded: str | None
+    index: tuple[int, ...] | None = None
+    sent: Sent | None = None
+
+    def frames(self, worker: Worker) -> Tensor:
+        if self.sent is not None:
+            return self.sent.tensor
+        frames: Tensor = worker.get(f"{self.decoded}{FRAMES}")
+        return frames if self.index is None else frames[list(self.index)]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a reward says of one clip.
+
+    Attributes:
+        clip: whether the clip reward is asked; else the frame reward.
+        seen: of how many frames the pieces are those that the clip reward looks at; None where they are all.
+    """
+
+    clip: bool
+    pieces: Sequence[Piece]
+    text: str
+    fps: float = 0.0
+    seen: int | None = None
+
+    def do(self, worker: Worker) -> tuple[float, dict[str, float]]:
+        """The score and its named parts."""
+        parts = [piece.frames(worker) for piece in self.pieces]
+        like = next((part for piece, part in zip(self.pieces, parts) if piece.sent is None), parts[0])
+        frames = torch.cat([part.to(like.device) for part in parts])[None]
+        models = worker.models
+        reward = models.clip_reward if self.clip else models.frame_reward
+        said = self._said(reward, shown_to(reward, frames))
+        return said.score.tolist()[0], {name: part.tolist()[0] for name, part in said.components.items()}
+
+    def _said(self, reward: Any, frames: Tensor) -> RewardOutput:
+        if not self.clip:
+            return reward.score(frames, self.text)
+        if self.seen is None:
+            return reward.score(frames, self.fps, self.text)
+        return reward.score_seen(frames, self.seen, self.fps, self.text)
+
+
+@dataclass(frozen=True)
+class Apply:
+    """What a function of a module makes of a decode's frames."""
+
+    decoded: str
+    function: Callable[[Tensor], Any]
+
+    def do(self, worker: Worker) -> Any:
+        return self.function(worker.get(self.decoded + FRAMES))
+
+
+@dataclass(frozen=True)
+class Bring:
+    """Some frames of a decode; None is all."""
+
+    decoded: str
+    index: int | slice | None = None
+
+    def do(self, worker: Worker) -> Sent:
+        frames = worker.get(self.decoded + FRAMES)
+        return Sent(frames if self.index is None else frames[self.index])

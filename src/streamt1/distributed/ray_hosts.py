@@ -1,0 +1,157 @@
+"""Processes on a Ray cluster, each with a device of its own, pinned by a placement group. Only here is Ray imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from streamt1.core.errors import ConfigError, needs_extra
+from streamt1.distributed.fleet import LinkLostError
+
+PATIENCE = 60
+"""Seconds that a cluster may take to give what was asked for."""
+REACHED = 10
+"""Seconds that a cluster's address may take to answer."""
+STORE = 512 * 2**20
+"""Bytes of shared memory for what travels, where we start Ray: a chunk's frames are 15 MB at most."""
+
+
+class Host:
+    """One process with one device.
+
+    Attributes:
+        place: its number.
+        name: for people.
+    """
+
+    def __init__(self, ray: Any, actor: Any, place: int) -> None:
+        self._ray, self._actor, self.place, self.name = ray, actor, place, f"device {place}"
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """What a function of a module gives in that process, or what it raises; ``LinkLostError`` if that is gone.
+
+        Calls are answered in the order in which they are made.
+        """
+        answer: Future[Any] = Future()
+        raised: type[Any] = self._ray.exceptions.RayTaskError
+
+        def done(reply: Future[Any]) -> None:
+            error = reply.exception()
+            if error is None:
+                answer.set_result(reply.result())
+            elif isinstance(error, raised):
+                cause = getattr(error, "cause", None)
+                answer.set_exception(cause if isinstance(cause, Exception) else error)
+            else:
+                answer.set_exception(LinkLostError(_first_line(error)))
+
+        self._actor.call.remote(function, args).future().add_done_callback(done)
+        return answer
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        self._ray.kill(self._actor)
+
+
+class Hosts:
+    """Places for processes on a cluster.
+
+    Attributes:
+        count: how many places there are.
+        device: what torch calls the device of each.
+    """
+
+    def __init__(self, ray: Any, group: Any, count: int, gpu: bool) -> None:
+        self._ray, self._group, self.count, self._gpu = ray, group, count, gpu
+        self.device = "cuda" if gpu else "cpu"
+
+    def start(self, place: int) -> Host:
+        """A new process in a place, whose last one has ended; returns at once."""
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        pinned = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=place)
+        options = {"num_cpus": 1, "num_gpus": int(self._gpu), "scheduling_strategy": pinned}
+        return Host(self._ray, self._ray.remote(Calls).options(**options).remote(), place)
+
+
+class Calls:
+    """What runs in such a process."""
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return function(*args)
+
+
+@contextmanager
+def ray_hosts(count: int | None, address: str | None, device: str) -> Iterator[Hosts]:
+    """So many processes, on a cluster that runs, or on one that is started on this machine for the block.
+
+    Args:
+        count: of devices; None for all that the cluster has.
+        address: of the cluster, as Ray takes it; None starts one. A program that is connected already stays so.
+        device: ``auto`` is CUDA where the cluster has any.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ConfigError: the cluster is not there, or has not as many devices.
+    """
+    with needs_extra("ray", "more than one device"):
+        import ray
+    if device.startswith("cuda:"):
+        raise ConfigError(f"device {device!r} is one device; with several, say cuda, and Ray gives each its own")
+    own = not ray.is_initialized()
+    if own:
+        _begin(ray, count, address)
+    group = None
+    try:
+        there = ray.cluster_resources()
+        gpu = device == "cuda" or (device == "auto" and there.get("GPU", 0) >= 1)
+        kind = "GPU" if gpu else "CPU"
+        count = int(there.get(kind, 0)) if count is None else count
+        if count < 1 or there.get(kind, 0) < count:
+            raise ConfigError(f"{count} devices were asked for, and Ray has {there.get(kind, 0):g} of kind {kind}")
+        bundle = {"CPU": 1.0, "GPU": 1.0} if gpu else {"CPU": 1.0}
+        group = ray.util.placement_group([bundle] * count, strategy="PACK")
+        if not group.wait(PATIENCE):
+            raise ConfigError(f"Ray gave no {count} devices within {PATIENCE} seconds: others may be using them")
+        yield Hosts(ray, group, count, gpu)
+    finally:
+        if group is not None:
+            ray.util.remove_placement_group(group)
+        if own:
+            ray.shutdown()
+
+
+def _begin(ray: Any, count: int | None, address: str | None) -> None:
+    """Connects to a cluster, or starts one. Signals stay with whoever had them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        if address is not None:
+            _check_reachable(address)
+            ray.init(address=address, **quiet)
+        else:
+            cores = max(count or 0, os.cpu_count() or 1)
+            ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OverflowError, OSError) as error:
+        where = f"at {address!r}" if address is not None else "on this machine"
+        raise ConfigError(f"there is no Ray {where} ({_first_line(error)})") from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ``OSError`` within seconds where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

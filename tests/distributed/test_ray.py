@@ -1,0 +1,92 @@
+"""The same over real processes on a Ray that is started for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from streamt1 import load_config
+from streamt1.core.errors import CheckpointError, ConfigError, StreamT1Warning
+from streamt1.distributed.devices import devices, one_by_one
+from streamt1.families.build import build
+from streamt1.search.engine import Engine
+from tests.distributed.test_models import PROMPT, assert_same, searched
+
+pytest.importorskip("ray")
+CONFIG = one_by_one(load_config("pocket", {"device": "cpu"}))
+
+
+def test_what_a_device_lacks_is_said_before_anything_begins(tmp_path):
+    config = one_by_one(load_config("longlive", {"models": str(tmp_path), "device": "cpu"}))
+    with pytest.raises(CheckpointError, match=r"^on .*: .*"), devices(config, 1):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "count", "address", "told"),
+    [
+        ({"device": "cuda:1"}, 2, None, "is one device"),
+        ({"device": "cpu"}, 2, "127.0.0.1:1", "there is no Ray at '127.0.0.1:1'"),
+    ],
+)
+def test_what_cannot_be_had(changes, count, address, told):
+    with pytest.raises(ConfigError, match=told), devices(one_by_one(load_config("pocket", changes)), count, address):
+        pass
+
+
+def test_other_batches_are_refused():
+    with pytest.raises(ConfigError, match="several compute candidates one at a time"):
+        one_by_one(load_config("pocket", {"search.candidate_batch": 4}))
+
+
+@pytest.fixture(scope="module")
+def models():
+    with devices(CONFIG, 2) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def alone():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield searched(build(CONFIG), CONFIG.effective_search, PROMPT, 4)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_two_processes_make_the_same_video(models, alone):
+    assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
+
+
+def test_one_is_killed_and_replaced(models, alone):
+    fleet = models.backbone._fleet
+    killed = []
+
+    def kill(event):
+        if type(event).__name__ == "CandidateProposed" and event.chunk == 2 and not killed:
+            killed.append(fleet._seats[0].link._host.call(os.getpid).result())
+            os.kill(killed[0], signal.SIGKILL)
+
+    class Killing(type(alone[1])):
+        def happened(self, event):
+            super().happened(event)
+            kill(event)
+
+    seen = Killing()
+    with pytest.warns(StreamT1Warning, match="is lost"):
+        result = Engine(models, CONFIG.effective_search, seen).run(PROMPT, 4, seed=5)
+    assert_same(alone, (result, seen))
+    assert fleet.lost == 1
+    until = time.monotonic() + 120
+    while len(fleet) < 2 and time.monotonic() < until:
+        fleet.answer([])
+        time.sleep(0.2)
+    pids = [seat.link._host.call(os.getpid).result() for seat in fleet._seats]
+    assert len(pids) == 2
+    assert killed[0] not in pids
+    assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
