@@ -182,6 +182,15 @@ class BranchingMemory:
         self.pool.hold(branch.held)
         return branch
 
+    def taken_in(self, branch: Branch) -> Branch:
+        """Mutates the pool: :meth:`held` for a branch from elsewhere, which shares the pages that are here already."""
+        own = {page: self.pool.known(page) for page in branch.held}
+        sinks, recalled, window = (
+            tuple(own[page] for page in part) for part in (branch.sinks, branch.recalled, branch.window)
+        )
+        shelf = tuple((scene, own[page]) for scene, page in branch.shelf)
+        return self.held(replace(branch, sinks=sinks, recalled=recalled, window=window, shelf=shelf))
+
     def release(self, branch: Branch) -> None:
         """Mutates the pool: this branch holds its pages no longer."""
         self.pool.drop(branch.held)
