@@ -133,7 +133,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         "", "[", "5", [], {}, {"kind": "toy"}, {"kind": "toy", "metadata": 5, "packed": {}},
         {"kind": "toy", "metadata": {}, "packed": []}, {"kind": "toy", "metadata": {}, "packed": {"a": {}}},
         {"kind": "toy", "metadata": {"a": float("nan")}, "packed": {}},
-        {"kind": "toy", "metadata": {}, "packed": {"a": {"dtype": "F32", "group": "x", "lost": {}}}},
+        {"kind": "toy", "metadata": {}, "packed": {"a": {"dtype": "F32", "group": float("inf"), "lost": {}}}},
     ],
     ids=str,
 )  # fmt: skip

@@ -30,7 +30,7 @@ def snapshot_of(branch: Branch, config: MemoryConfig) -> Snapshot:
 def taken_in(memory: BranchingMemory, snapshot: Snapshot, told: Any = None) -> Branch:
     told = snapshot.metadata["memory"] if told is None else told
     dtypes = (torch.float32, torch.bfloat16)
-    return memory.taken_in(branch_of(snapshot, told, memory.config, SHAPE, dtypes, lambda page: page))
+    return memory.taken_in(branch_of(snapshot, told, memory.config, SHAPE, dtypes), lambda page: page)
 
 
 def through_a_file(memory: BranchingMemory, branch: Branch, folder: Path) -> Branch:
@@ -137,7 +137,7 @@ def test_four_bits_have_another_name_than_what_they_stand_for() -> None:
     memory = make_memory()
     own = memory.commit(memory.start(), one)
     small = snapshot_of(own, memory.config).in_four_bits()
-    found = branch_of(small, small.metadata["memory"], memory.config, wide, (torch.float32,), lambda page: page)
+    found = branch_of(small, small.metadata["memory"], memory.config, wide, (torch.float32,))
     assert found.sinks[0].id not in ("original", "")
     assert (found.sinks[0].keys - one.keys).abs().max() == pytest.approx(small.packed["pages.0.keys"].lost.largest)
 
@@ -188,9 +188,7 @@ def test_what_no_memory_tells_is_refused(name: str, value: Any) -> None:
 def test_pages_of_another_shape_are_refused() -> None:
     memory = make_memory()
     snapshot = snapshot_of(grown(memory, [None]), memory.config)
-    with pytest.raises(CheckpointError, match=r"keys of \[2, 3, 1, 1\] in torch.float32, and the model makes \[9, 3"):
-        branch_of(
-            snapshot, snapshot.metadata["memory"], memory.config, (9, 3, 1, 1), (torch.float32,), lambda page: page
-        )
+    with pytest.raises(CheckpointError, match=r"keys of \[2, 3, 1, 1\] in torch\.float32, and the model makes \[9, 3"):
+        branch_of(snapshot, snapshot.metadata["memory"], memory.config, (9, 3, 1, 1), (torch.float32,))
     with pytest.raises(CheckpointError, match=r"in torch\.float32"):
-        branch_of(snapshot, snapshot.metadata["memory"], memory.config, SHAPE, (torch.bfloat16,), lambda page: page)
+        branch_of(snapshot, snapshot.metadata["memory"], memory.config, SHAPE, (torch.bfloat16,))

@@ -165,7 +165,7 @@ class Snapshot:
                 for name, one in record["packed"].items()
             }
             return cls(str(record["kind"]), tensors, dict(record["metadata"]), packed)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"{path} was not written as a snapshot is ({type(error).__name__}); {_AGAIN}"
             ) from error

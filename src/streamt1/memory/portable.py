@@ -5,7 +5,7 @@ Each page is there once, however often a branch holds it: the first chunk may be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,6 @@ from streamt1.core.snapshot import PAGES, Snapshot
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch, Eviction, MemoryConfig
 from streamt1.memory.pages import Page
-from streamt1.memory.recall import HOST
 
 LONGEST = 2**31
 """No video has so many latent frames."""
@@ -71,16 +70,14 @@ def branch_of(
     config: MemoryConfig,
     shape: Sequence[int],
     dtypes: Sequence[torch.dtype],
-    home: Callable[[Page], Page],
 ) -> Branch:
-    """The branch that ``tensors_of`` told of; it holds nothing yet.
+    """The branch that ``tensors_of`` told of, with its pages on the host; it holds nothing yet.
 
     Args:
         told: of the branch, from the snapshot's metadata.
         config: the rules that it followed.
         shape: of a page's keys.
         dtypes: that pages may be kept in.
-        home: brings a page to where those are kept that are read.
 
     Raises:
         CheckpointError: or any of ``DAMAGED``: it is not what a dump makes.
@@ -98,10 +95,8 @@ def branch_of(
             id = content_id(id, "four bits", packed.group, packed.dtype)
         at = None if turned is None else _number(turned)
         pages.append(Page(_number(start), keys, values, _text(id), route and Route(route), at))
-    read = {part: [_number(i) for i in told[part]] for part in ("sinks", "recalled", "window")}
-    here = {i: home(pages[i]) for i in {i for part in read.values() for i in part}}
-    parts = {part: tuple(here[i] for i in numbers) for part, numbers in read.items()}
-    shelf = tuple((_text(scene), pages[_number(i)].at(HOST)) for scene, i in told["shelf"])
+    parts = {part: tuple(pages[_number(i)] for i in told[part]) for part in ("sinks", "recalled", "window")}
+    shelf = tuple((_text(scene), pages[_number(i)]) for scene, i in told["shelf"])
     gone = None
     if told["eviction"] is not None:
         start, route, outcome, slot = told["eviction"]
