@@ -16,6 +16,7 @@ from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.backbones.pocket.backbone import PocketBackbone
 from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
 from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.portable import brought
 from streamt1.core.errors import CheckpointError
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Portable
@@ -192,6 +193,26 @@ def test_pages_that_live_elsewhere_go_home(tmp_path: Path) -> None:
         here._home, here.copies = torch.device("cpu"), DevicePages(torch.device("cpu"), limit)
         found = moved(there, branch, here, tmp_path)
         assert torch.equal(denoised(there, [branch], [1]), denoised(here, [found], [1]))
+
+
+def test_a_page_is_brought_to_where_pages_are_kept() -> None:
+    own, meta = backbone(), torch.device("meta")
+    [page] = told(own, own.start("A"), "-", drawn=True)[0].memory.pages
+    there = brought(page, meta, meta)
+    assert there.keys.device == there.values.device == meta
+    assert (there.id, there.content) == (page.id, page.content), "one copy on a device serves both"
+    assert brought(page, torch.device("cpu"), torch.device("cpu")) is page
+
+
+def test_four_bits_lose_once() -> None:
+    """What was loaded from them is dumped plain, and comes back as it is."""
+    origin, first, second = (backbone(RULES["recall"]) for _ in range(3))
+    small = origin.dump(told(origin, origin.start("A"), "-eBddA", drawn=True)[0]).in_four_bits()
+    branch = first.load(small)
+    again = second.load(first.dump(branch))
+    assert same(branch, again)
+    (_, expected), (_, latents) = (told(b, one, "eBe") for b, one in ((first, branch), (second, again)))
+    assert all(map(torch.equal, expected, latents))
 
 
 SCRIPT = """
