@@ -178,5 +178,9 @@ def test_what_differs_is_named() -> None:
         "the snapshot was made under other rules (gone is 1 there and missing here, sink is 3 there and 6 here):"
         " set them"
     )
+    strange = Snapshot("toy", {}, {"rules": {f"a\n{i}": "b\n" * 999 for i in range(999)}})
+    with pytest.raises(CheckpointError, match=r"^the snapshot was made x \(a 0 is b b .* here, \.\.\.\): y$") as told:
+        strange.check_same("rules", {}, "x", "y")
+    assert len(str(told.value)) < 2500
     with pytest.raises(CheckpointError, match="does not tell its model"):
         one.check_same("model", {}, "", "")

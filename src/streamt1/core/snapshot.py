@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from streamt1.core.errors import CheckpointError, OutputError
+from streamt1.core.errors import SHOWN, CheckpointError, OutputError
 from streamt1.core.four_bits import GROUP, FourBits, Lost, group_of, to_four_bits
 from streamt1.core.identity import byte_view
 from streamt1.core.json_text import parse_json
@@ -25,6 +25,8 @@ PAGES = "pages."
 """How the names of keys and values begin, which may be kept in four bits."""
 FORM, VERSION, TOLD, DIGEST = "streamt1.snapshot", "1", "told", "digest"
 """The texts of a file's header: that it is a snapshot, and of which version; what is told; the digest of all."""
+MOST = 12
+"""Differences that a message names."""
 _AGAIN = "copy it again from where it was made"
 
 
@@ -119,9 +121,12 @@ class Snapshot:
             raise CheckpointError(f"the snapshot does not tell its {part}; {_AGAIN}")
         names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
         if names:
-            pairs = ((name, there.get(name, "missing"), here.get(name, "missing")) for name in names)
-            differences = ", ".join(f"{name} is {str(made)[:80]} there and {own} here" for name, made, own in pairs)
-            raise CheckpointError(f"the snapshot was made {how} ({differences}): {remedy}")
+            pairs = ((name, there.get(name, "missing"), here.get(name, "missing")) for name in names[:MOST])
+            differences = [
+                f"{_short(name)} is {_short(made)} there and {_short(own)} here" for name, made, own in pairs
+            ]
+            more = ", ..." if len(names) > MOST else ""
+            raise CheckpointError(f"the snapshot was made {how} ({', '.join(differences)}{more}): {remedy}")
 
     def write(self, path: str | Path) -> Path:
         """Writes one safetensors file, whole or not at all; returns its path.
@@ -169,6 +174,11 @@ class Snapshot:
             raise CheckpointError(
                 f"{path} was not written as a snapshot is ({type(error).__name__}); {_AGAIN}"
             ) from error
+
+
+def _short(value: Any) -> str:
+    """A value in one line."""
+    return " ".join(str(value).split())[:SHOWN]
 
 
 def _digest(told: str, tensors: Mapping[str, Tensor]) -> str:
