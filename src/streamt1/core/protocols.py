@@ -139,6 +139,17 @@ class Portable(Protocol):
         ...
 
 
+@runtime_checkable
+class DrawingBackbone(Backbone, Protocol):
+    """A backbone that draws the noise between the steps where it computes, so that it need not travel."""
+
+    def denoise_drawn(
+        self, parents: Sequence[Branch], x: Tensor, seeds: Sequence[int], steps: range
+    ) -> tuple[Tensor, Tensor]:
+        """``denoise``, with the noise between the steps that ``core.seeds.draw_noise`` draws for each seed."""
+        ...
+
+
 class Decoder(Protocol):
     """Turns latents into pixels, causally."""
 
