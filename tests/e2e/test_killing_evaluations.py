@@ -138,8 +138,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
     """The suite, and the rows of processes and of devices that nobody disturbs."""
     base = tmp_path_factory.mktemp("whole")
     (base / "suite.yaml").write_text(SUITE)
-    subprocess.run(command(base / "suite.yaml", base / "jobs", "--jobs", "2"), check=True, capture_output=True)
-    subprocess.run(command(base / "suite.yaml", base / "devices", "--devices", "2"), check=True, capture_output=True)
+    for name in ("jobs", "devices"):
+        found = subprocess.run(
+            command(base / "suite.yaml", base / name, f"--{name}", "2"), capture_output=True, text=True
+        )
+        assert found.returncode == 0, found.stderr
     rows = rows_of(base / "jobs")
     assert len(rows) == CLIPS
     assert rows_of(base / "devices") == rows

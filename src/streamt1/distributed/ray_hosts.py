@@ -140,7 +140,7 @@ def _begin(ray: Any, count: int | None, address: str | None) -> None:
             ray.init(address=address, **quiet)
         else:
             cores = max(count or 0, os.cpu_count() or 1)
-            ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OverflowError, OSError) as error:
         where = f"at {address!r}" if address is not None else "on this machine"
         raise ConfigError(f"there is no Ray {where} ({_first_line(error)})") from error
