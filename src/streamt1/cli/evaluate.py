@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamt1.cli.devices import RAY
 from streamt1.cli.errors import reported
 from streamt1.cli.prompts import read_prompts
 from streamt1.cli.settings import read_settings
+from streamt1.core.errors import ConfigError
 from streamt1.core.files import packaged_names
 
 if TYPE_CHECKING:
+    from streamt1.config.schema import RunConfig
     from streamt1.evaluation.rows import Row
+    from streamt1.evaluation.runner import OpenPool
     from streamt1.evaluation.suites import Suite
 
 LINES = 100
@@ -33,7 +39,13 @@ def evaluate(
     judge: Annotated[
         str | None, typer.Option(help="The column that gains are counted in, instead of the suite's.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the work, each with its own models.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the work, each with its own models; 1 by default.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="The same on so many devices (Ray), each with its own models.")
+    ] = None,
+    ray: RAY = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     export_vbench: Annotated[Path | None, typer.Option(help="Keep all videos here, as VBench reads them.")] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Report what is there; make no clip.")] = False,
@@ -54,6 +66,10 @@ def evaluate(
     from streamt1.evaluation.suites import load_suite
 
     check_plotting()
+    if jobs is not None and (devices is not None or ray is not None):
+        raise ConfigError(
+            "give --jobs (processes of this machine), or --devices and --ray (processes of Ray), not both"
+        )
     if report_only:
         held = read_suite(out).model_copy(update={"judge": judge} if judge else {})
         _report(held, read_rows(out / ROWS), out)
@@ -61,7 +77,8 @@ def evaluate(
     changes = {"prompts": read_prompts(prompts) if prompts else None, "preset": preset, "judge": judge}
     wanted = load_suite(suite, {key: value for key, value in changes.items() if value is not None})
     config = load_config(wanted.preset, {**read_settings(setting or []), **({"device": device} if device else {})})
-    rows = run_suite(wanted, config, out, jobs, export_vbench, _Progress())
+    with _workers(config, jobs, devices, ray) as (config, processes, opener):
+        rows = run_suite(wanted, config, out, processes, export_vbench, _Progress(), opener)
     _report(wanted, rows, out)
 
 
@@ -92,6 +109,22 @@ def score(
     target = out or folder / "scores.csv"
     write_csv(target, rows)
     typer.echo(f"{len(rows)} clips scored: {target}")
+
+
+@contextmanager
+def _workers(
+    config: RunConfig, jobs: int | None, devices: int | None, ray: str | None
+) -> Iterator[tuple[RunConfig, int, OpenPool]]:
+    """The configuration as they have it, how many processes there are, and what opens them."""
+    if devices is None and ray is None:
+        from streamt1.evaluation.pool import open_pool
+
+        yield config, jobs or 1, open_pool
+        return
+    from streamt1.evaluation.spread import spread
+
+    with spread(config, devices, ray) as workers:
+        yield workers
 
 
 def _report(suite: Suite, rows: list[Row], out: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamt1.cli.devices import RAY
 from streamt1.cli.errors import reported
-from streamt1.core.errors import needs_extra
+from streamt1.core.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from streamt1.config.schema import RunConfig
+    from streamt1.server.models import LoadedPresets
 
 KEY = "STREAMT1_API_KEY"
 
@@ -23,6 +27,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Beyond loopback a key is needed, in STREAMT1_API_KEY.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the server.", min=0, max=65535)] = 8000,
     device: Annotated[list[str] | None, typer.Option(help="One worker each; repeat it. auto by default.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="One worker whose every search takes so many devices (Ray).")
+    ] = None,
+    ray: RAY = None,
     data: Annotated[Path, typer.Option(help="Folder of jobs and videos.")] = Path("outputs/server"),
     queue: Annotated[int, typer.Option(help="Videos that may wait.", min=1)] = 10,
     max_prompt: Annotated[int, typer.Option(help="Characters of a prompt.", min=1)] = 4000,
@@ -33,20 +41,57 @@ def serve(
 ) -> None:
     """Serve videos over HTTP, as OpenAI's Videos API does, with a live page at /. See docs/serving.md."""
     with needs_extra("serve", "streamt1 serve"):
-        from streamt1.core.devices import resolve_device
         from streamt1.server.app import check_address, listen
         from streamt1.server.limits import Limits
-        from streamt1.server.models import LoadedPresets
     key = os.environ.get(KEY)
     check_address(host, key)
     limits = Limits(max_prompt, max_seconds, max_width, queue)
-    names, devices = preset or ["pocket"], device or ["auto"]
-    devices_loaded = []
-    for place in (str(resolve_device(one)) for one in devices):
+    names, places = preset or ["pocket"], device or ["auto"]
+    if devices is None and ray is None:
+        listen(_on_each(names, places, models, memory), data, limits, key, host, port)
+        return
+    if len(places) > 1:
+        raise ConfigError(
+            "--devices and --ray make one worker over several devices: give one --device at most with them"
+        )
+    configs = {name: _config(name, places[0], models, memory) for name in names}
+    with _over(configs, places[0], devices, ray) as loaded:
+        listen([loaded], data, limits, key, host, port)
+
+
+def _on_each(names: list[str], places: list[str], models: Path | None, memory: str | None) -> list[LoadedPresets]:
+    """All presets on every device of this machine that is named."""
+    from streamt1.core.devices import resolve_device
+    from streamt1.server.models import LoadedPresets
+
+    loaded = []
+    for place in (str(resolve_device(one)) for one in places):
         configs = {name: _config(name, place, models, memory) for name in names}
         typer.echo(f"loading {', '.join(names)} on {place}", err=True)
-        devices_loaded.append(LoadedPresets.load(place, configs))
-    listen(devices_loaded, data, limits, key, host, port)
+        loaded.append(LoadedPresets.load(place, configs))
+    return loaded
+
+
+@contextmanager
+def _over(
+    configs: dict[str, RunConfig], device: str, count: int | None, address: str | None
+) -> Iterator[LoadedPresets]:
+    """All presets, each on all devices: a process for every preset on every device. Raises what ``devices`` does."""
+    from contextlib import ExitStack
+
+    from streamt1.distributed.devices import devices_of, one_by_one
+    from streamt1.distributed.ray_hosts import ray_hosts
+    from streamt1.pipeline.pipeline import Pipeline
+    from streamt1.server.models import LoadedPresets
+
+    configs = {name: one_by_one(config) for name, config in configs.items()}
+    with ExitStack() as stack:
+        hosts = stack.enter_context(ray_hosts(count, address, device, len(configs)))
+        where, pipelines = f"{hosts.count} x {hosts.device}", dict[str, Pipeline]()
+        for name, config in configs.items():
+            typer.echo(f"loading {name} on {where}", err=True)
+            pipelines[name] = Pipeline(config, stack.enter_context(devices_of(hosts, config)))
+        yield LoadedPresets(where, pipelines)
 
 
 def _config(name: str, device: str, models: Path | None, memory: str | None) -> RunConfig:

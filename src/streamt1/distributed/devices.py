@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -56,16 +56,21 @@ def devices(config: RunConfig, count: int | None = None, address: str | None = N
         ConfigError: there are not so many devices, or they have other weights or another version of this package.
         StreamT1Error: what ``families.build.build`` raises on a device, whose machine it then names.
     """
-    with ray_hosts(count, address, config.device) as hosts:
-        config = config.model_copy(update={"device": hosts.device})
-        links = [_DeviceLink(hosts, place, config) for place in range(hosts.count)]
-        told = [_ready(link) for link in links]
-        _check_same(told)
-        fleet = Fleet(links, _DeviceLink.another)
-        try:
-            yield remote_models(fleet)
-        finally:
-            fleet.close()
+    with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config) as models:
+        yield models
+
+
+@contextmanager
+def devices_of(hosts: Hosts, config: RunConfig) -> Iterator[Models]:
+    """The same on hosts that are there: a process more in each of their places. Raises what ``devices`` does."""
+    config = config.model_copy(update={"device": hosts.device})
+    links = [_DeviceLink(hosts, place, config) for place in range(hosts.count)]
+    fleet = Fleet(links, _DeviceLink.another)
+    try:
+        check_same([_ready(link) for link in links])
+        yield remote_models(fleet)
+    finally:
+        fleet.close()
 
 
 class _DeviceLink:
@@ -90,13 +95,25 @@ class _DeviceLink:
 
 
 def load(config: RunConfig) -> dict[str, Any]:
-    """Makes this process a device. Says where it is, and what it has loaded. Raises what ``build`` raises."""
+    """Makes this process a device, and ``introduced``. Raises what ``build`` raises."""
+
+    def begin() -> None:
+        own, plan = planned(config)
+        _loaded[:] = [Worker(build(own, checked=plan is not None))]
+
+    return introduced(config, begin)
+
+
+def introduced(config: RunConfig, begin: Callable[[], None]) -> dict[str, Any]:
+    """Where this process of a cluster is, and what it has loaded, once it has begun; for ``check_same``.
+
+    What ``begin`` raises is raised with the machine's name.
+    """
     where = socket.gethostname()
     try:
         if config.device == "cpu":
             torch.set_num_threads(config.threads or 1)
-        config, plan = planned(config)
-        _loaded[:] = [Worker(build(config, checked=plan is not None))]
+        begin()
         return {"machine": where, "versions": versions(), "weights": fingerprints(config)}
     except StreamT1Error as error:
         error.args = (f"on {where}: {error}", *error.args[1:])
@@ -117,7 +134,7 @@ def _ready(link: _DeviceLink) -> dict[str, Any]:
         raise ConfigError(f"{link.name} ended before its models were loaded ({error})") from error
 
 
-def _check_same(told: list[dict[str, Any]]) -> None:
+def check_same(told: list[dict[str, Any]]) -> None:
     """Raises ``ConfigError`` where a device has something else than the first, and would make other candidates."""
     first = told[0]
     for one in told[1:]:

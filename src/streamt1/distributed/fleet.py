@@ -101,6 +101,7 @@ class Fleet:
     ) -> None:
         self._seats, self._renew = [_Seat(link) for link in links], renew
         self._coming: list[tuple[_Seat, Future[Reply]]] = []
+        self._out: list[Link] = []
         self._live: dict[str, tuple[Recipe, int]] = {}
         self._recipes: WeakValueDictionary[str, Recipe] = WeakValueDictionary()
         self._gone: deque[str] = deque()
@@ -178,6 +179,13 @@ class Fleet:
                 " look at their logs (memory that ran out is the usual cause), then go on with the run"
             )
 
+    def refill(self) -> None:
+        """A search begins: devices that could not be had in place of lost ones are asked for once more."""
+        with self._lock:
+            out, self._out = self._out, []
+            for link in out:
+                self._call(link)
+
     def close(self) -> None:
         """Ends all devices."""
         for seat in (*self._seats, *(seat for seat, _ in self._coming)):
@@ -249,12 +257,17 @@ class Fleet:
         self._seats.remove(seat)
         seat.link.close()
         warn(f"{seat.link.name} is lost ({error}); what it did is done again on the others")
-        link = self._renew(seat.link)
+        self._call(seat.link)
+
+    def _call(self, lost: Link) -> None:
+        link = self._renew(lost)
         if link is not None:
             self._coming.append((_Seat(link), link.submit(Request())))
 
     def _admit(self) -> None:
         """Lets in the devices that have become ready; waits for one where there is none."""
+        if not self._seats and not self._coming:
+            self.refill()
         if not self._seats and self._coming:
             wait([future for _, future in self._coming], PATIENCE, return_when=FIRST_COMPLETED)
         for seat, future in list(self._coming):
@@ -264,6 +277,8 @@ class Fleet:
                     future.result()
                 except LinkLostError as error:
                     warn(f"{seat.link.name} cannot take part ({error})")
+                    seat.link.close()
+                    self._out.append(seat.link)
                 else:
                     self._seats.append(seat)
         if not self._seats:

@@ -89,6 +89,7 @@ class RemoteBackbone:
         self._passes: dict[Switch | None, int] = {}
 
     def start(self, prompt: str) -> RemoteBranch:
+        self._fleet.refill()
         return self._made(self._fleet.the(Recipe.start(prompt)))
 
     def denoise(self, parents: Sequence[RemoteBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:

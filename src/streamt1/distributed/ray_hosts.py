@@ -17,6 +17,8 @@ PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""
 REACHED = 10
 """Seconds that a cluster's address may take to answer."""
+PARTS = 10_000
+"""The smallest part of a device that Ray knows is one of so many."""
 STORE = 512 * 2**20
 """Bytes of shared memory for what travels, where we start Ray: a chunk's frames are 15 MB at most."""
 
@@ -66,8 +68,9 @@ class Hosts:
         device: what torch calls the device of each.
     """
 
-    def __init__(self, ray: Any, group: Any, count: int, gpu: bool) -> None:
+    def __init__(self, ray: Any, group: Any, count: int, gpu: bool, shares: int = 1) -> None:
         self._ray, self._group, self.count, self._gpu = ray, group, count, gpu
+        self._share = 1 if shares == 1 else PARTS // shares / PARTS
         self.device = "cuda" if gpu else "cpu"
 
     def start(self, place: int) -> Host:
@@ -75,7 +78,7 @@ class Hosts:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         pinned = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=place)
-        options = {"num_cpus": 1, "num_gpus": int(self._gpu), "scheduling_strategy": pinned}
+        options = {"num_cpus": self._share, "num_gpus": self._share * self._gpu, "scheduling_strategy": pinned}
         return Host(self._ray, self._ray.remote(Calls).options(**options).remote(), place)
 
 
@@ -87,13 +90,14 @@ class Calls:
 
 
 @contextmanager
-def ray_hosts(count: int | None, address: str | None, device: str) -> Iterator[Hosts]:
+def ray_hosts(count: int | None, address: str | None, device: str, shares: int = 1) -> Iterator[Hosts]:
     """So many processes, on a cluster that runs, or on one that is started on this machine for the block.
 
     Args:
         count: of devices; None for all that the cluster has.
         address: of the cluster, as Ray takes it; None starts one. A program that is connected already stays so.
         device: ``auto`` is CUDA where the cluster has any.
+        shares: processes that a place has room for, of several that take turns on its device.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -118,7 +122,7 @@ def ray_hosts(count: int | None, address: str | None, device: str) -> Iterator[H
         group = ray.util.placement_group([bundle] * count, strategy="PACK")
         if not group.wait(PATIENCE):
             raise ConfigError(f"Ray gave no {count} devices within {PATIENCE} seconds: others may be using them")
-        yield Hosts(ray, group, count, gpu)
+        yield Hosts(ray, group, count, gpu, shares)
     finally:
         if group is not None:
             ray.util.remove_placement_group(group)

@@ -124,7 +124,7 @@ def _what_matters(suite: Suite, config: RunConfig) -> dict[str, Any]:
         "suite": told,
         "configuration": config.model_dump(mode="json", exclude=_ASIDE),
         "weights": _weights() if config.backbone in POCKET else "",
-        "device": resolve_device(config.device).type,
+        "device": config.device if config.device == "cuda" else resolve_device(config.device).type,
     }
 
 

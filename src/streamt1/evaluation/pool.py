@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from streamt1.config.schema import RunConfig
+from streamt1.core.errors import DeviceLostError
 from streamt1.pipeline.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -20,9 +21,14 @@ R = TypeVar("R")
 _loaded: list[Pipeline] = []
 
 
-def _load(config: RunConfig) -> None:
-    Thread(target=_end_with_parent, daemon=True).start()
+def load(config: RunConfig) -> None:
+    """This process gets its models."""
     _loaded[:] = [Pipeline(config)]
+
+
+def _load_as_child(config: RunConfig) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    load(config)
 
 
 def _end_with_parent() -> None:
@@ -43,23 +49,38 @@ class Pool:
 
     config: RunConfig
     jobs: int
-    executor: ProcessPoolExecutor | None
+    executor: Executor | None
     own: Pipeline | None = field(default=None)
 
     def run(self, work: Callable[[Pipeline, T], R], tasks: Iterable[T]) -> Iterator[tuple[int, R]]:
-        """(index of the task, its result) as they are done, in any order. What a task raises is raised here."""
+        """(index of the task, its result) as they are done, in any order. What a task raises is raised here.
+
+        Raises ``DeviceLostError`` once all others are done, where some could not be.
+        """
+        tasks, lost = list(tasks), dict[int, DeviceLostError]()
         if self.executor is None:
             self.own = self.own or Pipeline(self.config)
             for key, task in enumerate(tasks):
                 yield key, work(self.own, task)
             return
-        futures = [self.executor.submit(_call, work, key, task) for key, task in enumerate(tasks)]
+        futures = {self.executor.submit(_call, work, key, task): key for key, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):
-                yield future.result()
+                try:
+                    done = future.result()
+                except DeviceLostError as error:
+                    lost[futures[future]] = error
+                else:
+                    yield done
         finally:
             for future in futures:
                 future.cancel()
+        if lost:
+            first = min(lost)
+            raise DeviceLostError(
+                f"{len(lost)} of {len(tasks)} could not be made; the first is {tasks[first]}: {lost[first]}; look at"
+                " the devices' memory and logs, then give the same command again: it makes what is missing"
+            )
 
     def map(self, work: Callable[[Pipeline, T], R], tasks: Iterable[T]) -> list[R]:
         """All results, in the order of the tasks."""
@@ -72,5 +93,5 @@ def open_pool(config: RunConfig, jobs: int = 1) -> Iterator[Pool]:
     if jobs == 1:
         yield Pool(config, 1, None)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _load, (config,)) as executor:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _load_as_child, (config,)) as executor:
         yield Pool(config, jobs, executor)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamt1.config.schema import RunConfig
-from streamt1.core.errors import ConfigError, PromptError
+from streamt1.core.errors import ConfigError, OutputError, PromptError
 from streamt1.core.files import check_writable
 from streamt1.evaluation.clip import clip_timeline, make_clip
 from streamt1.evaluation.judge import check_judge
@@ -48,6 +48,7 @@ def run_suite(
             is no column of this model's clips.
         PromptError: the model cannot use a prompt; nothing has been made then.
         OutputError: a folder cannot be written.
+        DeviceLostError: clips could not be made, for want of a device that stays; all others have been.
     """
     check_judge(config, suite.judge)
     tasks = [_placed(task, jobs, export) for task in plan(suite)]
@@ -95,7 +96,8 @@ def _made(
         if missing:
             with opener(config, jobs) as pool:
                 pool.map(check_clips, [missing])
-                for _, row in pool.run(make_clip, missing):
+                for index, row in pool.run(make_clip, missing):
+                    _check_video(missing[index])
                     if row_key(row) not in held:
                         file.append(row)
                         held[row_key(row)] = row
@@ -105,6 +107,14 @@ def _made(
     return ordered
 
 
+def _check_video(task: ClipTask) -> None:
+    """Raises ``OutputError`` where another machine has made the clip and written its video there."""
+    if task.video is not None and not task.video.exists():
+        raise OutputError(
+            f"{task.video} was written on another machine: export to a folder that all machines of the cluster share"
+        )
+
+
 def check_clips(pipeline: Any, tasks: Sequence[ClipTask]) -> None:
     """Raises ``PromptError`` and ``ConfigError`` for the first prompt or length that the model cannot use."""
     for task in {(task.scenes, task.seconds): task for task in tasks}.values():
@@ -112,4 +122,4 @@ def check_clips(pipeline: Any, tasks: Sequence[ClipTask]) -> None:
 
 
 def _placed(task: ClipTask, jobs: int, export: Path | None) -> ClipTask:
-    return dataclasses.replace(task, jobs=jobs, video=export and video_path(export, task))
+    return dataclasses.replace(task, jobs=jobs, video=export and video_path(export, task).absolute())

@@ -43,6 +43,10 @@ class ClipTask:
     video: Path | None = None
     jobs: int = 1
 
+    def __str__(self) -> str:
+        beam_size, top_k = self.budget
+        return f"the clip of {self.prompt!r} by {self.name}, {beam_size}x{top_k}, {self.length:g} s, seed {self.seed}"
+
     @property
     def prompt(self) -> str:
         """The prompts of its scenes in one line; names the clip."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from streamt1.config.schema import RunConfig
+from streamt1.core.remote import here
 from streamt1.media.pixels import SHOWN_SIDE, enlarge
 from streamt1.pipeline.pipeline import Pipeline
 
@@ -62,8 +63,9 @@ def _look_at(pipeline: Pipeline) -> Served:
     models, config = pipeline.models, pipeline.config
     latents = torch.zeros(1, *models.backbone.chunk_shape)
     with torch.no_grad():
-        frames, _ = models.decoder.decode([models.decoder.start()], latents)
-    height, width = enlarge(frames[0, :1], SHOWN_SIDE).shape[-2:]
-    fps, length = models.decoder.fps, frames.shape[1]
+        decoded, _ = models.decoder.decode([models.decoder.start()], latents)
+    frames = here(decoded[0])
+    height, width = enlarge(frames[:1], SHOWN_SIDE).shape[-2:]
+    fps, length = models.decoder.fps, len(frames)
     search = config.search
     return Served(config.about, f"{width}x{height}", fps, length / fps, search.beam_size, search.top_k)

@@ -1,0 +1,166 @@
+"""A worker whose every search takes several devices: of this process, and of a Ray that is started for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.testing
+from fastapi.testclient import TestClient
+
+from streamt1.cli import serve
+from streamt1.cli.main import app
+from streamt1.config.load import load_config
+from streamt1.distributed import Fleet, Link, remote_models
+from streamt1.distributed.devices import one_by_one
+from streamt1.families.build import build
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.server.app import make_app
+from streamt1.server.models import LoadedPresets
+from streamt1.server.service import Service
+from tests.distributed.links import LocalLink
+from tests.server.toy import until
+
+CONFIG = one_by_one(load_config("pocket", {"device": "cpu"}))
+PROMPT = "a red circle bouncing on a navy striped background"
+OTHER = "a green star sliding on a teal plain background"
+ORDER = {"prompt": PROMPT, "seconds": "2", "beam_size": 2, "top_k": 2, "seed": 4}
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(is lost|cannot take part):streamt1.core.errors.StreamT1Warning", "ignore::DeprecationWarning"
+)
+
+
+def fleet_of(*dies_at: int | None) -> tuple[Fleet, list[LocalLink]]:
+    """Devices of this process, and those that come in place of lost ones: one for each, when it is asked for twice."""
+    links = [LocalLink(build(CONFIG), f"device {place}", dies) for place, dies in enumerate(dies_at)]
+    asked: list[Link] = []
+
+    def renew(lost: Link) -> Link:
+        asked.append(lost)
+        links.append(LocalLink(build(CONFIG), lost.name, 0 if len(asked) <= len(dies_at) else None))
+        return links[-1]
+
+    return Fleet(links[:], renew), links
+
+
+def service_over(data: Path, models: Any) -> Service:
+    return Service.over([LoadedPresets("2 x cpu", {"pocket": Pipeline(CONFIG, models)})], data)
+
+
+def made(client: TestClient, order: dict[str, Any] = ORDER) -> dict[str, Any]:
+    """The record of a video that is ordered, when it has ended."""
+    name = client.post("/v1/videos", json=order).json()["id"]
+
+    def ended() -> dict[str, Any] | None:
+        record = client.get(f"/v1/videos/{name}").json()
+        return record if record["status"] in ("completed", "failed") else None
+
+    return until(ended, 120)
+
+
+def content(client: TestClient, record: dict[str, Any]) -> bytes:
+    assert record["status"] == "completed", record["error"]
+    return client.get(f"/v1/videos/{record['id']}/content").content
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The video of one device."""
+    with TestClient(make_app(service_over(tmp_path_factory.mktemp("alone"), build(CONFIG)))) as client:
+        return content(client, made(client))
+
+
+def talked_to(client: TestClient) -> dict[str, Any]:
+    """The record of a stream that is given another prompt and is told to end."""
+    messages: list[dict[str, Any]] = []
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"prompt": PROMPT, "lag": 1, "beam_size": 2, "top_k": 2})
+
+        def heard_until(event: str) -> dict[str, Any]:
+            while not messages or messages[-1]["event"] != event:
+                message = socket.receive()
+                assert message["type"] != "websocket.close", messages[-1]
+                if message.get("text"):
+                    messages.append(json.loads(message["text"]))
+            return messages[-1]
+
+        heard_until("fragment")
+        socket.send_json({"prompt": OTHER})
+        assert heard_until("prompt_taken")["prompt"] == OTHER
+        assert heard_until("scene_started")["prompt"] == OTHER
+        heard_until("fragment")
+        socket.send_json({"end": True})
+        done = heard_until("completed")["video"]
+    told = [message["event"] for message in messages]
+    assert done["chunks"] == told.count("fragment")
+    assert told.count("picture") == told.count("candidate_proposed")
+    assert [scene["prompt"] for scene in done["timeline"]] == [PROMPT, OTHER]
+    return done
+
+
+def test_videos_and_streams_are_those_of_one_device(tmp_path: Path, alone: bytes) -> None:
+    fleet, links = fleet_of(None, None)
+    service = service_over(tmp_path, remote_models(fleet))
+    with TestClient(make_app(service)) as client:
+        assert client.get("/v1/models").json()["data"][0]["size"] == "256x256"
+        assert client.get("/health").json()["workers"] == [{"device": "2 x cpu", "alive": True}]
+        assert content(client, made(client)) == alone
+        talked_to(client)
+        assert content(client, made(client)) == alone
+        assert [bool(link.worker._held) for link in links] == [True, True]
+        fleet.sync(flush=True)
+        assert [len(link.worker._held) for link in links] == [0, 0]
+
+
+def test_a_device_is_lost_during_a_job(tmp_path: Path, alone: bytes) -> None:
+    fleet, _ = fleet_of(20, None)
+    with TestClient(make_app(service_over(tmp_path, remote_models(fleet)))) as client:
+        assert content(client, made(client)) == alone
+        assert fleet.lost == 1
+        talked_to(client)
+
+
+def test_a_server_that_lost_all_devices_asks_for_them_again(tmp_path: Path, alone: bytes) -> None:
+    fleet, links = fleet_of(20, 20)
+    with TestClient(make_app(service_over(tmp_path, remote_models(fleet)))) as client:
+        record = made(client)
+        if record["status"] == "failed":
+            assert "devices" in record["error"]["message"]
+            record = made(client)
+        assert content(client, record) == alone
+        assert len(links) == 6
+        talked_to(client)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--devices", "2", "--ray", "127.0.0.1:1"], "there is no Ray at '127.0.0.1:1'"),
+        (["--devices", "2", "--device", "cpu", "--device", "cpu"], "give one --device at most"),
+        (["--devices", "2", "--device", "cuda:1"], "is one device"),
+    ],
+)
+def test_what_cannot_be_had_is_told_before_it_listens(
+    more: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr("streamt1.server.app.listen", lambda *args: pytest.fail("it listens"))
+    found = typer.testing.CliRunner().invoke(app, ["serve", "--data", str(tmp_path / "data"), *more])
+    assert found.exit_code == 2
+    assert told in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_two_presets_share_the_devices_of_ray(tmp_path: Path, alone: bytes) -> None:
+    pytest.importorskip("ray")
+    other = load_config("pocket", {"device": "cpu", "search.lag": 1})
+    with serve._over({"pocket": CONFIG, "lagging": other}, "cpu", 2, None) as presets:
+        assert presets.device == "2 x cpu"
+        with TestClient(make_app(Service.over([presets], tmp_path))) as client:
+            assert content(client, made(client)) == alone
+            assert made(client, {**ORDER, "model": "lagging"})["status"] == "completed"
+            talked_to(client)
