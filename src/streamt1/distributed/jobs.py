@@ -132,7 +132,8 @@ class Score:
         """The score and its named parts."""
         parts = [piece.frames(worker) for piece in self.pieces]
         like = next((part for piece, part in zip(self.pieces, parts) if piece.sent is None), parts[0])
-        frames = torch.cat([part.to(like.device) for part in parts])[None]
+        near = [part.to(like.device) for part in parts]
+        frames = (near[0] if len(near) == 1 else torch.cat(near))[None]
         models = worker.models
         reward = models.clip_reward if self.clip else models.frame_reward
         said = self._said(reward, shown_to(reward, frames))

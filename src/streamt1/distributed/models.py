@@ -110,9 +110,10 @@ class RemoteBackbone:
             for parent, own, fresh in zip(parents, x, noise, strict=True)
         ]
         answers = self._fleet.answer(wants)
-        clean = [clean.tensor for _, clean in answers]
-        noisy = [own.tensor if own else done for (own, _), done in zip(answers, clean)]
-        return torch.stack(noisy), torch.stack(clean)
+        clean = torch.stack([clean.tensor for _, clean in answers])
+        if all(own is None for own, _ in answers):
+            return clean, clean
+        return torch.stack([own.tensor if own else done for (own, _), done in zip(answers, clean)]), clean
 
     def commit(self, branch: RemoteBranch, latents: Tensor, route: Route | None) -> RemoteBranch:
         """Is written later, by all devices at once: at the next question."""
