@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
+from streamt1.core.errors import CheckpointError
 from streamt1.core.protocols import Switched
+from streamt1.core.snapshot import Snapshot
 from streamt1.core.timeline import Switch
 from streamt1.core.types import RewardOutput, Route
 
@@ -28,7 +31,7 @@ class GaussianBranch:
 
 
 class GaussianBackbone:
-    """Satisfies ``core.protocols.Backbone``. ``live`` counts branches that have not been released."""
+    """Satisfies ``core.protocols.Backbone`` and ``Portable``. ``live`` counts branches that have not been released."""
 
     steps, draws = len(Schedule().steps), Schedule().draws
 
@@ -63,6 +66,29 @@ class GaussianBackbone:
 
     def release(self, branch: GaussianBranch) -> None:
         self.live -= 1
+
+    def dump(self, branch: GaussianBranch) -> Snapshot:
+        """The mean, the routes, and the walk that they belong to."""
+        routes = [route and route.value for route in branch.routes]
+        return Snapshot("gaussian", {"mean": branch.mean}, {"walk": self._walk(), "routes": routes})
+
+    def load(self, snapshot: Snapshot) -> GaussianBranch:
+        """See ``Portable.load``."""
+        if snapshot.kind != "gaussian":
+            raise CheckpointError(f"the snapshot is of a {snapshot.kind[:20]!r} backbone, not of 'gaussian'")
+        snapshot.check_same("walk", self._walk(), "by another walk", "load it into the one it names")
+        try:
+            mean = snapshot.tensor("mean")
+            routes = tuple(route and Route(route) for route in snapshot.metadata["routes"])
+            if mean.shape != self.chunk_shape or mean.dtype != torch.float32:
+                raise ValueError("a mean of another shape")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError("the snapshot is not what a backbone dumps: dump it again") from error
+        self.live += 1
+        return GaussianBranch(mean, routes)
+
+    def _walk(self) -> dict[str, Any]:
+        return {"channels": self.chunk_shape[1], "memory": self.memory, "spread": self.spread}
 
     def _flow(self, mean: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """``(x_t - x0) / sigma`` with ``x0`` at the end of the flow: it stands as many deviations from its mean as

@@ -6,7 +6,7 @@
     ├── ConfigError            an unknown key, or a value out of range (the message names the key and what is allowed)
     │   └── UnknownNameError   an unknown preset, policy or key (the message names the nearest known one)
     ├── PromptError            an empty prompt, or a word that the model does not know
-    ├── CheckpointError        a missing, truncated or mismatched weights file
+    ├── CheckpointError        a missing, truncated or mismatched weights file, or snapshot of memory
     ├── MissingExtraError      a feature whose optional packages are not installed (the message has the install line)
     ├── OutOfMemoryError       a device or the host has too little memory (the message says what would need less)
     ├── DeviceLostError        devices that took part in a run are gone, and no other can be had
@@ -79,7 +79,7 @@ class PromptError(StreamT1Error):
 
 
 class CheckpointError(StreamT1Error):
-    """A weights file that is missing, damaged, or does not fit the model."""
+    """A weights file, or a snapshot of memory, that is missing, damaged, or does not fit the model."""
 
 
 class OutOfMemoryError(StreamT1Error):

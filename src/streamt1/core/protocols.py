@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from streamt1.core.snapshot import Snapshot
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, RewardOutput, Route
 
@@ -109,6 +110,43 @@ class Backbone(Protocol):
 
     def release(self, branch: Branch) -> None:
         """Gives a branch's memory back. The branch must not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A backbone whose branches can leave the process: dumped on one machine, gone on with on another.
+
+    The search asks for neither method.
+    """
+
+    def dump(self, branch: Branch) -> Snapshot:
+        """All that a branch holds. The branch stays valid, and is not given back.
+
+        Raises ``CheckpointError`` for a branch that holds NaN or infinite values.
+        """
+        ...
+
+    def load(self, snapshot: Snapshot) -> Branch:
+        """A branch that does what the dumped one does, and is released like it.
+
+        From a plain snapshot every bit is the same, on machines that compute the same bits.
+
+        Raises:
+            CheckpointError: the snapshot is of another kind of backbone, another model, or other rules of memory (the
+                message says which, and what differs), or it is not what ``dump`` makes.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawingBackbone(Backbone, Protocol):
+    """A backbone that draws the noise between the steps where it computes, so that it need not travel."""
+
+    def denoise_drawn(
+        self, parents: Sequence[Branch], x: Tensor, seeds: Sequence[int], steps: range
+    ) -> tuple[Tensor, Tensor]:
+        """``denoise``, with the noise between the steps that ``core.seeds.draw_noise`` draws for each seed."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,28 @@ MOST_SIDES, LONGEST_SIDE = 16, 2**40
 _AGAIN = "delete it and download again"
 
 
+@dataclass(frozen=True)
+class Header:
+    """What stands before the tensors of a file.
+
+    Attributes:
+        entries: names of tensors -> their type, shape and place.
+        texts: what is told besides; empty where it is not made of texts.
+        begin: where the first tensor begins, in bytes.
+    """
+
+    entries: dict[str, Any]
+    texts: dict[str, str]
+    begin: int
+
+
 def safetensors_header(path: Path) -> dict[str, Any]:
     """Names -> type, shape and place of the tensors of a file, without reading them. Raises ``CheckpointError``."""
+    return read_header(path).entries
+
+
+def read_header(path: Path) -> Header:
+    """The header of a file, checked against the file. Raises ``CheckpointError``."""
     damaged = f"{path} is no whole safetensors file"
     try:
         size = path.stat().st_size
@@ -45,7 +66,9 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} was not downloaded to its end: it has {size} of {expected} bytes; {_AGAIN}")
     if size > expected:
         raise CheckpointError(f"{damaged}: it has {size} bytes, its header tells of {expected}; {_AGAIN}")
-    return entries
+    texts: Any = header.get("__metadata__")
+    plain = isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
+    return Header(entries, dict(texts) if plain else {}, 8 + length)
 
 
 def _is_entry(entry: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 
@@ -22,6 +23,24 @@ def derive_seed(run_seed: int, chunk: int, beam: int, candidate: int, purpose: s
 def generator(seed: int) -> torch.Generator:
     """A CPU generator: the same numbers on every machine and for every device that the model runs on."""
     return torch.Generator("cpu").manual_seed(seed)
+
+
+def draw_noise(seed: int, shape: tuple[int, ...], draws: int) -> tuple[Tensor, Tensor]:
+    """What a candidate's generator draws, in the official order: initial noise, then that between the steps.
+
+    Args:
+        shape: ``(F, C, H, W)`` of a chunk.
+        draws: how often noise is drawn between the steps.
+
+    Returns:
+        ``[F, C, H, W]`` and ``[draws, F, C, H, W]``, standard normal, float32.
+    """
+    own = generator(seed)
+    noise = torch.randn(shape, generator=own)
+    fresh = noise.new_empty(draws, *shape)
+    for step in fresh:
+        torch.randn(shape, generator=own, out=step)
+    return noise, fresh
 
 
 def check_seed(seed: int) -> None:

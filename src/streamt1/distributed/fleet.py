@@ -143,6 +143,8 @@ class Fleet:
     def sync(self, flush: bool = False) -> None:
         """Has every device make what lives on: branches, and decodes of chunks that are in them; waits for none.
 
+        Memory has a request of its own, the first: who waits for what is told of it can go on while devices decode.
+
         Args:
             flush: free now what is to be freed, and not with the next request.
         """
@@ -155,8 +157,11 @@ class Fleet:
                 for key, (recipe, _) in self._live.items():
                     if self._everywhere(recipe, survived):
                         wanted[id(recipe)][1].append(key)
-                lives = [Want([pair]) for pair in wanted.values() if pair[1]]
-                self._submit(seat, lives, only_missing=not (flush and seat.freed))
+                lives = [pair for pair in wanted.values() if pair[1]]
+                decodes = [Want([pair]) for pair in lives if isinstance(pair[0].call, Decode)]
+                memory = [Want([pair]) for pair in lives if not isinstance(pair[0].call, Decode)]
+                self._submit(seat, memory, only_missing=True)
+                self._submit(seat, decodes, only_missing=not (flush and seat.freed))
 
     def answer(self, wants: Sequence[Want]) -> list[Any]:
         """What comes of each: spread over the devices, and again over those that are left where one is lost.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from streamt1.core.frames import shown_to
 from streamt1.core.protocols import SamplingClipReward
+from streamt1.core.seeds import draw_noise
 from streamt1.core.types import RewardOutput
 from streamt1.distributed.recipes import FRAMES, Parcel, Sent
 from streamt1.distributed.worker import Worker
@@ -70,19 +71,23 @@ class Denoise:
     Attributes:
         parent: key of the branch.
         x: ``[F, C, H, W]``.
-        noise: ``[draws, F, C, H, W]``.
+        noise: ``[draws, F, C, H, W]``, or the seed that it is drawn from.
         steps: first, and the one after the last.
     """
 
     parent: str
     x: Sent
-    noise: Sent
+    noise: Sent | int
     steps: tuple[int, int]
 
     def do(self, worker: Worker) -> tuple[Sent | None, Sent]:
         """What the next step begins with, None where it is the clean chunk; and the clean chunk."""
-        branch, steps = worker.get(self.parent), range(*self.steps)
-        noisy, clean = worker.models.backbone.denoise([branch], self.x.tensor[None], self.noise.tensor[None], steps)
+        branch, backbone, x = worker.get(self.parent), worker.models.backbone, self.x.tensor
+        if isinstance(self.noise, Sent):
+            noise = self.noise.tensor
+        else:
+            noise = draw_noise(self.noise, backbone.chunk_shape, backbone.draws)[1]
+        noisy, clean = backbone.denoise([branch], x[None], noise[None], range(*self.steps))
         noisy, clean = noisy[0].cpu(), clean[0].cpu()
         worker.remember(Parcel.of(clean))
         return None if torch.equal(noisy, clean) else Sent(noisy), Sent(clean)
@@ -127,7 +132,8 @@ class Score:
         """The score and its named parts."""
         parts = [piece.frames(worker) for piece in self.pieces]
         like = next((part for piece, part in zip(self.pieces, parts) if piece.sent is None), parts[0])
-        frames = torch.cat([part.to(like.device) for part in parts])[None]
+        near = [part.to(like.device) for part in parts]
+        frames = (near[0] if len(near) == 1 else torch.cat(near))[None]
         models = worker.models
         reward = models.clip_reward if self.clip else models.frame_reward
         said = self._said(reward, shown_to(reward, frames))

@@ -93,15 +93,27 @@ class RemoteBackbone:
         return self._made(self._fleet.the(Recipe.start(prompt)))
 
     def denoise(self, parents: Sequence[RemoteBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
+        return self._denoised(parents, x, [Sent(own) for own in noise], steps)
+
+    def denoise_drawn(
+        self, parents: Sequence[RemoteBranch], x: Tensor, seeds: Sequence[int], steps: range
+    ) -> tuple[Tensor, Tensor]:
+        """See ``DrawingBackbone``: a seed travels, and not the noise."""
+        return self._denoised(parents, x, seeds, steps)
+
+    def _denoised(
+        self, parents: Sequence[RemoteBranch], x: Tensor, noise: Sequence[Sent | int], steps: range
+    ) -> tuple[Tensor, Tensor]:
         part = steps.start, steps.stop
         wants = [
-            Want([(parent.recipe, (parent.recipe.id,))], Denoise(parent.recipe.id, Sent(own), Sent(fresh), part))
+            Want([(parent.recipe, (parent.recipe.id,))], Denoise(parent.recipe.id, Sent(own), fresh, part))
             for parent, own, fresh in zip(parents, x, noise, strict=True)
         ]
         answers = self._fleet.answer(wants)
-        clean = [clean.tensor for _, clean in answers]
-        noisy = [own.tensor if own else done for (own, _), done in zip(answers, clean)]
-        return torch.stack(noisy), torch.stack(clean)
+        clean = torch.stack([clean.tensor for _, clean in answers])
+        if all(own is None for own, _ in answers):
+            return clean, clean
+        return torch.stack([own.tensor if own else done for (own, _), done in zip(answers, clean)]), clean
 
     def commit(self, branch: RemoteBranch, latents: Tensor, route: Route | None) -> RemoteBranch:
         """Is written later, by all devices at once: at the next question."""

@@ -182,6 +182,20 @@ class BranchingMemory:
         self.pool.hold(branch.held)
         return branch
 
+    def taken_in(self, branch: Branch, home: Callable[[Page], Page]) -> Branch:
+        """Mutates the pool: :meth:`held` for a branch from elsewhere, which shares the pages that are here already.
+
+        Args:
+            branch: its pages are on the host.
+            home: brings a page to where those are kept that are read.
+        """
+        own = {page: self.pool.known(home(page)) for page in branch.pages}
+        sinks, recalled, window = (
+            tuple(own[page] for page in part) for part in (branch.sinks, branch.recalled, branch.window)
+        )
+        shelf = tuple((scene, self.pool.known(page)) for scene, page in branch.shelf)
+        return self.held(replace(branch, sinks=sinks, recalled=recalled, window=window, shelf=shelf))
+
     def release(self, branch: Branch) -> None:
         """Mutates the pool: this branch holds its pages no longer."""
         self.pool.drop(branch.held)

@@ -127,13 +127,21 @@ def circumstances(config: RunConfig) -> dict[str, Any]:
     """Device, type, weights and versions: what the last bits of a run depend on besides what was asked for."""
     return {
         "resolved": {
-            "device": str(resolve_device(config.device)),
+            "device": _device(config),
             "dtype": config.dtype,
             "threads": torch.get_num_threads(),
         },
         "weights": fingerprints(config),
         "versions": versions(),
     }
+
+
+def _device(config: RunConfig) -> str:
+    """The device's name; as it was given where this machine has none of that name, and others compute."""
+    try:
+        return str(resolve_device(config.device))
+    except ConfigError:
+        return config.device
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ class Draw:
         rank: the parent's rank among the beams, 0 the best.
         index: the chunk's position in the video.
         noise: initial noise ``[F, C, H, W]``.
-        fresh: noise between the denoising steps, ``[draws, F, C, H, W]``.
+        fresh: noise between the denoising steps, ``[draws, F, C, H, W]``; none where the backbone draws it.
     """
 
     parent: Beam

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from streamt1.core.protocols import Models
-from streamt1.core.seeds import generator
+from streamt1.core.protocols import DrawingBackbone, Models
+from streamt1.core.seeds import draw_noise
 from streamt1.search.candidate import Beam, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.noise_propagation import candidate_seed, propagate
@@ -24,15 +22,12 @@ def draw(models: Models, config: SearchConfig, state: SearchState, total: int) -
 
 
 def _of_candidate(models: Models, config: SearchConfig, state: SearchState, beam: Beam, rank: int, index: int) -> Draw:
-    """The generator draws the initial noise, then the noise between the steps: the official order."""
-    last, shape = beam.last, models.backbone.chunk_shape
+    """Noise between the steps is not drawn for a backbone that draws it itself."""
+    last, backbone = beam.last, models.backbone
     parent_seed, parent_noise = (last.seed, last.noise) if last else (None, None)
     seed = candidate_seed(config.seeds, state.seed, state.chunk, rank, index, parent_seed)
-    own = generator(seed)
-    noise = torch.randn(shape, generator=own)
-    fresh = noise.new_empty(models.backbone.draws, *shape)
-    for step in fresh:
-        torch.randn(shape, generator=own, out=step)
+    draws = 0 if isinstance(backbone, DrawingBackbone) else backbone.draws
+    noise, fresh = draw_noise(seed, backbone.chunk_shape, draws)
     if config.propagation:
         noise = propagate(noise, parent_noise, config.noise_strength)
     return Draw(beam, rank, state.chunk, seed, noise, fresh)

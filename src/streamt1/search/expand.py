@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from streamt1.core.protocols import Models
+from streamt1.core.protocols import Backbone, DrawingBackbone, Models
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
@@ -92,9 +92,16 @@ def _stepped(
     """Some denoising steps of all candidates, batch by batch: see ``Backbone.denoise``."""
     made = []
     for rows in batches(models, config, len(draws)):
-        parents, fresh = [draw.parent.branch for draw in draws[rows]], [draw.fresh for draw in draws[rows]]
-        with cost.spend("model", model_passes=len(parents) * len(steps)):
-            made.append(models.backbone.denoise(parents, x[rows], torch.stack(fresh), steps))
-        check_count("the backbone", len(made[-1][0]), len(parents))
+        own = draws[rows]
+        with cost.spend("model", model_passes=len(own) * len(steps)):
+            made.append(_denoised(models.backbone, own, x[rows], steps))
+        check_count("the backbone", len(made[-1][0]), len(own))
     noisy, clean = zip(*made)
     return torch.cat(noisy), torch.cat(clean)
+
+
+def _denoised(backbone: Backbone, draws: Sequence[Draw], x: Tensor, steps: range) -> tuple[Tensor, Tensor]:
+    parents = [draw.parent.branch for draw in draws]
+    if isinstance(backbone, DrawingBackbone):
+        return backbone.denoise_drawn(parents, x, [draw.seed for draw in draws], steps)
+    return backbone.denoise(parents, x, torch.stack([draw.fresh for draw in draws]), steps)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.attention import attention, shared_prefix_attention
-from streamt1.backbones.wan.model import Attend, TextContext, WanModel
+from streamt1.backbones.wan.branch import Past, WanBranch, WanPrompt
+from streamt1.backbones.wan.model import Attend, WanModel
+from streamt1.backbones.wan.portable import brought, dumped, loaded, told_model, with_model
 from streamt1.backbones.wan.rope import Rotary, shift_angles, shift_time
 from streamt1.core.devices import Halving
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Switched
+from streamt1.core.snapshot import Snapshot
 from streamt1.core.timeline import Switch
 from streamt1.core.transfer import locked, upload
 from streamt1.core.types import Remembered, Route
@@ -29,38 +32,9 @@ from streamt1.memory.view import PageWriter, read
 SHIFTS = 16
 """Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
 
-Past = tuple[tuple[Tensor, Route | None], ...]
-"""Clean latents ``[F, C, H, W]`` and route of each chunk."""
-
-
-@dataclass(frozen=True, eq=False)
-class WanPrompt:
-    """A prompt as the transformer reads it.
-
-    Attributes:
-        id: of the text's content.
-        text: its cross-attention keys and values.
-    """
-
-    id: str
-    text: TextContext
-
-
-@dataclass(frozen=True, eq=False)
-class WanBranch:
-    """A prompt and what is remembered under it. Immutable; see ``memory.Branch``.
-
-    Attributes:
-        past: the last chunks, as many as a re-cache may read.
-    """
-
-    prompt: WanPrompt
-    memory: Branch
-    past: Past = ()
-
 
 class WanBackbone:
-    """Satisfies ``core.protocols.Backbone``.
+    """Satisfies ``core.protocols.Backbone`` and ``Portable``.
 
     Args:
         model: in evaluation mode, on its device, in the dtype to run in.
@@ -95,6 +69,7 @@ class WanBackbone:
         self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
         self._shifts: dict[tuple[tuple[int, ...], torch.device], Rotary] = {}
         self._prompt: WanPrompt | None = None
+        self._loaded: WeakSet[WanPrompt] = WeakSet()
         self._home = None if kv_device is None else torch.device(kv_device)
         elsewhere = self._home is not None and self._home != self._weight.device
         self.copies = DevicePages(self._weight.device, device_pages) if elsewhere else None
@@ -202,8 +177,8 @@ class WanBackbone:
                 writer.write(layer, own_k, own_v)
             return look_back(layer, q, k, v)
 
-        latents = torch.cat([latents for latents, _ in chunks])
-        self._flow(prompt, place, upload(latents[None], device), torch.zeros((), device=device), attend)
+        latents = torch.cat([upload(latents, device) for latents, _ in chunks])
+        self._flow(prompt, place, latents[None], torch.zeros((), device=device), attend)
         told = [first, *(part for latents, route in chunks for part in (latents, route and route.value))]
         id = content_id(prompt.id, over.id, *told)
         ids = [id] if len(chunks) == 1 else [content_id(id, place) for place in range(len(chunks))]
@@ -214,6 +189,22 @@ class WanBackbone:
 
     def release(self, branch: WanBranch) -> None:
         self.memory.release(branch.memory)
+
+    @torch.no_grad()
+    def dump(self, branch: WanBranch) -> Snapshot:
+        """See ``Portable.dump``, and ``wan.portable`` for what it holds."""
+        return dumped(branch, told_model(self.model, self.chunk_shape), self.memory.config)
+
+    @torch.no_grad()
+    def load(self, snapshot: Snapshot) -> WanBranch:
+        """See ``Portable.load``. Pages and prompts that are here already are shared."""
+        device = self._weight.device
+        branch = with_model(loaded(snapshot, self.model, self.chunk_shape, self.memory.config), device)
+        known = (*self._loaded, *(() if self._prompt is None else (self._prompt,)))
+        prompt = next((one for one in known if one.same(branch.prompt)), branch.prompt)
+        self._loaded.add(prompt)
+        memory = self.memory.taken_in(branch.memory, lambda page: brought(page, self._home or device, device))
+        return WanBranch(prompt, memory, branch.past)
 
     def _position(self, over: Branch, chunk: int) -> int:
         """Where in time the first frame of a chunk stands that reads such a memory."""
