@@ -37,6 +37,7 @@ ablations: [without_propagation]
 ablation_budget: [2, 2]
 """
 CLIPS = 16
+AROUND = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 KILLS = int(os.environ.get("STREAMT1_KILLS", "8"))
 """Of each kind, and of each way in."""
 
@@ -46,7 +47,8 @@ def command(suite: Path, folder: Path, *more: str) -> list[str]:
 
 
 def begun(suite: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command(suite, folder, *more), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    arguments = command(suite, folder, *more)
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=AROUND)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -115,7 +117,7 @@ def cluster() -> Iterator[tuple[str, int]]:
     ray = Path(sys.executable).with_name("ray")
     arguments = ["start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--include-dashboard=false",
                  "--node-ip-address=127.0.0.1", "--object-store-memory=200000000"]  # fmt: skip
-    process = subprocess.Popen([ray, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([ray, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=AROUND)
     try:
         until = time.monotonic() + 60
         while time.monotonic() < until and "raylet" not in " ".join(below(process.pid).values()):
@@ -140,7 +142,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
     (base / "suite.yaml").write_text(SUITE)
     for name in ("jobs", "devices"):
         found = subprocess.run(
-            command(base / "suite.yaml", base / name, f"--{name}", "2"), capture_output=True, text=True
+            command(base / "suite.yaml", base / name, f"--{name}", "2"), capture_output=True, text=True, env=AROUND
         )
         assert found.returncode == 0, found.stderr
     rows = rows_of(base / "jobs")

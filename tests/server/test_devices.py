@@ -93,6 +93,7 @@ def talked_to(client: TestClient) -> dict[str, Any]:
         heard_until("fragment")
         socket.send_json({"end": True})
         done = heard_until("completed")["video"]
+        assert socket.receive()["type"] == "websocket.close"
     told = [message["event"] for message in messages]
     assert done["chunks"] == told.count("fragment")
     assert told.count("picture") == told.count("candidate_proposed")
