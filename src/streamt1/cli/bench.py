@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "cheaper": ({},),
     "switch": ({},),
     "length": ({"policy": "greedy"}, {}),
+    "devices": ({},),
 }
 """Modules of ``streamt1.bench``, and the settings that each is asked at."""
 
@@ -31,18 +33,24 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
 def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="Folder for charts and their numbers, of the questions that have them: devices.")
+    ] = None,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
     scenes, long runs.
 
-    Passes and phases are counted at full size on a GPU that is not there.
+    Passes and phases are counted at full size on a GPU that is not there. Devices are simulated: processes on Ray that
+    sleep, for some minutes.
     """
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in question or QUESTIONS:
         if name not in QUESTIONS:
             raise UnknownNameError("question", name, QUESTIONS)
-        measure = import_module(f"streamt1.bench.{name}").measure
-        answers[name] = [measure(**settings) for settings in QUESTIONS[name]]
+        module = import_module(f"streamt1.bench.{name}")
+        answers[name] = [module.measure(**settings) for settings in QUESTIONS[name]]
+        if write is not None and hasattr(module, "write"):
+            module.write(answers[name][0], write)
         if not as_json:
             typer.echo(f"{name}:")
             for row in answers[name]:
