@@ -127,9 +127,8 @@ def test_a_draft_decoder_shows_and_the_other_decodes_what_leaves():
         assert_same(alone, searched(models, singly(BASE), "x", 6))
 
 
-@pytest.mark.parametrize("policy", ["stream_t1", "best_of_n_per_scene"])
-def test_pocket_on_two_devices(policy):
-    config = load_config("pocket", {"policy": policy}).effective_search
+def test_pocket_on_two_devices():
+    config = load_config("pocket").effective_search
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     scenes = Timeline((Scene(PROMPT, 2), Scene("a blue star bouncing on a white dotted background", 2, "recache")))

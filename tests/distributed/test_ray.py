@@ -20,6 +20,7 @@ pytest.importorskip("ray")
 CONFIG = one_by_one(load_config("pocket", {"device": "cpu"}))
 
 
+@pytest.mark.slow
 def test_what_a_device_lacks_is_said_before_anything_begins(tmp_path):
     config = one_by_one(load_config("longlive", {"models": str(tmp_path), "device": "cpu"}))
     with pytest.raises(CheckpointError, match=r"^on .*: .*"), devices(config, 1):

@@ -115,6 +115,7 @@ def test_videos_and_streams_are_those_of_one_device(tmp_path: Path, alone: bytes
         assert [len(link.worker._held) for link in links] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_device_is_lost_during_a_job(tmp_path: Path, alone: bytes) -> None:
     fleet, _ = fleet_of(20, None)
     with TestClient(make_app(service_over(tmp_path, remote_models(fleet)))) as client:
@@ -123,6 +124,7 @@ def test_a_device_is_lost_during_a_job(tmp_path: Path, alone: bytes) -> None:
         talked_to(client)
 
 
+@pytest.mark.slow
 def test_a_server_that_lost_all_devices_asks_for_them_again(tmp_path: Path, alone: bytes) -> None:
     fleet, links = fleet_of(20, 20)
     with TestClient(make_app(service_over(tmp_path, remote_models(fleet)))) as client:
