@@ -18,14 +18,14 @@ from hypothesis.configuration import set_hypothesis_home_dir  # noqa: E402
 
 from tests.fuzz.rule import COUNTS, MOST_MEMORY  # noqa: E402
 
-USUAL = 40
-"""Inputs of each family in an ordinary run of the tests; together about a minute."""
+USUAL = 25
+"""Inputs of each family in an ordinary run of the tests; together well under a minute."""
 _HOME = tempfile.mkdtemp(prefix="streamt1-fuzz-")
 set_hypothesis_home_dir(_HOME)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-examples", type=int, default=None, help="inputs of each family, instead of 40")
+    parser.addoption("--fuzz-examples", type=int, default=None, help="inputs of each family, instead of 25")
 
 
 def pytest_configure(config: pytest.Config) -> None:
