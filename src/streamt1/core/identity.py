@@ -38,7 +38,7 @@ def byte_view(tensor: Tensor) -> memoryview:
 
 def raw_bytes(tensor: Tensor) -> bytes:
     """A tensor's numbers as they lie in memory."""
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return byte_view(tensor.cpu().contiguous()).tobytes()
 
 
 def _bytes(tensor: Tensor) -> bytes:

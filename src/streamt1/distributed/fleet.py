@@ -22,8 +22,6 @@ from streamt1.distributed.worker import KEPT, Job, MissingHereError, Reply, Requ
 
 ATTEMPTS = 4
 """Of one piece of work, before the search ends: whatever it is that ends devices, this work may be the cause."""
-
-
 PATIENCE = 600
 """Seconds that a device may take to load its models, where a search waits for it."""
 
@@ -89,24 +87,20 @@ class Fleet:
         links: one for each device; at least one.
         renew: makes a device in place of one that was lost; its first reply says that it is ready. None where no other
             can be had.
-        shown: whether decodes by the draft decoder, and not by the other, are what candidates are shown by.
 
     Attributes:
-        bytes_sent, bytes_received: of tensors, so far.
+        shown: whether decodes by the draft decoder, and not by the other, are what candidates are shown by.
         lost: how many devices were.
     """
 
-    def __init__(
-        self, links: Sequence[Link], renew: Callable[[Link], Link | None] = lambda lost: None, shown: bool = False
-    ) -> None:
+    def __init__(self, links: Sequence[Link], renew: Callable[[Link], Link | None] = lambda lost: None) -> None:
         self._seats, self._renew = [_Seat(link) for link in links], renew
         self._coming: list[tuple[_Seat, Future[Reply]]] = []
         self._out: list[Link] = []
         self._live: dict[str, tuple[Recipe, int]] = {}
         self._recipes: WeakValueDictionary[str, Recipe] = WeakValueDictionary()
         self._gone: deque[str] = deque()
-        self._lock, self.shown = threading.RLock(), shown
-        self.bytes_sent = self.bytes_received = self.lost = 0
+        self._lock, self.shown, self.lost = threading.RLock(), False, 0
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -152,14 +146,13 @@ class Fleet:
             self._tidy()
             branches = [recipe for key, (recipe, _) in self._live.items() if key == recipe.id]
             survived = {one.latents.id for one in branches if isinstance(one.call, Commit) and one.latents}
+            wanted: dict[str, tuple[Recipe, list[str]]] = {}
+            for key, (recipe, _) in self._live.items():
+                if self._everywhere(recipe, survived):
+                    wanted.setdefault(recipe.id, (recipe, []))[1].append(key)
+            decodes = [Want([pair]) for pair in wanted.values() if isinstance(pair[0].call, Decode)]
+            memory = [Want([pair]) for pair in wanted.values() if not isinstance(pair[0].call, Decode)]
             for seat in self._seats:
-                wanted = {id(recipe): (recipe, list[str]()) for recipe, _ in self._live.values()}
-                for key, (recipe, _) in self._live.items():
-                    if self._everywhere(recipe, survived):
-                        wanted[id(recipe)][1].append(key)
-                lives = [pair for pair in wanted.values() if pair[1]]
-                decodes = [Want([pair]) for pair in lives if isinstance(pair[0].call, Decode)]
-                memory = [Want([pair]) for pair in lives if not isinstance(pair[0].call, Decode)]
                 self._submit(seat, memory, only_missing=True)
                 self._submit(seat, decodes, only_missing=not (flush and seat.freed))
 
@@ -248,7 +241,6 @@ class Fleet:
         if reply.error is None:
             for id in reply.known:
                 seat.knows(id)
-            self.bytes_received += _size(reply.answers)
             return reply
         seat.held, seat.known = set(reply.held), OrderedDict.fromkeys(reply.known)
         seat.freed += [key for key in reply.held if key not in self._live]
@@ -315,7 +307,6 @@ class Fleet:
         request = Request(tuple(seat.freed), parcels, calls, keep, jobs)
         seat.held = (seat.held - set(seat.freed)) | {key for recipe in makes for key in recipe.keys if key in keep}
         seat.freed = []
-        self.bytes_sent += _size((parcels, jobs))
         future = seat.link.submit(request)
         seat.asked.append((future, makes))
         return future
@@ -348,16 +339,3 @@ class Fleet:
 class _Nothing:
     def do(self, worker: Any) -> None:
         return None
-
-
-def _size(told: Any) -> int:
-    """Bytes of the tensors in something that is sent."""
-    if isinstance(told, Sent):
-        return told.tensor.nbytes
-    if isinstance(told, dict):
-        return sum(map(_size, told.values()))
-    if isinstance(told, (list, tuple)):
-        return sum(map(_size, told))
-    if hasattr(told, "__dataclass_fields__"):
-        return sum(map(_size, vars(told).values()))
-    return 0

@@ -16,6 +16,7 @@ from torch import Tensor
 from streamt1.core.identity import content_id
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Route
+from streamt1.search.decode import finite_rows
 
 if TYPE_CHECKING:
     from streamt1.distributed.worker import Worker
@@ -111,8 +112,7 @@ class Decode:
         frames = frames[0]
         worker.put(id + FRAMES, frames)
         worker.put(id + STATE, after)
-        finite = not frames.is_floating_point() or bool(frames.sum(dtype=torch.float64).isfinite())
-        return tuple(frames.shape), finite
+        return tuple(frames.shape), finite_rows(frames[None])[0]
 
 
 Call = Start | Commit | SwitchTo | Decode

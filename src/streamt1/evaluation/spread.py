@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as Late
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -14,19 +14,16 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import DeviceLostError, warn
 from streamt1.distributed.devices import check_same, introduced
-from streamt1.distributed.fleet import LinkLostError
+from streamt1.distributed.fleet import ATTEMPTS, PATIENCE, LinkLostError
 from streamt1.distributed.ray_hosts import ray_hosts
 from streamt1.evaluation.pool import Pool, load
+from streamt1.evaluation.runner import OpenPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ATTEMPTS = 4
-"""Of one piece of work, before it is given up: it may be what ends processes."""
 SPOILT = 10
 """Processes of one place that end with nothing done, one after another, before the place is given up."""
-PATIENCE = 600.0
-"""Seconds that a process may take to be there with its models."""
 PARTING = 10.0
 """Seconds that the threads of an executor may take to end."""
 
@@ -216,11 +213,8 @@ def begin(config: RunConfig) -> dict[str, Any]:
     return introduced(config, lambda: load(config))
 
 
-Opener = Callable[[RunConfig, int], AbstractContextManager[Pool]]
-
-
 @contextmanager
-def spread(config: RunConfig, count: int | None, address: str | None) -> Iterator[tuple[RunConfig, int, Opener]]:
+def spread(config: RunConfig, count: int | None, address: str | None) -> Iterator[tuple[RunConfig, int, OpenPool]]:
     """The configuration as the devices of a cluster have it, how many there are, and what opens a pool on them.
 
     Args:
