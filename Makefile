@@ -6,6 +6,7 @@ OUT ?= outputs/demo
 PROMPT ?= an orange star sliding on a brown striped background
 SEED ?= 63
 FUZZ ?= 800
+WORKERS ?= 2
 
 .PHONY: demo test check-slow fuzz setup lint clean
 
@@ -22,7 +23,7 @@ demo: setup
 	$(BIN)/streamt1 generate "$(PROMPT)" --seed $(SEED) --seconds 5 --compare --fresh --out $(OUT)
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check-slow: setup
 	$(BIN)/python -m pytest -m slow --durations=0

@@ -51,6 +51,14 @@ def test_bad_input_is_named(preset: str, overrides: dict, message: str) -> None:
         load_config(preset, overrides)
 
 
+def test_a_file_of_a_preset_can_be_taken_away() -> None:
+    files = load_config("longlive").files
+    without = load_config("longlive", {"files.lora": None}).files
+    assert list(without) == [key for key in files if key != "lora"]
+    with pytest.raises(UnknownNameError, match=r"files key 'lor'; did you mean 'lora'"):
+        load_config("longlive", {"files.lor": None})
+
+
 def test_a_preset_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("extends: paper\nsearch: {top_k: 3}\n")

@@ -37,7 +37,7 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> RunC
 
     Args:
         preset: a preset's name, or the path of a YAML file of the same form (it may say ``extends: NAME``).
-        overrides: dotted keys, such as ``{"search.top_k": 4}``.
+        overrides: dotted keys, such as ``{"search.top_k": 4}``; ``None`` takes one of the ``files`` away.
 
     Raises:
         UnknownNameError: a preset or key that does not exist; the message names the nearest.
@@ -54,7 +54,11 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> RunC
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise ConfigError(f"config key {key[:MOST_SHOWN]!r}: {parent[:MOST_SHOWN]!r} has no keys of its own")
-        target[leaf] = value
+        if value is None and parents == ["files"]:
+            check_names("files key", [leaf], target)
+            del target[leaf]
+        else:
+            target[leaf] = value
     return config_of(merged)
 
 
