@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
-from streamt1.distributed.fleet import Link
 from streamt1.distributed.jobs import Bring, Denoise, Score
 from streamt1.distributed.recipes import Sent
+from streamt1.distributed.seats import Link
 from streamt1.distributed.worker import Reply, Request
 
 KINDS = ("noise", "latents", "frames", "rest")

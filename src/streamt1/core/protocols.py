@@ -217,6 +217,13 @@ class SamplingClipReward(ClipReward, Protocol):
         ...
 
 
+class Elsewhere:
+    """Stands in ``Models`` for a model that this device does not hold; ``AttributeError`` for whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name}: this device does not hold the model that has it")
+
+
 @dataclass(frozen=True)
 class Models:
     """What is searched over: loaded once, used by any number of searches.

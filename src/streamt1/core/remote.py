@@ -72,8 +72,8 @@ class Later(Generic[T]):
     bring: Callable[[], T]
 
 
-def arrived(answer: T | Later[T]) -> T:
-    """The answer itself, once it is here."""
+def arrived(answer: Any) -> Any:
+    """The answer itself, once it is here: of a ``Later``, what it stands for."""
     return answer.bring() if isinstance(answer, Later) else answer
 
 

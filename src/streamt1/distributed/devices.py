@@ -15,9 +15,10 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import ConfigError, StreamT1Error
 from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
-from streamt1.distributed.fleet import Fleet, Link, LinkLostError
+from streamt1.distributed.fleet import Fleet
 from streamt1.distributed.models import remote_models
 from streamt1.distributed.ray_hosts import Host, Hosts, ray_hosts
+from streamt1.distributed.seats import Link, LinkLostError
 from streamt1.distributed.worker import Reply, Request, Worker
 from streamt1.families.build import build
 from streamt1.families.fingerprint import fingerprints

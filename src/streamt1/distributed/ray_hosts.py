@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
-from streamt1.distributed.fleet import LinkLostError
+from streamt1.distributed.seats import LinkLostError
 
 PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""

@@ -76,9 +76,7 @@ def _clips(
     return [[clip] for clip in frames]
 
 
-def _short(
-    models: Models, config: SearchConfig, state: SearchState, clips: Sequence[Clip], cost: CostMeter
-) -> Read:
+def _short(models: Models, config: SearchConfig, state: SearchState, clips: Sequence[Clip], cost: CostMeter) -> Read:
     """What the frame reward will say of chunks under the state's prompt."""
     reward, index = models.frame_reward, _spaced(_length(clips[0]), config.frames_scored)
     frames = gathered(clips, index)

@@ -11,7 +11,6 @@ from streamt1.core.protocols import Branch, DecoderState
 from streamt1.core.remote import Frames
 from streamt1.core.types import Chunk, Score
 
-
 Scored = tuple[float, dict[str, float]]
 """A reward's score and its named parts."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from streamt1.core.errors import NotFiniteError
 from streamt1.core.protocols import Decoder, DecoderState, Models
-from streamt1.core.remote import Frames, RemoteFrames, here
+from streamt1.core.remote import Frames, here
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
@@ -52,8 +52,8 @@ def filled(candidates: Sequence[Candidate]) -> list[Candidate]:
     if like is None:
         parts = sorted({candidate.fault for candidate in candidates if candidate.fault})
         raise NotFiniteError(
-            f"all {len(candidates)} candidates hold numbers that are not finite (made by the {' and the '.join(parts)});"
-            " check the weights, or compute in float32"
+            f"all {len(candidates)} candidates hold numbers that are not finite (made by the"
+            f" {' and the '.join(parts)}); check the weights, or compute in float32"
         )
     failed = any(candidate.fault for candidate in candidates)
     nothing = torch.zeros_like(here(like)) if failed else like
@@ -65,7 +65,7 @@ def filled(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def batches(models: Models, config: SearchConfig, count: int) -> Iterator[slice]:
     """Rows ``0..count`` in the parts that models are given at once."""
-    size = (None if models.one_by_one else config.candidate_batch) or count
+    size = (None if models.one_by_one else config.candidate_batch) or max(count, 1)
     return (slice(begin, begin + size) for begin in range(0, count, size))
 
 
@@ -112,13 +112,6 @@ def check_count(what: str, found: int, wanted: int) -> None:
     """Raises ``ValueError`` for a model that gives other than one answer a candidate."""
     if found != wanted:
         raise ValueError(f"{what} gave {found} for {wanted} candidates; it must give one each")
-
-
-def _finite_frames(frames: Tensor | Sequence[Frames]) -> list[bool]:
-    """Whether all numbers of each candidate's frames are finite."""
-    if isinstance(frames, Tensor):
-        return finite_rows(frames)
-    return [one.finite if isinstance(one, RemoteFrames) else finite_rows(one[None])[0] for one in frames]
 
 
 def finite_rows(numbers: Tensor) -> list[bool]:
