@@ -27,7 +27,7 @@ def test_the_survivors_do_not_depend_on_the_devices() -> None:
     seen = []
     for count in (1, 3):
         links = [LocalSleeper() for _ in range(count)]
-        _, _, lineages = devices._searched(links, 0.0, config, 4, SMALL)
+        _, _, lineages = devices.searched(links, 0.0, config, 4, SMALL)
         seen.append(lineages)
     alone = Engine(sleeping_models(Clock(0), **SMALL), config).run("the same", 5)
     assert seen[0] == seen[1]
