@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +17,7 @@ from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
 from streamt1.distributed.fleet import Fleet
 from streamt1.distributed.models import remote_models
+from streamt1.distributed.pool import DevicePool
 from streamt1.distributed.ray_hosts import Host, Hosts, ray_hosts
 from streamt1.distributed.scorers import Scorers
 from streamt1.distributed.seats import Link, LinkLostError
@@ -70,15 +71,10 @@ def devices(config: RunConfig, count: int | None = None, address: str | None = N
 @contextmanager
 def devices_of(hosts: Hosts, config: RunConfig) -> Iterator[Models]:
     """The same on hosts that are there: a process more in each of their places. Raises what ``devices`` does."""
-    _check_split(config, hosts.count)
-    config, apart = config.model_copy(update={"device": hosts.device}), config.placement.reward_devices
-    first: Holds = "generator" if apart else "all"
-    links = [
-        _DeviceLink(hosts, place, config, first if place < hosts.count - apart else "rewards")
-        for place in range(hosts.count)
-    ]
+    links = _begun(hosts, config)
     fleet = Fleet([link for link in links if link.holds != "rewards"], _DeviceLink.another)
-    scorers = Scorers([link for link in links if link.holds == "rewards"], _DeviceLink.another) if apart else None
+    apart = [link for link in links if link.holds == "rewards"]
+    scorers = Scorers(apart, _DeviceLink.another) if apart else None
     try:
         check_same([_ready(link) for link in links])
         yield remote_models(fleet, scorers)
@@ -86,6 +82,34 @@ def devices_of(hosts: Hosts, config: RunConfig) -> Iterator[Models]:
         fleet.close()
         if scorers is not None:
             scorers.close()
+
+
+@contextmanager
+def pool_of(hosts: Hosts, configs: Mapping[str, RunConfig]) -> Iterator[DevicePool]:
+    """Hosts of which searches take some each: in each of their places a process more for every configuration.
+
+    They are loaded one configuration after another. Raises what ``devices`` does.
+    """
+    pool = DevicePool(hosts.count, _DeviceLink.another)
+    try:
+        for name, config in configs.items():
+            links = _begun(hosts, config)
+            pool.add(name, links, config.placement.reward_devices)
+            check_same([_ready(link) for link in links])
+        yield pool
+    finally:
+        pool.close()
+
+
+def _begun(hosts: Hosts, config: RunConfig) -> list[_DeviceLink]:
+    """Processes that load their models, one in each place; the last ones the rewards, where these are apart."""
+    _check_split(config, hosts.count)
+    config, apart = config.model_copy(update={"device": hosts.device}), config.placement.reward_devices
+    first: Holds = "generator" if apart else "all"
+    return [
+        _DeviceLink(hosts, place, config, first if place < hosts.count - apart else "rewards")
+        for place in range(hosts.count)
+    ]
 
 
 def _check_split(config: RunConfig, count: int) -> None:
@@ -114,7 +138,7 @@ class _DeviceLink:
         self._host.end()
 
     @staticmethod
-    def another(link: Link) -> Link:
+    def another(link: Link) -> _DeviceLink:
         """A new device in the place of one that was lost."""
         assert isinstance(link, _DeviceLink)
         return _DeviceLink(link._hosts, link._host.place, link._config, link.holds)
