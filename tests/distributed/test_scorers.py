@@ -99,7 +99,7 @@ def test_pocket_with_a_reward_device():
     torch.set_num_threads(1)
     try:
         alone = searched(build(load_config("pocket")), singly(config), PROMPT, 2)
-        models, *_ = spread_apart(lambda: build(load_config("pocket")), 2, 1)
+        models, *_ = spread_apart(lambda: build(load_config("pocket")), 1, 1)
         assert_same(alone, searched(models, singly(config), PROMPT, 2))
     finally:
         torch.set_num_threads(threads)
