@@ -146,6 +146,7 @@ def test_a_server_that_lost_all_devices_asks_for_them_again(tmp_path: Path, alon
         (["--devices", "2", "--ray", "127.0.0.1:1"], "there is no Ray at '127.0.0.1:1'"),
         (["--devices", "2", "--device", "cpu", "--device", "cpu"], "give one --device at most"),
         (["--devices", "2", "--device", "cuda:1"], "is one device"),
+        (["--devices-per-job", "2"], "give one of them too"),
     ],
 )
 def test_what_cannot_be_had_is_told_before_it_listens(

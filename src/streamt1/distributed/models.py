@@ -148,7 +148,7 @@ def remote_models(fleet: Fleet, scorers: Scorers | None = None) -> Models:
             candidates at a time as the fleet has devices, and those are scored while the next ones are made.
     """
     facts: Facts = fleet.answer([Want((), AskFacts())])[0]
-    samples: bool = scorers.answer(AskSamples()) if scorers else fleet.answer([Want((), AskSamples())])[0]
+    samples: bool = scorers.answer(AskSamples()) if scorers is not None else fleet.answer([Want((), AskSamples())])[0]
     fleet.shown = len(facts.clocks) > 1
     decoder = RemoteDecoder(fleet, facts.clocks[0], False, scorers)
     draft = RemoteDecoder(fleet, facts.clocks[1], True, scorers) if fleet.shown else None

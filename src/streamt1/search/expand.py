@@ -103,7 +103,8 @@ def _grown(
     for begin in range(0, len(draws), size):
         own = draws[begin : begin + size]
         noisy, clean = _stepped(models, config, own, x[begin : begin + size], steps, cost)
-        group = decode(models, config, own, clean, first + begin, "preview" if preview else "decode", cost)
+        shown, kind = (clean, "preview") if preview else (noisy, "decode")
+        group = decode(models, config, own, shown, first + begin, kind, cost)
         further.append(noisy)
         made += ask(models, config, state, group, cost) if early else group
     return torch.cat(further), filled(made)
