@@ -20,8 +20,8 @@ REACHED = 10
 PARTS = 10_000
 """The smallest part of a device that Ray knows is one of so many."""
 STORE = 512 * 2**20
-"""Bytes of shared memory for what travels, where we start Ray: a candidate's frames are 15 MB at most. What does not fit
-goes by way of the disk."""
+"""Bytes of shared memory for what travels, where we start Ray: a candidate's frames are 15 MB at most. What does not
+fit goes by way of the disk."""
 
 
 class Host:
