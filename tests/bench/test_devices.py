@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamt1.bench import devices
+from streamt1.bench import devices, reward_devices
 from streamt1.bench.sleepers import LocalSleeper
 from streamt1.bench.sleeping import Clock, sleeping_models
 from streamt1.bench.tally import KINDS
@@ -27,7 +27,7 @@ def test_the_survivors_do_not_depend_on_the_devices() -> None:
     seen = []
     for count in (1, 3):
         links = [LocalSleeper() for _ in range(count)]
-        _, _, lineages = devices._searched(links, 0.0, config, 4, SMALL)
+        _, _, lineages = devices.searched(links, 0.0, config, 4, SMALL)
         seen.append(lineages)
     alone = Engine(sleeping_models(Clock(0), **SMALL), config).run("the same", 5)
     assert seen[0] == seen[1]
@@ -91,3 +91,30 @@ def test_the_chart_and_its_numbers_are_written(tmp_path: Path) -> None:
 def test_the_page_has_the_table_of_the_numbers_beside_it() -> None:
     rows = json.loads((DOCS / "devices_scaling.json").read_text())["rows"]
     assert "\n".join(devices.table(rows)) in (DOCS / "devices.md").read_text()
+
+
+def test_rewards_on_devices_of_their_own_find_the_same_survivors() -> None:
+    settings = [
+        reward_devices.Setting((2, 2), 3),
+        reward_devices.Setting((2, 2), 2, 1),
+        reward_devices.Setting((2, 2), 2, 1, overlaps=False),
+    ]
+    rows = reward_devices.compared([LocalSleeper() for _ in range(3)], 1e-6, 4, settings, **SMALL)
+    assert rows["same_survivors"]
+    alike, apart, after = rows["rows"]
+    assert apart["megabytes"]["frames"] > alike["megabytes"]["frames"], "candidates' frames travel"
+    assert apart["megabytes"]["frames"] == pytest.approx(after["megabytes"]["frames"], rel=0.05)
+
+
+def test_the_pipeline_as_computed() -> None:
+    short, made = 12 * 12.6, 4 * 28.3 + 3 * 13.6
+    rest = 4 * 28.3 + 4 * 40.8
+    alone = reward_devices.Setting((4, 4), 16, 1, overlaps=False).computed()
+    assert alone == pytest.approx(made + 16 * (short + 12) + rest)
+    assert reward_devices.Setting((4, 4), 5).computed() == pytest.approx(devices.computed(16, 4, 5))
+    assert reward_devices.Setting((4, 4), 4, 4).computed() < reward_devices.Setting((4, 4), 4, 4, False).computed()
+
+
+def test_the_page_has_the_table_of_rewards_too() -> None:
+    rows = json.loads((DOCS / "devices_rewards.json").read_text())["rows"]
+    assert "\n".join(reward_devices.table(rows)) in (DOCS / "devices.md").read_text()

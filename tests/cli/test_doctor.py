@@ -38,3 +38,12 @@ def test_plan_takes_settings_and_makes_a_table() -> None:
     table = run("--table").stdout.splitlines()
     assert len(table) == 2 + 6
     assert run("--set", "wan.heigth=240").exit_code == 2
+
+
+def test_plan_tells_both_kinds_of_devices_apart() -> None:
+    told = run("--memory", "24GB", "--set", "placement.reward_devices=1").stdout
+    generates, rewards = told.removeprefix("a device that generates:").split("a device of the rewards:")
+    assert "transformer" in generates
+    assert "reward hpsv3" not in generates
+    assert "reward hpsv3" in rewards
+    assert "transformer" not in rewards

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
-from streamt1.core.protocols import Models
-from streamt1.distributed import Fleet, LinkLostError, Reply, Request, Worker, remote_models
+from streamt1.core.protocols import Elsewhere, Models
+from streamt1.distributed import Fleet, LinkLostError, Reply, Request, Scorers, Worker, remote_models
 
 
 class LocalLink:
@@ -42,3 +44,26 @@ def spread(make: Callable[[], Models], devices: int) -> tuple[Models, list[Local
     """Models on so many devices of their own, and the devices."""
     links = [LocalLink(make(), f"device {place}") for place in range(devices)]
     return remote_models(Fleet(links)), links
+
+
+ELSEWHERE: Any = Elsewhere()
+
+
+def generator(models: Models) -> Models:
+    """The same models without rewards."""
+    return dataclasses.replace(models, frame_reward=ELSEWHERE, clip_reward=ELSEWHERE)
+
+
+def rewards(models: Models) -> Models:
+    """The rewards alone."""
+    return Models(ELSEWHERE, ELSEWHERE, models.frame_reward, models.clip_reward)
+
+
+def spread_apart(
+    make: Callable[[], Models], makers: int, scorers: int
+) -> tuple[Models, list[LocalLink], list[LocalLink], Scorers]:
+    """Models on so many devices without rewards and so many with nothing else, both kinds, and what asks the latter."""
+    own = [LocalLink(generator(make()), f"device {place}") for place in range(makers)]
+    apart = [LocalLink(rewards(make()), f"reward device {place}") for place in range(scorers)]
+    asked = Scorers(apart)
+    return remote_models(Fleet(own), asked), own, apart, asked

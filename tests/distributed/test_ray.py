@@ -32,6 +32,7 @@ def test_what_a_device_lacks_is_said_before_anything_begins(tmp_path):
     [
         ({"device": "cuda:1"}, 2, None, "is one device"),
         ({"device": "cpu"}, 2, "127.0.0.1:1", "there is no Ray at '127.0.0.1:1'"),
+        ({"placement.reward_devices": 2}, 2, None, "of 2 devices leave none that generates; give more devices"),
     ],
 )
 def test_what_cannot_be_had(changes, count, address, told):

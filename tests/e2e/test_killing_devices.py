@@ -14,10 +14,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from streamt1 import load_config
 from streamt1.core.errors import StreamT1Warning
-from streamt1.distributed.devices import devices, one_by_one
+from streamt1.distributed.devices import _loaded, devices, one_by_one
+from streamt1.families.build import build
+from streamt1.search.engine import Engine
+from streamt1.trace.events import ChunkStarted, Event
 from tests.distributed.test_models import assert_same as assert_same_search
 from tests.distributed.test_models import searched
 from tests.e2e.test_killing import COMMANDS, PROMPT, SCENES, assert_same
@@ -44,6 +48,40 @@ def test_devices_are_killed_at_random_moments() -> None:
                 again = searched(models, config.effective_search, PROMPT, 5)
             kill.join()
             assert_same_search(whole, again)
+
+
+def held() -> list[str]:
+    """The names of the models that this process has."""
+    models = _loaded[0].models
+    return [type(model).__name__ for model in (models.backbone, models.decoder, models.frame_reward)]
+
+
+def test_a_reward_device_is_killed_and_replaced() -> None:
+    config = one_by_one(load_config("pocket", {"device": "cpu", "placement.reward_devices": 1}))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = searched(build(config), config.effective_search, PROMPT, 4)
+    torch.set_num_threads(threads)
+    with devices(config, 3) as models:
+        fleet, scorers = models.backbone._all  # type: ignore[attr-defined]
+        assert_same_search(alone, searched(models, config.effective_search, PROMPT, 4))
+        on_first, on_last = (seat.link._host.call(held).result() for seat in (fleet._seats[0], scorers._seats[0]))
+        assert on_first == ["PocketBackbone", "PocketDecoder", "Elsewhere"]
+        assert on_last == ["Elsewhere", "Elsewhere", "PocketFrameReward"]
+        killed = scorers._seats[0].link._host.call(os.getpid).result()
+
+        class Killing(type(alone[1])):
+            def happened(self, event: Event) -> None:
+                super().happened(event)
+                if isinstance(event, ChunkStarted) and event.chunk == 2:
+                    os.kill(killed, signal.SIGKILL)
+
+        seen = Killing()
+        with pytest.warns(StreamT1Warning, match="is lost"):
+            result = Engine(models, config.effective_search, seen).run(PROMPT, 4, seed=5)
+        assert_same_search(alone, (result, seen))
+        assert (fleet.lost, scorers.lost, len(fleet), len(scorers)) == (0, 1, 2, 1)
+        assert scorers._seats[0].link._host.call(held).result() == on_last
 
 
 def generate(arguments: list[str], folder: Path, *before: str, **around: str) -> subprocess.Popen[bytes]:

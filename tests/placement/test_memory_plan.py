@@ -178,3 +178,24 @@ def test_amounts_of_memory(text: str, size: float) -> None:
 def test_other_words_are_no_amounts(text: str) -> None:
     with pytest.raises(ConfigError, match="24GB"):
         parse_size(text)
+
+
+def test_devices_of_one_kind_need_only_what_they_hold() -> None:
+    apart = LONGLIVE.model_copy(update={"placement": Placement(reward_devices=1)})
+    room = Room(80 * GB, 128 * GB)
+    whole, maker, scorer = (plan_memory(apart, room, holds) for holds in ("all", "generator", "rewards"))
+    names = {plan: {one.name for one in made.parts} for plan, made in (("maker", maker), ("scorer", scorer))}
+    assert not any("reward" in name for name in names["maker"])
+    assert names["scorer"] == {"process", "reward hpsv3", "reward videoreward", "reward at work", "frames"}
+    assert maker.peak < whole.peak
+    assert scorer.peak < 24 * GB, "16.1 GB of HPSv3 and 4.6 of VideoReward"
+    assert whole.placement == maker.placement == scorer.placement == apart.placement
+
+
+def test_what_is_not_there_is_not_placed() -> None:
+    apart = LONGLIVE.model_copy(update={"placement": Placement(reward_devices=1)})
+    maker, scorer = (plan_memory(apart, Room(16 * GB, 128 * GB), holds) for holds in ("generator", "rewards"))
+    assert maker.placement.rewards == "device"
+    assert maker.placement.clip_reward_layers == 0
+    assert scorer.placement.rewards == "host"
+    assert scorer.placement.text_encoder == scorer.placement.kv == "device", "neither is loaded there"

@@ -13,13 +13,16 @@ from fastapi.testclient import TestClient
 from streamt1.cli import serve
 from streamt1.cli.main import app
 from streamt1.config.load import load_config
+from streamt1.core.errors import ConfigError
 from streamt1.distributed import Fleet, Link, remote_models
 from streamt1.distributed.devices import one_by_one
+from streamt1.distributed.pool import DevicePool
 from streamt1.families.build import build
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.server.app import make_app
 from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
+from streamt1.server.shared import SharedPresets
 from tests.distributed.links import LocalLink
 from tests.server.toy import until
 
@@ -143,6 +146,7 @@ def test_a_server_that_lost_all_devices_asks_for_them_again(tmp_path: Path, alon
         (["--devices", "2", "--ray", "127.0.0.1:1"], "there is no Ray at '127.0.0.1:1'"),
         (["--devices", "2", "--device", "cpu", "--device", "cpu"], "give one --device at most"),
         (["--devices", "2", "--device", "cuda:1"], "is one device"),
+        (["--devices-per-job", "2"], "give one of them too"),
     ],
 )
 def test_what_cannot_be_had_is_told_before_it_listens(
@@ -157,13 +161,71 @@ def test_what_cannot_be_had_is_told_before_it_listens(
     assert not (tmp_path / "data").exists()
 
 
+def shared(data: Path, count: int, usual: int | None = None) -> Service:
+    """Devices of this process, of which every video takes some."""
+    pool = DevicePool(count, lambda lost: LocalLink(build(CONFIG), lost.name))
+    pool.add("pocket", [LocalLink(build(CONFIG), f"device {place}") for place in range(count)])
+    presets = SharedPresets(f"{count} x cpu", {"pocket": CONFIG}, pool, usual)
+    return Service.over([presets] * presets.most, data)
+
+
+def test_videos_are_made_side_by_side_on_devices_of_their_own(tmp_path: Path) -> None:
+    service, order = shared(tmp_path, 2), {**ORDER, "seconds": "1", "top_k": 1}
+    with TestClient(make_app(service)) as client:
+        assert len(client.get("/health").json()["workers"]) == 2
+        names = [client.post("/v1/videos", json={**order, "devices": 1}).json()["id"] for _ in range(2)]
+        until(lambda: len(service.queue.at_work()) == 2, 30)
+        places = service.presets._pool._free  # type: ignore[attr-defined]
+        assert until(lambda: not places, 30)
+
+        def ended(name: str) -> dict[str, Any] | None:
+            record = client.get(f"/v1/videos/{name}").json()
+            return record if record["status"] in ("completed", "failed") else None
+
+        records = [until(lambda name=name: ended(name), 120) for name in names]
+        records.append(made(client, order))
+        assert [record["devices"] for record in records] == [1, 1, None]
+        assert len({content(client, record) for record in records}) == 1, "the same video on one device and on both"
+        assert places == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("devices", "told"),
+    [(3, "this server has 2 devices"), (0, "greater than or equal to 1"), ("many", "valid integer")],
+)
+def test_devices_that_are_not_there_are_refused(devices: Any, told: str, tmp_path: Path) -> None:
+    with TestClient(make_app(shared(tmp_path, 2, 1))) as client:
+        answer = client.post("/v1/videos", json={**ORDER, "devices": devices})
+        assert answer.status_code == 400
+        assert told in answer.json()["error"]["message"]
+        assert "devices" in answer.json()["error"]["message"]
+
+
+def test_a_video_that_is_deleted_while_it_waits_for_devices_is_gone(tmp_path: Path) -> None:
+    service = shared(tmp_path, 2)
+    with TestClient(make_app(service)) as client:
+        loan = service.presets._pool.take(2, lambda: True)  # type: ignore[attr-defined]
+        name = client.post("/v1/videos", json=ORDER).json()["id"]
+        until(lambda: service.queue.at_work(), 30)
+        assert client.delete(f"/v1/videos/{name}").status_code == 200
+        assert until(lambda: not service.queue.at_work() or None, 30)
+        loan.give_back()
+        assert client.get(f"/v1/videos/{name}").status_code == 404
+
+
+def test_more_devices_a_job_than_there_are_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--devices-per-job=3: this server has 2 devices"):
+        shared(tmp_path, 2, 3)
+
+
 @pytest.mark.slow
 def test_two_presets_share_the_devices_of_ray(tmp_path: Path, alone: bytes) -> None:
     pytest.importorskip("ray")
     other = load_config("pocket", {"device": "cpu", "search.lag": 1})
     with serve._over({"pocket": CONFIG, "lagging": other}, "cpu", 2, None) as presets:
         assert presets.device == "2 x cpu"
-        with TestClient(make_app(Service.over([presets], tmp_path))) as client:
+        with TestClient(make_app(Service.over([presets] * presets.most, tmp_path))) as client:
             assert content(client, made(client)) == alone
+            assert content(client, made(client, {**ORDER, "devices": 1})) == alone
             assert made(client, {**ORDER, "model": "lagging"})["status"] == "completed"
             talked_to(client)

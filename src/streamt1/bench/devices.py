@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from streamt1.bench.subjects import PROMPT
 from streamt1.bench.tally import KINDS, Counted, Tally
 from streamt1.core.files import write_whole
 from streamt1.core.protocols import Models
-from streamt1.distributed import Fleet, Link, Request, remote_models
+from streamt1.distributed import Fleet, Link, Request, Scorers, remote_models
 from streamt1.search.config import SearchConfig
 from streamt1.search.engine import search
 from streamt1.search.start import start
@@ -67,8 +68,8 @@ def scaling(
         config, seen, alone = SearchConfig(beam_size=beam_size, top_k=top_k), list[Any](), 0.0
         candidates = beam_size * top_k
         for count in (count for count in COUNTS if count <= min(candidates, len(links))):
-            host, _, _ = _searched(links[:count], 0.0, config, chunks, sizes)
-            seconds, travels, lineages = _searched(links[:count], slow / RATE, config, chunks, sizes)
+            host, _, _ = searched(links[:count], 0.0, config, chunks, sizes)
+            seconds, travels, lineages = searched(links[:count], slow / RATE, config, chunks, sizes)
             seconds, alone = seconds / slow, alone or seconds / slow
             seen.append(lineages)
             expected = computed(candidates, top_k, count)
@@ -110,14 +111,29 @@ def write(found: dict[str, Any], folder: Path) -> None:
     write_whole(folder / "devices_scaling.png", chart(found))
 
 
-def _searched(
-    links: Sequence[Pacing], pace: float, config: SearchConfig, chunks: int, sizes: dict[str, Any]
+def searched(
+    links: Sequence[Pacing],
+    pace: float,
+    config: SearchConfig,
+    chunks: int,
+    sizes: dict[str, Any],
+    rewards: int = 0,
+    group: int | None = None,
 ) -> tuple[float, dict[str, float], list[Any]]:
-    """Seconds and megabytes a chunk, the first left out, and the lineages of the last."""
+    """Seconds and megabytes a chunk, the first left out, and the lineages of the last.
+
+    Args:
+        pace: seconds a TFLOP.
+        rewards: how many of the devices, the last ones, do nothing but score.
+        group: see ``Models.group``, which has a default of its own.
+    """
     for done in [link.load(pace, **sizes) for link in links]:
         done.result()
     tally = Tally()
-    models = remote_models(Fleet([Counted(link, tally) for link in links]))
+    counted = [Counted(link, tally) for link in links]
+    makers, apart = counted[: len(links) - rewards], counted[len(links) - rewards :]
+    models = remote_models(Fleet(makers), Scorers(apart) if apart else None)
+    models = models if group is None else replace(models, group=group)
     ends, lineages = _steps(models, config, chunks, tally)
     travels = {kind: tally.bytes[kind] / 1e6 / (chunks - 1) for kind in KINDS}
     return (ends[-1] - ends[0]) / (chunks - 1), travels, lineages

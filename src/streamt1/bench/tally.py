@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
-from streamt1.distributed.fleet import Link
 from streamt1.distributed.jobs import Bring, Denoise, Score
-from streamt1.distributed.recipes import Sent
+from streamt1.distributed.recipes import Sent, Shown
+from streamt1.distributed.seats import Link
 from streamt1.distributed.worker import Reply, Request
 
 KINDS = ("noise", "latents", "frames", "rest")
@@ -36,6 +36,7 @@ class Tally:
                 counted["noise"] += job.noise.tensor.nbytes if isinstance(job.noise, Sent) else 0
             elif isinstance(job, Score):
                 counted["frames"] += sum(piece.sent.tensor.nbytes for piece in job.pieces if piece.sent)
+        counted["frames"] += sum(call.frames.tensor.nbytes for _, call in request.makes if isinstance(call, Shown))
         self._add(counted, request, 1)
 
     def received(self, request: Request, reply: Reply) -> None:

@@ -25,6 +25,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "switch": ({},),
     "length": ({"policy": "greedy"}, {}),
     "devices": ({},),
+    "reward_devices": ({},),
 }
 """Modules of ``streamt1.bench``, and the settings that each is asked at."""
 
@@ -34,7 +35,8 @@ def bench(
     question: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(QUESTIONS)}; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
     write: Annotated[
-        Path | None, typer.Option(help="Folder for charts and their numbers, of the questions that have them: devices.")
+        Path | None,
+        typer.Option(help="Folder for charts and numbers, of questions that have them: devices, reward_devices."),
     ] = None,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new

@@ -14,6 +14,7 @@ from streamt1.cli.settings import read_settings
 from streamt1.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from streamt1.families.family import Holds
     from streamt1.placement.trial import Step
 
 Memory = Annotated[str | None, typer.Option(help="Plan for so much, such as 24GB, instead of what is free here.")]
@@ -110,8 +111,12 @@ def plan(
         raise ConfigError("there is no CUDA device here; say for how much to plan, as in --memory 24GB")
     if memory is not None and host_memory is None:  # some other machine is meant
         room = replace(room, host=math.inf)
-    made = plan_memory(config, room)
-    typer.echo("\n".join(made.lines()))
-    for key, value in made.placement.model_dump().items():
-        typer.echo(f"  placement.{key} = {value}")
-    typer.echo(f"  search.candidate_batch = {made.candidate_batch}")
+    kinds: list[tuple[Holds, str]] = [("all", "")]
+    if config.placement.reward_devices:
+        kinds = [("generator", "a device that generates:"), ("rewards", "a device of the rewards:")]
+    for holds, title in kinds:
+        made = plan_memory(config, room, holds)
+        typer.echo("\n".join([title, *made.lines()] if title else made.lines()))
+        for key, value in made.placement.model_dump().items():
+            typer.echo(f"  placement.{key} = {value}")
+        typer.echo(f"  search.candidate_batch = {made.candidate_batch}")

@@ -28,7 +28,10 @@ def serve(
     port: Annotated[int, typer.Option(help="Of the server.", min=0, max=65535)] = 8000,
     device: Annotated[list[str] | None, typer.Option(help="One worker each; repeat it. auto by default.")] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="One worker whose every search takes so many devices (Ray).")
+        int | None, typer.Option(min=1, help="So many devices (Ray), of which every video takes some, or all.")
+    ] = None,
+    devices_per_job: Annotated[
+        int | None, typer.Option(min=1, help="Devices of a video that does not say how many; all by default.")
     ] = None,
     ray: RAY = None,
     data: Annotated[Path, typer.Option(help="Folder of jobs and videos.")] = Path("outputs/server"),
@@ -48,15 +51,15 @@ def serve(
     limits = Limits(max_prompt, max_seconds, max_width, queue)
     names, places = preset or ["pocket"], device or ["auto"]
     if devices is None and ray is None:
+        if devices_per_job is not None:
+            raise ConfigError("--devices-per-job is of the devices that --devices or --ray names; give one of them too")
         listen(_on_each(names, places, models, memory), data, limits, key, host, port)
         return
     if len(places) > 1:
-        raise ConfigError(
-            "--devices and --ray make one worker over several devices: give one --device at most with them"
-        )
+        raise ConfigError("--devices and --ray name devices that videos share: give one --device at most with them")
     configs = {name: _config(name, places[0], models, memory) for name in names}
-    with _over(configs, places[0], devices, ray) as loaded:
-        listen([loaded], data, limits, key, host, port)
+    with _over(configs, places[0], devices, ray, devices_per_job) as loaded:
+        listen([loaded] * loaded.most, data, limits, key, host, port)
 
 
 def _on_each(names: list[str], places: list[str], models: Path | None, memory: str | None) -> list[LoadedPresets]:
@@ -74,24 +77,19 @@ def _on_each(names: list[str], places: list[str], models: Path | None, memory: s
 
 @contextmanager
 def _over(
-    configs: dict[str, RunConfig], device: str, count: int | None, address: str | None
+    configs: dict[str, RunConfig], device: str, count: int | None, address: str | None, usual: int | None = None
 ) -> Iterator[LoadedPresets]:
     """All presets, each on all devices: a process for every preset on every device. Raises what ``devices`` does."""
-    from contextlib import ExitStack
-
-    from streamt1.distributed.devices import devices_of, one_by_one
+    from streamt1.distributed.devices import one_by_one, pool_of
     from streamt1.distributed.ray_hosts import ray_hosts
-    from streamt1.pipeline.pipeline import Pipeline
-    from streamt1.server.models import LoadedPresets
+    from streamt1.server.shared import SharedPresets
 
     configs = {name: one_by_one(config) for name, config in configs.items()}
-    with ExitStack() as stack:
-        hosts = stack.enter_context(ray_hosts(count, address, device, len(configs)))
-        where, pipelines = f"{hosts.count} x {hosts.device}", dict[str, Pipeline]()
-        for name, config in configs.items():
-            typer.echo(f"loading {name} on {where}", err=True)
-            pipelines[name] = Pipeline(config, stack.enter_context(devices_of(hosts, config)))
-        yield LoadedPresets(where, pipelines)
+    with ray_hosts(count, address, device, len(configs)) as hosts:
+        where = f"{hosts.count} x {hosts.device}"
+        typer.echo(f"loading {', '.join(configs)} on {where}", err=True)
+        with pool_of(hosts, configs) as pool:
+            yield SharedPresets(where, configs, pool, usual)
 
 
 def _config(name: str, device: str, models: Path | None, memory: str | None) -> RunConfig:

@@ -68,6 +68,8 @@ class Placement(BaseModel):
             ``recompute`` keeps only those of beams, and makes them again by decoding a survivor's chunk once more.
         kv: where the memory's pages are kept.
         kv_copies: GB of pages that are kept on the device as well, where ``kv`` is ``host``.
+        reward_devices: how many of a search's several devices hold the rewards and nothing else; the others hold all
+            but the rewards. 0: every device holds all. One device alone, and every device of an evaluation, holds all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +82,7 @@ class Placement(BaseModel):
     decoder_states: Literal["device", "recompute", "host"] = "device"
     kv: Literal["device", "host"] = "device"
     kv_copies: float = Field(default=0.0, ge=0.0)
+    reward_devices: int = Field(default=0, ge=0)
 
     def summary(self) -> str:
         """What differs from everything on the device, in one line."""

@@ -185,7 +185,7 @@ class FrameReward(Protocol):
     """Short-term reward: looks at single frames (HPSv3 in the paper).
 
     It is shown floats. One that says ``takes_bytes = True`` is shown bytes where the decoder makes them, which spares
-    their copy; ``ClipReward`` likewise.
+    their copy. One on other devices may give ``core.remote.Later``. ``ClipReward`` likewise.
     """
 
     def score(self, frames: Tensor, text: str) -> RewardOutput:
@@ -217,6 +217,13 @@ class SamplingClipReward(ClipReward, Protocol):
         ...
 
 
+class Elsewhere:
+    """Stands in ``Models`` for a model that this device does not hold; ``AttributeError`` for whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name}: this device does not hold the model that has it")
+
+
 @dataclass(frozen=True)
 class Models:
     """What is searched over: loaded once, used by any number of searches.
@@ -225,7 +232,9 @@ class Models:
         draft: a light decoder for the same latents. Where there is one, candidates are decoded by it for the rewards,
             and ``decoder`` decodes only the chunks that leave, each once, over a single state.
         one_by_one: whether they compute candidates one at a time whatever they are given, as several devices do; the
-            search then gives them all at once.
+            search then gives them all at once, or a group.
+        group: how many candidates the search denoises and decodes before it asks the rewards about them and goes on
+            with the next ones; for rewards on devices of their own. None: all are decoded before any is scored.
         checked: whether the search looks for latents and frames that are not finite; tensors without numbers, on which
             memory is counted, have neither.
     """
@@ -237,6 +246,7 @@ class Models:
     draft: Decoder | None = None
     checked: bool = True
     one_by_one: bool = False
+    group: int | None = None
 
     @property
     def scoring_decoder(self) -> Decoder:

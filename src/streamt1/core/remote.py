@@ -1,4 +1,4 @@
-"""Frames that are elsewhere: what the search does with frames that stay on the device that decoded them.
+"""Frames and answers that are elsewhere: what the search does with what stays, or is made, on other devices.
 
 A decoder may give, instead of frames ``[T, 3, H, W]``, something that stands for them. Rewards on the same device look
 at them there, and only what people see travels.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -59,6 +59,22 @@ class RemoteClips:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+
+@dataclass(frozen=True)
+class Later(Generic[T]):
+    """Stands for an answer that may still be on its way.
+
+    Attributes:
+        bring: waits for it; raises what went wrong on the way.
+    """
+
+    bring: Callable[[], T]
+
+
+def arrived(answer: Any) -> Any:
+    """The answer itself, once it is here: of a ``Later``, what it stands for."""
+    return answer.bring() if isinstance(answer, Later) else answer
 
 
 def here(frames: Frames) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +15,15 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import ConfigError, StreamT1Error
 from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
-from streamt1.distributed.fleet import Fleet, Link, LinkLostError
+from streamt1.distributed.fleet import Fleet
 from streamt1.distributed.models import remote_models
+from streamt1.distributed.pool import DevicePool
 from streamt1.distributed.ray_hosts import Host, Hosts, ray_hosts
+from streamt1.distributed.scorers import Scorers
+from streamt1.distributed.seats import Link, LinkLostError
 from streamt1.distributed.worker import Reply, Request, Worker
 from streamt1.families.build import build
+from streamt1.families.family import Holds
 from streamt1.families.fingerprint import fingerprints
 from streamt1.placement.memory_plan import planned
 
@@ -42,9 +46,10 @@ def one_by_one(config: RunConfig) -> RunConfig:
 
 @contextmanager
 def devices(config: RunConfig, count: int | None = None, address: str | None = None) -> Iterator[Models]:
-    """The models of a configuration on several devices, each with all of them, for one search at a time.
+    """The models of a configuration on several devices, for one search at a time.
 
-    Results do not depend on how many devices there are, nor on which of them are lost on the way.
+    Each has all models, or some have the rewards and the others the rest: see ``Placement.reward_devices``. Results do
+    not depend on how many devices there are, nor on which of them are lost on the way.
 
     Args:
         config: that of ``one_by_one``.
@@ -53,9 +58,12 @@ def devices(config: RunConfig, count: int | None = None, address: str | None = N
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: there are not so many devices, or they have other weights or another version of this package.
+        ConfigError: there are not so many devices, none of them would generate, or they have other weights or another
+            version of this package.
         StreamT1Error: what ``families.build.build`` raises on a device, whose machine it then names.
     """
+    if count is not None:
+        _check_split(config, count)
     with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config) as models:
         yield models
 
@@ -63,23 +71,65 @@ def devices(config: RunConfig, count: int | None = None, address: str | None = N
 @contextmanager
 def devices_of(hosts: Hosts, config: RunConfig) -> Iterator[Models]:
     """The same on hosts that are there: a process more in each of their places. Raises what ``devices`` does."""
-    config = config.model_copy(update={"device": hosts.device})
-    links = [_DeviceLink(hosts, place, config) for place in range(hosts.count)]
-    fleet = Fleet(links, _DeviceLink.another)
+    links = _begun(hosts, config)
+    fleet = Fleet([link for link in links if link.holds != "rewards"], _DeviceLink.another)
+    apart = [link for link in links if link.holds == "rewards"]
+    scorers = Scorers(apart, _DeviceLink.another) if apart else None
     try:
         check_same([_ready(link) for link in links])
-        yield remote_models(fleet)
+        yield remote_models(fleet, scorers)
     finally:
         fleet.close()
+        if scorers is not None:
+            scorers.close()
+
+
+@contextmanager
+def pool_of(hosts: Hosts, configs: Mapping[str, RunConfig]) -> Iterator[DevicePool]:
+    """Hosts of which searches take some each: in each of their places a process more for every configuration.
+
+    They are loaded one configuration after another. Raises what ``devices`` does.
+    """
+    pool = DevicePool(hosts.count, _DeviceLink.another)
+    try:
+        for name, config in configs.items():
+            links = _begun(hosts, config)
+            pool.add(name, links, config.placement.reward_devices)
+            check_same([_ready(link) for link in links])
+        yield pool
+    finally:
+        pool.close()
+
+
+def _begun(hosts: Hosts, config: RunConfig) -> list[_DeviceLink]:
+    """Processes that load their models, one in each place; the last ones the rewards, where these are apart."""
+    _check_split(config, hosts.count)
+    config, apart = config.model_copy(update={"device": hosts.device}), config.placement.reward_devices
+    first: Holds = "generator" if apart else "all"
+    return [
+        _DeviceLink(hosts, place, config, first if place < hosts.count - apart else "rewards")
+        for place in range(hosts.count)
+    ]
+
+
+def _check_split(config: RunConfig, count: int) -> None:
+    """Raises ``ConfigError`` where all devices would hold rewards and nothing else."""
+    apart = config.placement.reward_devices
+    if apart >= count:
+        raise ConfigError(
+            f"placement.reward_devices={apart} of {count} devices leave none that generates; give more devices, or set"
+            " placement.reward_devices to less (0: every device holds all models)"
+        )
 
 
 class _DeviceLink:
     """Satisfies ``Link``: a process that loads the models as soon as it is there."""
 
-    def __init__(self, hosts: Hosts, place: int, config: RunConfig) -> None:
+    def __init__(self, hosts: Hosts, place: int, config: RunConfig, holds: Holds) -> None:
         self._hosts, self._config = hosts, config
+        self.holds: Holds = holds
         self._host: Host = hosts.start(place)
-        self.name, self.ready = self._host.name, self._host.call(load, config)
+        self.name, self.ready = self._host.name, self._host.call(load, config, holds)
 
     def submit(self, request: Request) -> Future[Reply]:
         return self._host.call(answer, request)
@@ -88,18 +138,18 @@ class _DeviceLink:
         self._host.end()
 
     @staticmethod
-    def another(link: Link) -> Link:
+    def another(link: Link) -> _DeviceLink:
         """A new device in the place of one that was lost."""
         assert isinstance(link, _DeviceLink)
-        return _DeviceLink(link._hosts, link._host.place, link._config)
+        return _DeviceLink(link._hosts, link._host.place, link._config, link.holds)
 
 
-def load(config: RunConfig) -> dict[str, Any]:
-    """Makes this process a device, and ``introduced``. Raises what ``build`` raises."""
+def load(config: RunConfig, holds: Holds) -> dict[str, Any]:
+    """Makes this process a device of that kind, and ``introduced``. Raises what ``build`` raises."""
 
     def begin() -> None:
-        own, plan = planned(config)
-        _loaded[:] = [Worker(build(own, checked=plan is not None))]
+        own, plan = planned(config, holds)
+        _loaded[:] = [Worker(build(own, plan is not None, holds))]
 
     return introduced(config, begin)
 

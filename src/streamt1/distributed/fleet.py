@@ -7,45 +7,17 @@ in place of one that was lost, begins with nothing.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
-from streamt1.core.errors import DeviceLostError, warn
 from streamt1.distributed.assign import assign
 from streamt1.distributed.recipes import Commit, Decode, Parcel, Recipe, Sent, missing
-from streamt1.distributed.worker import KEPT, Job, MissingHereError, Reply, Request
-
-ATTEMPTS = 4
-"""Of one piece of work, before the search ends: whatever it is that ends devices, this work may be the cause."""
-PATIENCE = 600
-"""Seconds that a device may take to load its models, where a search waits for it."""
-
-
-class LinkLostError(Exception):
-    """The device is gone, or cannot be reached."""
-
-
-class Link(Protocol):
-    """A way to one device. Requests are answered in the order in which they are submitted.
-
-    Attributes:
-        name: for people.
-    """
-
-    name: str
-
-    def submit(self, request: Request) -> Future[Reply]:
-        """The reply to come, or ``LinkLostError``."""
-        ...
-
-    def close(self) -> None:
-        """The device is not needed any more."""
-        ...
+from streamt1.distributed.seats import ATTEMPTS, Link, LinkLostError, Renew, Seat, Seats
+from streamt1.distributed.worker import Job, MissingHereError, Reply, Request
 
 
 @dataclass(frozen=True)
@@ -63,47 +35,22 @@ class Want:
     latents: Parcel | None = None
 
 
-@dataclass(eq=False)
-class _Seat:
-    """A device, and what it is believed to hold once it has done what it was asked."""
-
-    link: Link
-    held: set[str] = field(default_factory=set)
-    known: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    freed: list[str] = field(default_factory=list)
-    asked: deque[tuple[Future[Reply], list[Recipe]]] = field(default_factory=deque)
-
-    def knows(self, id: str) -> None:
-        self.known[id] = None
-        self.known.move_to_end(id)
-        while len(self.known) > KEPT:
-            self.known.popitem(last=False)
-
-
-class Fleet:
+class Fleet(Seats):
     """Devices that work on one search at a time.
 
     Args:
-        links: one for each device; at least one.
-        renew: makes a device in place of one that was lost; its first reply says that it is ready. None where no other
-            can be had.
+        links, renew: see ``Seats``.
 
     Attributes:
         shown: whether decodes by the draft decoder, and not by the other, are what candidates are shown by.
-        lost: how many devices were.
     """
 
-    def __init__(self, links: Sequence[Link], renew: Callable[[Link], Link | None] = lambda lost: None) -> None:
-        self._seats, self._renew = [_Seat(link) for link in links], renew
-        self._coming: list[tuple[_Seat, Future[Reply]]] = []
-        self._out: list[Link] = []
+    def __init__(self, links: Sequence[Link], renew: Renew = lambda lost: None) -> None:
+        super().__init__(links, renew)
         self._live: dict[str, tuple[Recipe, int]] = {}
         self._recipes: WeakValueDictionary[str, Recipe] = WeakValueDictionary()
         self._gone: deque[str] = deque()
-        self._lock, self.shown, self.lost = threading.RLock(), False, 0
-
-    def __len__(self) -> int:
-        return len(self._seats)
+        self.shown = False
 
     def the(self, recipe: Recipe) -> Recipe:
         """The one recipe of that name, which knows what has been told of it."""
@@ -172,25 +119,9 @@ class Fleet:
                 self._collect(self._spread(wants, left), answers)
                 if len(answers) == len(wants):
                     return [answers[row] for row in range(len(wants))]
-            raise DeviceLostError(
-                f"devices were lost {self.lost} times, {ATTEMPTS} times over the same work, which is given up;"
-                " look at their logs (memory that ran out is the usual cause), then go on with the run"
-            )
+            raise self.given_up()
 
-    def refill(self) -> None:
-        """A search begins: devices that could not be had in place of lost ones are asked for once more."""
-        with self._lock:
-            out, self._out = self._out, []
-            for link in out:
-                self._call(link)
-
-    def close(self) -> None:
-        """Ends all devices."""
-        for seat in (*self._seats, *(seat for seat, _ in self._coming)):
-            seat.link.close()
-        self._seats, self._coming = [], []
-
-    def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[_Seat, list[int], Future[Reply]]]:
+    def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[Seat, list[int], Future[Reply]]]:
         """Asks the devices for these rows: who was asked for which."""
         places = assign(len(rows), len(self._seats), lambda row, at: self._lacks(wants[rows[row]], at))
         sent = []
@@ -205,7 +136,7 @@ class Fleet:
             return True
         return recipe.call.draft == self.shown and recipe.latents is not None and recipe.latents.id in survived
 
-    def _collect(self, sent: list[tuple[_Seat, list[int], Future[Reply]]], answers: dict[int, Any]) -> None:
+    def _collect(self, sent: list[tuple[Seat, list[int], Future[Reply]]], answers: dict[int, Any]) -> None:
         """Hears all that were asked. Raises what the first row's device raised, once all have answered."""
         errors: dict[int, Exception] = {}
         for seat, rows, future in sent:
@@ -221,7 +152,7 @@ class Fleet:
         if errors:
             raise errors[min(errors)]
 
-    def _hear_until(self, seat: _Seat, future: Future[Reply]) -> Sequence[Any] | None:
+    def _hear_until(self, seat: Seat, future: Future[Reply]) -> Sequence[Any] | None:
         """The answers to a request; None where the device lacked something, and it must be asked again."""
         while seat.asked:
             last = seat.asked[0][0] is future
@@ -230,7 +161,7 @@ class Fleet:
                 return None if reply is None else reply.answers
         return None
 
-    def _hear(self, seat: _Seat) -> Reply | None:
+    def _hear(self, seat: Seat) -> Reply | None:
         """The reply to the oldest request of a device; None where the device lacked something."""
         future, makes = seat.asked.popleft()
         reply = future.result()
@@ -248,47 +179,12 @@ class Fleet:
             return None
         raise reply.error
 
-    def _lose(self, seat: _Seat, error: LinkLostError) -> None:
-        """A device is out; another is asked for."""
-        self.lost += 1
-        self._seats.remove(seat)
-        seat.link.close()
-        warn(f"{seat.link.name} is lost ({error}); what it did is done again on the others")
-        self._call(seat.link)
-
-    def _call(self, lost: Link) -> None:
-        link = self._renew(lost)
-        if link is not None:
-            self._coming.append((_Seat(link), link.submit(Request())))
-
-    def _admit(self) -> None:
-        """Lets in the devices that have become ready; waits for one where there is none."""
-        if not self._seats and not self._coming:
-            self.refill()
-        if not self._seats and self._coming:
-            wait([future for _, future in self._coming], PATIENCE, return_when=FIRST_COMPLETED)
-        for seat, future in list(self._coming):
-            if future.done():
-                self._coming.remove((seat, future))
-                try:
-                    future.result()
-                except LinkLostError as error:
-                    warn(f"{seat.link.name} cannot take part ({error})")
-                    seat.link.close()
-                    self._out.append(seat.link)
-                else:
-                    self._seats.append(seat)
-        if not self._seats:
-            raise DeviceLostError(
-                "all devices are lost, and no other can be had; go on with the run when there are any"
-            )
-
     def _lacks(self, want: Want, place: int) -> int:
         seat = self._seats[place]
         lacking = sum(len(missing([recipe], lambda _, keys=keys: keys, seat.held)) for recipe, keys in want.keys)
         return 2 * lacking + (want.latents is not None and want.latents.id not in seat.known)
 
-    def _submit(self, seat: _Seat, wants: Sequence[Want], only_missing: bool = False) -> Future[Reply]:
+    def _submit(self, seat: Seat, wants: Sequence[Want], only_missing: bool = False) -> Future[Reply]:
         """Asks one device for all of this, at once."""
         needed: dict[str, tuple[str, ...]] = {}
         for recipe, keys in (pair for want in wants for pair in want.keys):
@@ -311,7 +207,7 @@ class Fleet:
         seat.asked.append((future, makes))
         return future
 
-    def _parcels(self, seat: _Seat, makes: Iterable[Recipe], wants: Sequence[Want]) -> dict[str, Sent]:
+    def _parcels(self, seat: Seat, makes: Iterable[Recipe], wants: Sequence[Want]) -> dict[str, Sent]:
         """Latents that the device is not known to have."""
         parcels: dict[str, Sent] = {}
         for parcel in [*(recipe.latents for recipe in makes), *(want.latents for want in wants)]:

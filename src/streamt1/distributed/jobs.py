@@ -27,8 +27,6 @@ class Facts:
     draws: int
     clocks: tuple[tuple[int, int], ...]
     """Frames per second and time stride of the decoder, and of the draft where there is one."""
-    samples: bool
-    """Whether the clip reward looks at some frames alone."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,15 @@ class AskFacts:
         models = worker.models
         backbone, decoders = models.backbone, [models.decoder, *([models.draft] if models.draft else [])]
         clocks = tuple((decoder.fps, decoder.time_stride) for decoder in decoders)
-        samples = isinstance(models.clip_reward, SamplingClipReward)
-        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, clocks, samples)
+        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, clocks)
+
+
+@dataclass(frozen=True)
+class AskSamples:
+    """Whether the clip reward looks at some frames alone."""
+
+    def do(self, worker: Worker) -> bool:
+        return isinstance(worker.models.clip_reward, SamplingClipReward)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Piece:
     """Frames that follow one another in a clip: those of a decode, or some that were sent.
 
     Attributes:
-        decoded: name of the decode.
+        decoded: name of the decode, or of frames that were ``Shown``.
         index: which of its frames; None is all.
     """
 
@@ -163,8 +168,10 @@ class Bring:
     """Some frames of a decode; None is all."""
 
     decoded: str
-    index: int | slice | None = None
+    index: int | slice | tuple[int, ...] | None = None
 
     def do(self, worker: Worker) -> Sent:
         frames = worker.get(self.decoded + FRAMES)
-        return Sent(frames if self.index is None else frames[self.index])
+        if self.index is None:
+            return Sent(frames)
+        return Sent(frames[list(self.index) if isinstance(self.index, tuple) else self.index])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
-from streamt1.distributed.fleet import LinkLostError
+from streamt1.distributed.seats import LinkLostError
 
 PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""
@@ -20,7 +20,8 @@ REACHED = 10
 PARTS = 10_000
 """The smallest part of a device that Ray knows is one of so many."""
 STORE = 512 * 2**20
-"""Bytes of shared memory for what travels, where we start Ray: a chunk's frames are 15 MB at most."""
+"""Bytes of shared memory for what travels, where we start Ray: a candidate's frames are 15 MB at most. What does not
+fit goes by way of the disk."""
 
 
 class Host:

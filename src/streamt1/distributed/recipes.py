@@ -115,7 +115,17 @@ class Decode:
         return tuple(frames.shape), finite_rows(frames[None])[0]
 
 
-Call = Start | Commit | SwitchTo | Decode
+@dataclass(frozen=True)
+class Shown:
+    """Frames that were decoded on another device."""
+
+    frames: Sent
+
+    def make(self, worker: Worker, id: str) -> None:
+        worker.put(id + FRAMES, self.frames.tensor)
+
+
+Call = Start | Commit | SwitchTo | Decode | Shown
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ class Request:
         makes: names and calls, first things first.
         keep: keys that must stay; what else was made on the way goes again.
         jobs: to be answered, in order.
+        anew: whether another search begins here: all that is held goes, before anything else.
     """
 
     free: Sequence[str] = ()
@@ -39,6 +40,7 @@ class Request:
     makes: Sequence[tuple[str, Call]] = ()
     keep: frozenset[str] = frozenset()
     jobs: Sequence[Job] = ()
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,9 @@ class Worker:
 
     def answer(self, request: Request) -> Reply:
         """Does what is asked. Whatever fails is told in the reply, and leaves the worker as it says there."""
+        if request.anew:
+            self._forget(set())
+            self._parcels.clear()
         for key in request.free:
             self._drop(key)
         for id, sent in request.parcels.items():

@@ -14,8 +14,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import DeviceLostError, warn
 from streamt1.distributed.devices import check_same, introduced
-from streamt1.distributed.fleet import ATTEMPTS, PATIENCE, LinkLostError
 from streamt1.distributed.ray_hosts import ray_hosts
+from streamt1.distributed.seats import ATTEMPTS, PATIENCE, LinkLostError
 from streamt1.evaluation.pool import Pool, load
 from streamt1.evaluation.runner import OpenPool
 

@@ -9,9 +9,9 @@ import torch
 from streamt1.config.schema import RunConfig
 from streamt1.core.devices import enough_memory, resolve_device
 from streamt1.core.errors import SHOWN, ConfigError, PromptError, UnknownNameError
-from streamt1.core.protocols import ClipReward, FrameReward, Models
+from streamt1.core.protocols import ClipReward, Elsewhere, FrameReward, Models
 from streamt1.core.validation import is_text
-from streamt1.families.family import Family
+from streamt1.families.family import Family, Holds
 from streamt1.families.pocket import POCKET
 from streamt1.families.wan import WAN
 
@@ -53,8 +53,11 @@ def check_files(config: RunConfig) -> None:
         check(config)
 
 
-def build(config: RunConfig, checked: bool = False) -> Models:
+def build(config: RunConfig, checked: bool = False, holds: Holds = "all") -> Models:
     """Loads everything that a run needs, once its files have been looked at, unless they are ``checked`` already.
+
+    Args:
+        holds: what of it; in place of the rest the models have ``core.protocols.Elsewhere``.
 
     Raises:
         UnknownNameError: a name that no family builds.
@@ -63,22 +66,27 @@ def build(config: RunConfig, checked: bool = False) -> Models:
         OutOfMemoryError: they do not fit.
     """
     device = resolve_device(config.device)
-    if config.compile:
+    if config.compile and holds != "rewards":
         _check_compiler(device)
     if not checked:
         check_files(config)
     with enough_memory("the models were loaded"):
-        return _loaded(config, device)
+        return _loaded(config, device, holds)
 
 
-def _loaded(config: RunConfig, device: torch.device) -> Models:
+def _loaded(config: RunConfig, device: torch.device, holds: Holds) -> Models:
+    nothing: Any = Elsewhere()
+    rewards = (nothing, nothing) if holds == "generator" else build_rewards(config, device)
+    return Models(nothing, nothing, *rewards) if holds == "rewards" else _generating(config, device, rewards)
+
+
+def _generating(config: RunConfig, device: torch.device, rewards: tuple[FrameReward, ClipReward]) -> Models:
     backbone = _built("backbone", "backbones", config.backbone, config, device)
     if config.compile:
         if not hasattr(backbone, "model"):
             raise ConfigError(f"compile: true is for transformers; backbone {config.backbone!r} has no blocks")
         backbone.model.compile_blocks()
     decoder = _built("decoder", "decoders", config.decoder, config, device)
-    rewards = build_rewards(config, device)
     draft = _built("draft decoder", "decoders", config.draft, config, device) if config.draft else None
     return Models(backbone, decoder, *rewards, draft)
 

@@ -17,6 +17,10 @@ PHASES = ("encode", "denoise", "decode", "score", "commit")
 """What a run does one after another: the prompt; then, chunk by chunk, candidates, pixels, scores, memory."""
 
 
+Holds = Literal["all", "generator", "rewards"]
+"""What a device loads: all models, or the backbone and the decoders, or the rewards."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One thing that needs room.
@@ -27,6 +31,7 @@ class Part:
         phases: when it is there.
         note: where it is otherwise, or what the number is made of.
         place: on the device, or in the host's memory.
+        of: what it belongs to; ``all`` needs it wherever anything is loaded.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Part:
     phases: tuple[str, ...] = PHASES
     note: str = ""
     place: Literal["device", "host"] = "device"
+    of: Holds = "all"
 
 
 Needs = Callable[[RunConfig], Callable[[Placement, int], Iterator[Part]]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,15 +36,19 @@ def needs(config: RunConfig) -> Callable[[Placement, int], Iterator[Part]]:
 def _parts(
     config: RunConfig, text: TextSizes, rewards: Mapping[str, RewardSizes], placement: Placement, batch: int
 ) -> Iterator[Part]:
-    sizes, width = wan_sizes(config.wan), BYTES[config.dtype]
     yield Part("process", PROCESS, place="host")
+    yield from (replace(part, of="generator") for part in _generator_parts(config, text, placement, batch))
+    yield from (replace(part, of="rewards") for part in _reward_parts(config, rewards, placement, batch))
+    yield Part("frames", _frames_kept(config), CHUNKED, f"{LONGEST} s of video and all candidates", "host")
+
+
+def _generator_parts(config: RunConfig, text: TextSizes, placement: Placement, batch: int) -> Iterator[Part]:
+    sizes, width = wan_sizes(config.wan), BYTES[config.dtype]
     yield Part("transformer", wan_parameters(sizes) * width)
     yield from _text_parts(text, placement, sizes, width)
     yield from _memory_parts(config, placement, batch, sizes)
     yield Part("decoder", VAE_PARAMETERS * width)
     yield from _decoder_parts(config, placement, width)
-    yield from _reward_parts(config, rewards, placement, batch)
-    yield Part("frames", _frames_kept(config), CHUNKED, f"{LONGEST} s of video and all candidates", "host")
 
 
 def _text_parts(text: TextSizes, placement: Placement, sizes: WanConfig, width: int) -> Iterator[Part]:

@@ -18,7 +18,7 @@ from streamt1.config.schema import Placement, RunConfig
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError
 from streamt1.families.build import check_files, family_of
-from streamt1.families.family import PHASES, Part
+from streamt1.families.family import PHASES, Holds, Part
 
 GB = 10**9
 RESERVE = 1.5 * GB
@@ -116,10 +116,13 @@ def needs_plan(config: RunConfig) -> bool:
     return family_of(config).needs is not None
 
 
-def planned(config: RunConfig) -> tuple[RunConfig, MemoryPlan | None]:
+def planned(config: RunConfig, holds: Holds = "all") -> tuple[RunConfig, MemoryPlan | None]:
     """A configuration whose parts are where they fit, and the plan; as it is, and None, where none is needed.
 
     A placement that the configuration names itself is kept. Sizes are read off the files, which are looked at first.
+
+    Args:
+        holds: what of the models the device is to load.
 
     Raises:
         CheckpointError: a file is missing or wrong, see ``families.build.check_files``.
@@ -128,7 +131,7 @@ def planned(config: RunConfig) -> tuple[RunConfig, MemoryPlan | None]:
     if not needs_plan(config):
         return config, None
     check_files(config)
-    plan = plan_memory(config, room_for(config))
+    plan = plan_memory(config, room_for(config), holds)
     return plan.applied(config), plan
 
 
@@ -151,10 +154,13 @@ def _free_host() -> float:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def plan_memory(config: RunConfig, room: Room) -> MemoryPlan:
+def plan_memory(config: RunConfig, room: Room, holds: Holds = "all") -> MemoryPlan:
     """The first placement that fits, from everything on the device to everything elsewhere.
 
     What room is left then holds copies of pages and layers of the rewards, which need not come over.
+
+    Args:
+        holds: what of the models the device is to load; the rest takes no room.
 
     Raises ``ConfigError`` with the numbers when not even the last one fits, or for a preset of other models.
     """
@@ -164,18 +170,33 @@ def plan_memory(config: RunConfig, room: Room) -> MemoryPlan:
     parts, tried = needs(config), list[MemoryPlan]()
 
     def made(placement: Placement, batch: int) -> MemoryPlan:
-        return MemoryPlan(placement, batch, tuple(parts(placement, batch)), room)
+        own = (part for part in parts(placement, batch) if holds == "all" or part.of in ("all", holds))
+        return MemoryPlan(placement, batch, tuple(own), room)
 
     for placement, batch in _choices(config, room):
         tried.append(made(placement, batch))
         if tried[-1].fits:
-            return tried[-1] if _is_given(config, room) else _filled(config, tried[-1], made)
+            plan = tried[-1] if _is_given(config, room) else _filled(config, tried[-1], made)
+            return dataclasses.replace(plan, placement=_of_what_is_there(plan.placement, holds))
     raise ConfigError(_short(tried))
+
+
+def _of_what_is_there(placement: Placement, holds: Holds) -> Placement:
+    """The same placement, which says nothing of models that are not loaded."""
+    about = {"rewards", "frame_reward_layers", "clip_reward_layers", "reward_bits"}
+    others = Placement.model_fields.keys() - about - {"reward_devices"}
+    silent = {"all": set[str](), "generator": about, "rewards": others}[holds]
+    return placement.model_copy(update={key: Placement.model_fields[key].default for key in silent})
 
 
 def _is_given(config: RunConfig, room: Room) -> bool:
     """Whether there is nothing to choose: the configuration names its placement, or there is no device."""
-    return config.placement != Placement() or room.device is None
+    return config.placement != _free(config) or room.device is None
+
+
+def _free(config: RunConfig) -> Placement:
+    """Everything on the device, on as many devices as the configuration says."""
+    return Placement(reward_devices=config.placement.reward_devices)
 
 
 def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
@@ -187,7 +208,7 @@ def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
         return
     sizes = [batch >> halvings for halvings in range(batch.bit_length())]
     for bits in (16, 8, 4):
-        placement = Placement(reward_bits=bits)
+        placement = _free(config).model_copy(update={"reward_bits": bits})
         yield placement, batch
         for changes in ({"text_encoder": "host"}, {"decoder_states": "recompute"}, {"rewards": "host"}):
             placement = placement.model_copy(update=changes)

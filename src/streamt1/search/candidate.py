@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from streamt1.core.protocols import Branch, DecoderState
 from streamt1.core.remote import Frames
 from streamt1.core.types import Chunk, Score
+
+Scored = tuple[float, dict[str, float]]
+"""A reward's score and its named parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,8 @@ class Candidate:
         decoder_state: after this chunk.
         fault: the part that made numbers which are not finite, ``model`` or ``decoder``; such a candidate loses, and
             no reward looks at it.
+        said: waits for what the frame reward says of the chunk, and the clip reward of the window; None where they have
+            not been asked.
     """
 
     id: int
@@ -91,6 +97,7 @@ class Candidate:
     chunk: Chunk
     decoder_state: DecoderState
     fault: str | None = None
+    said: Callable[[], tuple[Scored, Scored]] | None = None
 
     @classmethod
     def of(

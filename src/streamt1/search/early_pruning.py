@@ -10,13 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from streamt1.core.protocols import Models
-from streamt1.search.candidate import Draw
+from streamt1.search.candidate import Candidate
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.decode import decode
 from streamt1.search.reward_pruning import prune
 from streamt1.search.score import fused_scores
 from streamt1.search.state import SearchState
@@ -26,15 +23,14 @@ PREVIEW = -1
 
 
 def early_prune(
-    models: Models, config: SearchConfig, state: SearchState, draws: Sequence[Draw], previews: Tensor, cost: CostMeter
+    models: Models, config: SearchConfig, state: SearchState, previews: Sequence[Candidate], cost: CostMeter
 ) -> list[int]:
-    """Rows of the candidates that are denoised to their end, in rising order; ``previews [N, F, C, H, W]``.
+    """Rows of the candidates that are denoised to their end, in rising order, by previews of them.
 
     Raises:
         RewardError: no preview's score is finite.
     """
-    shown = decode(models, config, draws, previews, PREVIEW, "preview", cost)
-    return going_on(fused_scores(models, config, state, shown, cost), config.preview_keep)
+    return going_on(fused_scores(models, config, state, previews, cost), config.preview_keep)
 
 
 def going_on(fused: Sequence[float], keep: float) -> list[int]:

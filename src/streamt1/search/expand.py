@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from streamt1.core.protocols import Backbone, DrawingBackbone, Models
+from streamt1.search.ask import ask
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
-from streamt1.search.decode import batches, check_count, decode
+from streamt1.search.decode import batches, check_count, decode, filled
 from streamt1.search.draw import draw
-from streamt1.search.early_pruning import early_prune
+from streamt1.search.early_pruning import PREVIEW, early_prune
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import Spending, candidates_for, switch_passes, usual_widths
@@ -29,8 +30,15 @@ def expand(
     """The candidates of the next chunk, those of the best beam first."""
     total = width(models, config, state)
     watcher.happened(ChunkStarted(state.chunk, [beam.lineage[-1] for beam in state.beams if beam.lineage], total))
-    draws, latents = denoise(models, config, state, draw(models, config, state, total), cost)
-    candidates = decode(models, config, draws, latents, state.proposed, "decode", cost)
+    draws = draw(models, config, state, total)
+    x, steps = torch.stack([draw.noise for draw in draws]), range(models.backbone.steps)
+    if config.preview_step is not None and config.preview_step < len(steps):
+        look, steps = steps[: config.preview_step], steps[config.preview_step :]
+        x, previews = _grown(models, config, state, draws, x, look, PREVIEW, cost)
+        kept = early_prune(models, config, state, previews, cost)
+        draws, x = [draws[row] for row in kept], x[kept]
+        del previews
+    _, candidates = _grown(models, config, state, draws, x, steps, state.proposed, cost)
     for candidate in candidates:
         parent = candidate.parent.lineage[-1] if candidate.parent.lineage else None
         made = candidate.chunk
@@ -72,18 +80,34 @@ def _usual(config: SearchConfig, state: SearchState, most: int) -> list[int]:
     return [width for length in lengths for width in usual_widths(length, most, config.taper)][state.in_scene :]
 
 
-def denoise(
-    models: Models, config: SearchConfig, state: SearchState, draws: Sequence[Draw], cost: CostMeter
-) -> tuple[Sequence[Draw], Tensor]:
-    """The draws that are denoised to their end, and their clean latents ``[N, F, C, H, W]``."""
-    x, steps = torch.stack([draw.noise for draw in draws]), models.backbone.steps
-    look = min(config.preview_step or steps, steps)
-    x, previews = _stepped(models, config, draws, x, range(look), cost)
-    if look == steps:
-        return draws, x
-    kept = early_prune(models, config, state, draws, previews, cost)
-    draws = [draws[row] for row in kept]
-    return draws, _stepped(models, config, draws, x[kept], range(look, steps), cost)[0]
+def _grown(
+    models: Models,
+    config: SearchConfig,
+    state: SearchState,
+    draws: Sequence[Draw],
+    x: Tensor,
+    steps: range,
+    first: int,
+    cost: CostMeter,
+) -> tuple[Tensor, list[Candidate]]:
+    """All draws some denoising steps further, ``[N, F, C, H, W]``, and candidates of the chunks that these predict.
+
+    Where the rewards are elsewhere (``Models.group``), they look at one group while the next is denoised and decoded.
+
+    Args:
+        first: id of the first candidate; ``PREVIEW`` where they are previews.
+    """
+    preview, size = first == PREVIEW, models.group or len(draws)
+    early = models.group is not None and (preview or config.scores_chunks)
+    further, made = list[Tensor](), list[Candidate]()
+    for begin in range(0, len(draws), size):
+        own = draws[begin : begin + size]
+        noisy, clean = _stepped(models, config, own, x[begin : begin + size], steps, cost)
+        shown, kind = (clean, "preview") if preview else (noisy, "decode")
+        group = decode(models, config, own, shown, first + begin, kind, cost)
+        further.append(noisy)
+        made += ask(models, config, state, group, cost) if early else group
+    return torch.cat(further), filled(made)
 
 
 def _stepped(

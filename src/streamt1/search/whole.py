@@ -8,11 +8,12 @@ from itertools import pairwise
 
 from streamt1.core.protocols import Models
 from streamt1.core.types import Score
-from streamt1.search.candidate import Candidate
+from streamt1.search.ask import NOTHING, ask_long
+from streamt1.search.candidate import Candidate, Scored
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
 from streamt1.search.decode import batches
-from streamt1.search.score import NOTHING, Scored, long_scores, score_chunks, tell_scores
+from streamt1.search.score import score_chunks, tell_scores
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 
@@ -51,8 +52,8 @@ def score_scenes(
         batch = [candidate for candidate in candidates[rows] if candidate.fault is None]
         clips = [[chunk.frames for chunk in candidate.window(state.in_scene + 1)] for candidate in batch]
         if batch:
-            longs = long_scores("long", models, state.prompt, clips, cost)
-            found |= {candidate.id: long for candidate, long in zip(batch, longs)}
+            longs = ask_long("long", models, state.prompt, clips, cost)
+            found |= {candidate.id: long for candidate, long in zip(batch, longs())}
     scored = []
     for candidate in candidates:
         long, parts = found.get(candidate.id, NOTHING)
@@ -69,6 +70,6 @@ def video_scores(models: Models, state: SearchState, cost: CostMeter) -> list[fl
     found = []
     for beam in state.beams:
         video = [chunk.frames for chunk in (*past[: beam.first], *beam.chunks)]
-        parts = [long_scores("final", models, scene.prompt, [video[begin:end]], cost) for scene, (begin, end) in bounds]
-        found.append(sum(part[0][0] for part in parts) / len(parts))
+        parts = [ask_long("final", models, scene.prompt, [video[begin:end]], cost) for scene, (begin, end) in bounds]
+        found.append(sum(part()[0][0] for part in parts) / len(parts))
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from streamt1.config.schema import RunConfig
+from streamt1.core.errors import ConfigError
 from streamt1.core.remote import here
 from streamt1.media.pixels import SHOWN_SIDE, enlarge
 from streamt1.pipeline.pipeline import Pipeline
@@ -32,12 +33,17 @@ class Served:
 
 
 class LoadedPresets:
-    """Pipelines by preset, on one device.
+    """Pipelines by preset, on one device, or on several that every video takes.
 
     Args:
         device: its name, for people.
         pipelines: loaded; the first is the default.
+
+    Attributes:
+        most: how many videos can be made at once: each takes a device, or more where ``SharedPresets`` has them.
     """
+
+    most = 1
 
     def __init__(self, device: str, pipelines: Mapping[str, Pipeline]) -> None:
         self.device, self._pipelines = device, dict(pipelines)
@@ -56,6 +62,27 @@ class LoadedPresets:
     def config(self, preset: str) -> RunConfig:
         """A preset's own configuration."""
         return self._pipelines[preset].config
+
+    def check_devices(self, preset: str, count: int) -> None:
+        """Raises ``ConfigError`` for a number of devices that a video cannot have."""
+        if count != 1:
+            raise ConfigError(
+                f"devices={count}: every video of this server takes one device; it is started with --devices to have"
+                " more for each"
+            )
+
+    def begin(self) -> None:
+        """A worker waits for its turn to take a job. Where it must then wait for devices, the others wait behind it."""
+
+    def began(self) -> None:
+        """It has them."""
+
+    def take(self, count: int | None, wanted: Callable[[], bool]) -> LoadedPresets | None:
+        """The presets on so many devices, once these are free; None where the video is not wanted any more."""
+        return self
+
+    def give_back(self) -> None:
+        """A video is done with them."""
 
 
 def _look_at(pipeline: Pipeline) -> Served:

@@ -37,6 +37,7 @@ class VideoRequest(BaseModel):
         budget: most model passes (200) or seconds (``60s``).
         timeline: scenes in place of a prompt, each with ``prompt``, ``seconds`` or ``chunks``, and ``memory``.
         endless: of a stream: goes on until it is told to end, at most as long as the server allows.
+        devices: how many of the server's devices make it; the video is the same. None: as the server was started.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +55,7 @@ class VideoRequest(BaseModel):
     budget: str | None = Field(default=None, coerce_numbers_to_str=True, max_length=32)
     timeline: list[Any] | None = None
     endless: bool = False
+    devices: int | None = Field(default=None, ge=1)
 
 
 class FieldError(ConfigError):
@@ -135,7 +137,9 @@ class Job:
             "chunks": self.request.chunks,
             "timeline": fields.timeline,
             "stream": self.stream,
-            **fields.model_dump(include={"policy", "beam_size", "top_k", "seed", "lag", "budget", "endless"}),
+            **fields.model_dump(
+                include={"policy", "beam_size", "top_k", "seed", "lag", "budget", "endless", "devices"}
+            ),
         }
 
 
@@ -203,6 +207,8 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
     else:
         _check_words(request.prompt, config, limits)
         limits.check_seconds(request.seconds)
+    if request.devices is not None:
+        presets.check_devices(preset, request.devices)
     if request.size not in (None, served.size):
         raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
     timeline = timeline_of(request, pipeline.chunks_for(request.seconds))

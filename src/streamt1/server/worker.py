@@ -58,22 +58,36 @@ class Worker:
 
     def _serve(self) -> None:
         while True:
+            self.presets.begin()
             try:
                 running = self.queue.take()
+                presets = None if running is None else self._taken(running)
             except StreamT1Error:
                 log.exception("cannot take a job; trying again in %g seconds", PAUSE)
                 time.sleep(PAUSE)
                 continue
+            finally:
+                self.presets.began()
             if running is None:
                 return
-            self._work(running)
+            try:
+                self._work(running, presets)
+            finally:
+                if presets is not None:
+                    presets.give_back()
 
-    def _work(self, running: Running) -> None:
+    def _taken(self, running: Running) -> LoadedPresets | None:
+        """The presets on the devices of a job; None where it is stopped before they are free."""
+        return self.presets.take(running.job.request.fields.devices, lambda: running.stop is None)
+
+    def _work(self, running: Running, presets: LoadedPresets | None) -> None:
         """Makes one video. Whatever goes wrong ends this job, not the worker."""
         job, begin, outcome = running.job, time.monotonic(), "failed"
         folder = self.queue.folder_of(job)
         try:
-            outcome = self._make(running, folder)
+            if presets is None:
+                raise Cancelled(f"stopped: {running.stop}")
+            outcome = self._make(running, folder, presets)
         except Cancelled:
             outcome = "cancelled"
             self._stop(running)
@@ -90,11 +104,11 @@ class Worker:
         self.queue.put_back(running, seconds if outcome == "completed" else None)
         self._tell(running)
 
-    def _make(self, running: Running, path: Path) -> str:
+    def _make(self, running: Running, path: Path, presets: LoadedPresets) -> str:
         """The video and all that belongs to it; goes on with what an earlier server left. How it ended."""
         job, fields = running.job, running.job.request.fields
         preset = job.request.preset
-        pipeline = self.presets.pipeline(preset, configured(self.presets.config(preset), fields))
+        pipeline = presets.pipeline(preset, configured(presets.config(preset), fields))
         asked = pipeline.asked(timeline_of(fields, job.request.chunks), None, fields.seed)
         if _is_made(path, asked):
             tidy(path)
