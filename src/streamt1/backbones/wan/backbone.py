@@ -16,6 +16,7 @@ from streamt1.backbones.wan.model import Attend, WanModel
 from streamt1.backbones.wan.portable import brought, dumped, loaded, told_model, with_model
 from streamt1.backbones.wan.rope import Rotary, shift_angles, shift_time
 from streamt1.core.devices import Halving
+from streamt1.core.errors import ConfigError
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Switched
 from streamt1.core.snapshot import Snapshot
@@ -26,9 +27,12 @@ from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
 from streamt1.memory.recall import recalled
+from streamt1.memory.shots import check_shots, opened
 from streamt1.memory.switch import emptied, recache_of, recached
 from streamt1.memory.view import PageWriter, read
 
+PROMPTS = 2
+"""Prompts whose keys and values are kept for beams that read them next: where a shot begins, each reads two."""
 SHIFTS = 16
 """Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
 
@@ -44,6 +48,7 @@ class WanBackbone:
         schedule: denoising steps.
         kv_device: where pages are kept; None means with the model. Each layer's are brought to it as they are read.
         device_pages: bytes beside the model for copies of pages that are kept elsewhere.
+        shot_prefix: what the prompt of a chunk that begins a shot begins with.
 
     Attributes:
         batch: how many candidates run at once; shrinks where memory runs out.
@@ -59,16 +64,17 @@ class WanBackbone:
         schedule: Schedule = Schedule(),
         kv_device: str | None = None,
         device_pages: float = 0.0,
+        shot_prefix: str = "",
     ) -> None:
         model.config.grid(*latent_size)
-        self.model, self.encode_text, self.schedule = model, encode_text, schedule
+        self.model, self.encode_text, self.schedule, self.shot_prefix = model, encode_text, schedule, shot_prefix
         self.memory = BranchingMemory(memory, shift_time)
         self.chunk_shape = (memory.chunk, model.config.in_channels, *latent_size)
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
         self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
         self._shifts: dict[tuple[tuple[int, ...], torch.device], Rotary] = {}
-        self._prompt: WanPrompt | None = None
+        self._prompts: list[WanPrompt] = []
         self._loaded: WeakSet[WanPrompt] = WeakSet()
         self._home = None if kv_device is None else torch.device(kv_device)
         elsewhere = self._home is not None and self._home != self._weight.device
@@ -80,7 +86,8 @@ class WanBackbone:
             return self
         limit = self.copies.limit if self.copies else 0.0
         kv_device = None if self._home is None else str(self._home)
-        return WanBackbone(self.model, self.encode_text, self.chunk_shape[-2:], memory, self.schedule, kv_device, limit)
+        size, prefix = self.chunk_shape[-2:], self.shot_prefix
+        return WanBackbone(self.model, self.encode_text, size, memory, self.schedule, kv_device, limit, prefix)
 
     @property
     def steps(self) -> int:
@@ -92,15 +99,17 @@ class WanBackbone:
 
     @torch.no_grad()
     def start(self, prompt: str) -> WanBranch:
-        return WanBranch(self._read_prompt(prompt), self.memory.start())
+        return WanBranch(self._read_prompt(prompt.removeprefix(self.shot_prefix)), self.memory.start())
 
     def _read_prompt(self, prompt: str) -> WanPrompt:
         """Beams that switch to one prompt share its keys and values."""
         id = content_id(prompt)
-        if self._prompt is None or self._prompt.id != id:
+        found = next((known for known in self._prompts if known.id == id), None)
+        if found is None:
             text = self.encode_text(prompt).to(self._weight.dtype)
-            self._prompt = WanPrompt(id, self.model.embed_text(text))
-        return self._prompt
+            found = WanPrompt(id, self.model.embed_text(text))
+            self._prompts = [*self._prompts, found][-PROMPTS:]
+        return found
 
     @torch.no_grad()
     def denoise(self, parents: Sequence[WanBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
@@ -134,26 +143,37 @@ class WanBackbone:
         """See ``Backbone.commit``. One pass at t = 0 over the clean chunk writes its keys and values."""
         [page] = self._written(branch.prompt, branch.memory, branch.memory.chunks, [(latents, route)])
         kept = (*branch.past, (latents, route))[-(self.memory.config.window // self.chunk_shape[0]) :]
-        return WanBranch(branch.prompt, self.memory.commit(branch.memory, page, branch.prompt.id), kept)
+        return WanBranch(branch.then or branch.prompt, self.memory.commit(branch.memory, page, branch.scene), kept)
 
     @torch.no_grad()
     def switch(self, branch: WanBranch, prompt: str, memory: Switch | None) -> Switched:
         """See ``Backbone.switch``, and ``memory.switch`` for what becomes of the pages."""
-        new, mode = self._read_prompt(prompt), memory or self.memory.config.switch
+        mode, plain = memory or self.memory.config.switch, prompt.removeprefix(self.shot_prefix)
+        new = self._read_prompt(plain)
         if mode == "cut" or not branch.past:
             return self._switched(new, emptied(branch.memory), ())
         if mode == "keep":
             return self._switched(new, branch.memory, branch.past)
+        if mode == "shot":
+            check_shots(self.memory.config)
+            return self._switched(new, opened(branch.memory), branch.past, self._read_prompt(self.shot_prefix + plain))
+        if branch.memory.shots:
+            raise ConfigError("memory='recache' cannot write chunks again that stand in several shots; take keep or cut")
         todo = recache_of(self.memory.config, branch.memory)
         over = Branch(todo.kept, chunks=branch.memory.chunks)
         pages = self._written(new, over, todo.chunks[0], branch.past[-len(todo.chunks) :])
-        return self._switched(new, recached(self.memory, branch.memory, todo, pages), branch.past, todo.chunks)
+        memory_after = recached(self.memory, branch.memory, todo, pages)
+        return self._switched(new, memory_after, branch.past, written=todo.chunks)
 
-    def _switched(self, prompt: WanPrompt, memory: Branch, past: Past, written: range = range(0)) -> Switched:
-        """Under the new prompt; a scene that returns reads its first chunk again, where that was put aside."""
+    def _switched(
+        self, prompt: WanPrompt, memory: Branch, past: Past, opens: WanPrompt | None = None, written: range = range(0)
+    ) -> Switched:
+        """Under the new prompt, the next chunk under ``opens``; a scene that returns reads its first chunk again, where
+        that was put aside."""
         memory = self.memory.held(recalled(memory, prompt.id, self._home or self._weight.device))
         back = memory.recalled[0].start // self.chunk_shape[0] if memory.recalled else None
-        return Switched(WanBranch(prompt, memory, past), len(written), tuple(written), back)
+        branch = WanBranch(prompt, memory, past) if opens is None else WanBranch(opens, memory, past, prompt)
+        return Switched(branch, len(written), tuple(written), back)
 
     def switch_passes(self, memory: Switch | None) -> int:
         mode = memory or self.memory.config.switch
@@ -179,7 +199,7 @@ class WanBackbone:
 
         latents = torch.cat([upload(latents, device) for latents, _ in chunks])
         self._flow(prompt, place, latents[None], torch.zeros((), device=device), attend)
-        told = [first, *(part for latents, route in chunks for part in (latents, route and route.value))]
+        told = [first, *[place] * (over.shots > 0), *(part for latents, route in chunks for part in (latents, route and route.value))]
         id = content_id(prompt.id, over.id, *told)
         ids = [id] if len(chunks) == 1 else [content_id(id, place) for place in range(len(chunks))]
         return [writer.page(own, route) for writer, own, (_, route) in zip(writers, ids, chunks)]
@@ -200,16 +220,20 @@ class WanBackbone:
         """See ``Portable.load``. Pages and prompts that are here already are shared."""
         device = self._weight.device
         branch = with_model(loaded(snapshot, self.model, self.chunk_shape, self.memory.config), device)
-        known = (*self._loaded, *(() if self._prompt is None else (self._prompt,)))
-        prompt = next((one for one in known if one.same(branch.prompt)), branch.prompt)
-        self._loaded.add(prompt)
         memory = self.memory.taken_in(branch.memory, lambda page: brought(page, self._home or device, device))
-        return WanBranch(prompt, memory, branch.past)
+        then = None if branch.then is None else self._known(branch.then)
+        return WanBranch(self._known(branch.prompt), memory, branch.past, then)
+
+    def _known(self, loaded: WanPrompt) -> WanPrompt:
+        """A prompt that is here already, if one is the same as what was loaded."""
+        prompt = next((one for one in (*self._loaded, *self._prompts) if one.same(loaded)), loaded)
+        self._loaded.add(prompt)
+        return prompt
 
     def _position(self, over: Branch, chunk: int) -> int:
         """Where in time the first frame of a chunk stands that reads such a memory."""
-        absolute = self.memory.config.positions == "absolute"
-        return self.chunk_shape[0] * (chunk if absolute else len(over.pages))
+        rules = self.memory.config
+        return rules.chunk * (chunk if rules.positions == "absolute" else len(over.pages)) + over.shots * rules.shot_offset
 
     def _reader(self, memories: Sequence[Branch]) -> Attend:
         """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""
