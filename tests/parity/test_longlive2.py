@@ -112,6 +112,33 @@ def test_what_memory_holds_and_where_it_stands(ours: Ours) -> None:
 
 
 @pytest.mark.parametrize("path", SETS, ids=lambda path: path.name)
+def test_a_picture_stands_in_the_first_frame(path: Path) -> None:
+    golden = GoldenSet(path)
+    stored, rollout = golden.arrays("i2v.npz"), golden.arrays("rollout.npz")
+    backbone = backbone_of(golden, rollout)
+    backbone.starts = "held"
+    told: list[Tensor] = []
+    backbone.model.register_forward_pre_hook(lambda module, given: told.append(given[1][0]))
+    calls, source = asked(backbone.model), generator(int(stored["noise_seed"]))
+    started = backbone.start_from(str(stored["text_index"]), torch.from_numpy(stored["first_latent"]))
+    assert (started.chunks, started.passes) == ((), 0)
+    branch, none, made = started.branch, torch.empty(1, 0, *backbone.chunk_shape), []
+    for chunk, flows in enumerate(stored["flow"]):
+        noise = torch.randn(1, *backbone.chunk_shape, generator=source)
+        half, preview = backbone.denoise([branch], noise, none, range(1))
+        x0 = backbone.denoise([branch], half, none, range(1, backbone.steps))[0][0]
+        np.testing.assert_array_equal(torch.stack(told), stored["timesteps_seen"][chunk])
+        close(torch.stack(calls), flows, f"flow of chunk {chunk}")
+        if not chunk:
+            close(preview[0, : len(stored["first_latent"])], stored["first_latent"], "preview")
+        branch = backbone.commit(branch, x0, None)
+        made.append(x0)
+        calls.clear()
+        told.clear()
+    close(torch.cat(made), stored["final"], "final")
+
+
+@pytest.mark.parametrize("path", SETS, ids=lambda path: path.name)
 def test_the_solver(path: Path) -> None:
     golden = GoldenSet(path)
     stored, schedule = golden.arrays("rollout.npz"), schedule_of(golden.sizes)

@@ -42,6 +42,21 @@ class Switched:
     recalled: int | None = None
 
 
+@dataclass(frozen=True)
+class Started:
+    """What ``StartingBackbone.start_from`` did.
+
+    Attributes:
+        branch: to go on with.
+        chunks: the latents ``[F, C, H, W]`` of the chunks that memory holds now: the video's first, which are not made.
+        passes: what it took, in model passes of one chunk of one candidate.
+    """
+
+    branch: Branch
+    chunks: tuple[Tensor, ...] = ()
+    passes: int = 0
+
+
 class Backbone(Protocol):
     """A streaming video model that writes latents chunk by chunk over a memory of its past."""
 
@@ -147,6 +162,43 @@ class DrawingBackbone(Backbone, Protocol):
         self, parents: Sequence[Branch], x: Tensor, seeds: Sequence[int], steps: range
     ) -> tuple[Tensor, Tensor]:
         """``denoise``, with the noise between the steps that ``core.seeds.draw_noise`` draws for each seed."""
+        ...
+
+
+@runtime_checkable
+class VaryingBackbone(Backbone, Protocol):
+    """A backbone that makes the first chunk in other steps than those that follow; ``steps`` and ``draws`` are theirs."""
+
+    def steps_of(self, made: int) -> int:
+        """``steps`` of a chunk before which so many were made."""
+        ...
+
+    def draws_of(self, made: int) -> int:
+        """``draws`` of such a chunk."""
+        ...
+
+
+def steps_of(backbone: Backbone, made: int) -> int:
+    """Denoising steps of a chunk before which a backbone has made so many."""
+    return backbone.steps_of(made) if isinstance(backbone, VaryingBackbone) else backbone.steps
+
+
+def draws_of(backbone: Backbone, made: int) -> int:
+    """Fresh noise that a candidate of such a chunk needs."""
+    return backbone.draws_of(made) if isinstance(backbone, VaryingBackbone) else backbone.draws
+
+
+@runtime_checkable
+class StartingBackbone(Backbone, Protocol):
+    """A backbone that can begin with frames that are given: of a picture, or of a video to be gone on with."""
+
+    def start_from(self, prompt: str, latents: Tensor) -> Started:
+        """A memory that begins with clean latents ``[F, C, H, W]``, as the model was trained to begin with frames.
+
+        Raises:
+            PromptError: the backbone cannot use the prompt.
+            ConfigError: it cannot begin with so many frames; the message says with how many it can.
+        """
         ...
 
 

@@ -45,12 +45,21 @@ class WanBranch:
     Attributes:
         past: the last chunks, as many as a re-cache may read.
         then: the prompt of the chunks after the next, where that one alone is told more: that a shot begins.
+        given: chunks that were not made, but given to begin with.
+        held: clean latents ``[F, C, H, W]`` that the next chunk begins with, whatever is made; None where it is free.
     """
 
     prompt: WanPrompt
     memory: Branch
     past: Past = ()
     then: WanPrompt | None = None
+    given: int = 0
+    held: Tensor | None = None
+
+    @property
+    def made(self) -> int:
+        """Chunks that the model has made."""
+        return self.memory.chunks - self.given
 
     @property
     def scene(self) -> str:

@@ -51,9 +51,12 @@ def dumped(branch: WanBranch, model: dict[str, Any], config: MemoryConfig) -> Sn
         for layer, text in enumerate(prompt.text if prompt else ()):
             tensors |= {f"{name}.{layer}.{part}": value for part, value in zip(("keys", "values"), text)}
     tensors |= {f"past.{i}": latents for i, (latents, _) in enumerate(branch.past)}
+    if branch.held is not None:
+        tensors["held"] = branch.held
     routes = [route and route.value for _, route in branch.past]
     metadata = {"model": model, "rules": told_rules(config), "memory": told, "past": routes}
-    return Snapshot(KIND, tensors, {**metadata, "prompt": branch.prompt.id, "then": branch.then and branch.then.id})
+    prompts = {"prompt": branch.prompt.id, "then": branch.then and branch.then.id}
+    return Snapshot(KIND, tensors, {**metadata, **prompts, "given": branch.given})
 
 
 def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], config: MemoryConfig) -> WanBranch:
@@ -77,21 +80,27 @@ def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], co
         prompt = WanPrompt(str(snapshot.metadata["prompt"]), _text(snapshot, "text", shape, dtype))
         then = snapshot.metadata.get("then")
         later = None if then is None else WanPrompt(str(then), _text(snapshot, "then", shape, dtype))
-        past = _past(snapshot, chunk_shape)
+        past, held = _past(snapshot, chunk_shape), snapshot.tensor("held") if "held" in snapshot.tensors else None
+        given = snapshot.metadata.get("given", 0)
+        if type(given) is not int or not 0 <= given <= memory.chunks:
+            raise ValueError("more chunks were given than there are")
+        if held is not None and (held.dim() != 4 or not 0 < len(held) <= frames or held.shape[1:] != chunk_shape[1:]):
+            raise ValueError("held frames of another shape")
         if len(past) != min(memory.chunks - memory.since, config.window // config.chunk):
             raise ValueError("chunks are missing")
     except DAMAGED as error:
         raise CheckpointError(
             f"the snapshot is not what a backbone dumps ({type(error).__name__}: {one_line(error)[:80]}): dump it again"
         ) from error
-    return WanBranch(prompt, memory, past, later)
+    return WanBranch(prompt, memory, past, later, given, held)
 
 
 def with_model(branch: WanBranch, device: torch.device) -> WanBranch:
     """The branch with its prompt and its past where the model is, as ``denoise`` leaves them; pages stay."""
     past = tuple((latents.to(device), route) for latents, route in branch.past)
     then = None if branch.then is None else branch.then.to(device)
-    return WanBranch(branch.prompt.to(device), branch.memory, past, then)
+    held = None if branch.held is None else branch.held.to(device)
+    return WanBranch(branch.prompt.to(device), branch.memory, past, then, branch.given, held)
 
 
 def brought(page: Page, home: torch.device, device: torch.device) -> Page:
