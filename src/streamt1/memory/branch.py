@@ -19,6 +19,9 @@ from streamt1.memory.recall import with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
 
 
+Rebuild = Literal["off", "encoded", "first"]
+
+
 @dataclass(frozen=True)
 class MemoryConfig:
     """Sizes in latent frames (SPEC section 5); the defaults are LongLive under Stream-T1.
@@ -39,6 +42,9 @@ class MemoryConfig:
         recall: how many scenes' first chunks are kept aside, those shown last. When a scene returns, its own is read
             again as one more sink, for as long as the scene lasts (``memory.recall``). 0 keeps none.
         shot_offset: latent frames that time jumps by, besides, where a shot begins (``memory.shots``).
+        rebuild: whether memory is written anew after every chunk, from the last clean latents (``window`` less the
+            current chunk), at the same positions (Krea). Of those the oldest is then, once it is no longer the video's
+            first, either that one all the same (``first``), or what was shown there, encoded as a picture (``encoded``).
     """
 
     window: int = 12
@@ -52,6 +58,7 @@ class MemoryConfig:
     positions: Literal["absolute", "relative"] = "absolute"
     recall: int = 0
     shot_offset: int = 0
+    rebuild: Rebuild = "off"
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
@@ -68,17 +75,31 @@ class MemoryConfig:
             raise ConfigError(f"max_sink={self.max_sink} must be at least sink={self.sink}")
         if self.eviction not in ("route", "ema", "discard"):
             raise ConfigError(f"eviction={self.eviction!r} must be route, ema or discard")
-        for name, known in (("switch", get_args(Switch)), ("positions", ("absolute", "relative"))):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(known)}")
+        known = {"switch": get_args(Switch), "positions": ("absolute", "relative"), "rebuild": get_args(Rebuild)}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(values)}")
         if self.recall < 0:
             raise ConfigError(f"recall={self.recall} must be at least 0 scenes")
         if self.shot_offset < 0:
             raise ConfigError(f"shot_offset={self.shot_offset} must be at least 0 latent frames")
         if self.switch == "shot":
             check_shots(self)
+        if self.rebuild != "off":
+            self._check_rebuild()
         if not 0 <= self.ema_alpha <= 1:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
+
+    def _check_rebuild(self) -> None:
+        needed = {"sink": 0, "max_sink": 0, "eviction": "discard", "positions": "relative", "recall": 0}
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"rebuild={self.rebuild!r} writes memory anew from the last latents, so nothing stays in it that a"
+                    f" route or a sink could keep: set {name}={value!r}, not {getattr(self, name)!r}"
+                )
+        if self.switch not in ("keep", "cut"):
+            raise ConfigError(f"rebuild={self.rebuild!r} needs switch='keep' or 'cut', not {self.switch!r}")
 
     @property
     def local_chunks(self) -> int:
