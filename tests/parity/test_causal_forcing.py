@@ -12,6 +12,7 @@ from torch import Tensor
 from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
+from streamt1.core.protocols import draws_after, steps_after
 from streamt1.core.seeds import generator
 from streamt1.memory import MemoryConfig
 from tests.parity.families import asked, close, family_model, family_sets
@@ -66,10 +67,10 @@ def ours(request: pytest.FixtureRequest) -> Ours:
         branch = backbone.start("")
     source = generator(int(stored["noise_seed"]))
     noise = torch.randn(1, frames - pictured, *backbone.chunk_shape[1:], generator=source)
-    for chunk, initial in enumerate(noise.split(each, dim=1)):
-        fresh = [torch.randn(backbone.chunk_shape, generator=source) for _ in range(backbone.draws_of(chunk))]
+    for initial in noise.split(each, dim=1):
+        fresh = [torch.randn(backbone.chunk_shape, generator=source) for _ in range(draws_after(backbone, branch))]
         drawn = torch.stack(fresh)[None] if fresh else torch.empty(1, 0, *backbone.chunk_shape)
-        made.x0.append(backbone.denoise([branch], initial, drawn, range(backbone.steps_of(chunk)))[0][0])
+        made.x0.append(backbone.denoise([branch], initial, drawn, range(steps_after(backbone, branch)))[0][0])
         made.flows += calls
         calls.clear()
         branch = backbone.commit(branch, made.x0[-1], None)

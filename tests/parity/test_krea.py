@@ -68,9 +68,7 @@ def ours(request: pytest.FixtureRequest) -> Ours:
     stored = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
     steps = tuple(1000 * (run["steps"] - 1 - i) // (run["steps"] - 1) for i in range(run["steps"]))
     rebuild = "first" if run.get("keep") else "encoded"
-    memory = MemoryConfig(
-        run["n"] + CHUNK, 0, 0, CHUNK, eviction="discard", positions="relative", rebuild=rebuild
-    )
+    memory = MemoryConfig(run["n"] + CHUNK, 0, 0, CHUNK, eviction="discard", positions="relative", rebuild=rebuild)
     texts = torch.from_numpy(stored.get("text_of_denoising", arrays["text_emb"][:1]))
     vae = StubVAE(arrays["vae_P"], arrays["vae_E"])
     backbone = RebuiltBackbone(
@@ -115,6 +113,8 @@ def test_memory_before_each_block(ours: Ours) -> None:
         pages = branch.memory.pages
         assert CHUNK * len(pages) == stored["start_position"][block] == stored["context_frames"][block]
         if pages:
-            keys, values = (torch.cat([getattr(page, part)[[0, -1]] for page in pages], 1) for part in ("keys", "values"))
+            keys, values = (
+                torch.cat([getattr(page, part)[[0, -1]] for page in pages], 1) for part in ("keys", "values")
+            )
             close(keys, stored["ctx_k"][block][:, : keys.shape[1]], "keys")
             close(values, stored["ctx_v"][block][:, : keys.shape[1]], "values")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -16,7 +17,7 @@ from streamt1.core.errors import ConfigError
 TRAIN_STEPS = 1000
 Sampler = Literal["renoise", "euler", "unipc"]
 UNIPC_FIRST = 0.999
-"""Where LongLive 2's levels begin: at 1 itself nothing is left of the clean latents, and the solver's steps are infinite."""
+"""Where LongLive 2's levels begin: at 1 itself the solver's first step would be infinite."""
 
 
 def shifted_sigmas(shift: float) -> Tensor:
@@ -51,7 +52,7 @@ class Schedule:
             raise ConfigError(f"sampler={self.sampler!r} is none of {', '.join(get_args(Sampler))}")
         least = 1 if self.sampler == "unipc" else 0
         for name, steps in (("steps", self.steps), ("first_steps", self.first or self.steps)):
-            falling = all(a > b for a, b in zip(steps, steps[1:]))
+            falling = all(a > b for a, b in pairwise(steps))
             if not steps or not falling or not all(least <= t <= TRAIN_STEPS for t in steps) or steps == (0,):
                 raise ConfigError(f"{name}={steps} must fall strictly, within {TRAIN_STEPS}..{least}")
 

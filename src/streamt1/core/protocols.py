@@ -88,7 +88,7 @@ class Backbone(Protocol):
             parents: one per candidate, under one prompt and of one length; candidates of one parent stand side by side.
             x: ``[N, F, C, H, W]``, float32: initial noise before step 0, later what an earlier call returned.
             noise: fresh noise of all steps, ``[N, draws, F, C, H, W]``, float32; step ``i`` uses ``noise[:, i]``.
-            steps: which steps to take, within ``range(0, self.steps)``.
+            steps: which steps to take, within ``range(0, self.steps)`` (of a ``VaryingBackbone``, ``steps_after``).
 
         Returns:
             Both ``[N, F, C, H, W]``, float32: the latents that the next step begins with (after the last step they are
@@ -167,25 +167,39 @@ class DrawingBackbone(Backbone, Protocol):
 
 @runtime_checkable
 class VaryingBackbone(Backbone, Protocol):
-    """A backbone that makes the first chunk in other steps than those that follow; ``steps`` and ``draws`` are theirs."""
+    """A backbone that makes its first chunk in other steps than the rest, of which ``steps`` and ``draws`` tell."""
 
-    def steps_of(self, made: int) -> int:
-        """``steps`` of a chunk before which so many were made."""
+    @property
+    def first_steps(self) -> int:
+        """``steps`` of the first chunk that it makes."""
         ...
 
-    def draws_of(self, made: int) -> int:
-        """``draws`` of such a chunk."""
+    @property
+    def first_draws(self) -> int:
+        """``draws`` of that chunk."""
+        ...
+
+    def made(self, branch: Branch) -> int:
+        """How many chunks of a branch were made; those that were given to begin with do not count."""
         ...
 
 
-def steps_of(backbone: Backbone, made: int) -> int:
-    """Denoising steps of a chunk before which a backbone has made so many."""
-    return backbone.steps_of(made) if isinstance(backbone, VaryingBackbone) else backbone.steps
+def first_steps(backbone: Backbone) -> int:
+    """Denoising steps of the first chunk that a backbone makes."""
+    return backbone.first_steps if isinstance(backbone, VaryingBackbone) else backbone.steps
 
 
-def draws_of(backbone: Backbone, made: int) -> int:
-    """Fresh noise that a candidate of such a chunk needs."""
-    return backbone.draws_of(made) if isinstance(backbone, VaryingBackbone) else backbone.draws
+def steps_after(backbone: Backbone, branch: Branch) -> int:
+    """Denoising steps of the next chunk after a branch."""
+    first = isinstance(backbone, VaryingBackbone) and not backbone.made(branch)
+    return first_steps(backbone) if first else backbone.steps
+
+
+def draws_after(backbone: Backbone, branch: Branch) -> int:
+    """Fresh noise that a candidate of the next chunk after a branch needs."""
+    if isinstance(backbone, VaryingBackbone) and not backbone.made(branch):
+        return backbone.first_draws
+    return backbone.draws
 
 
 @runtime_checkable

@@ -18,7 +18,6 @@ from streamt1.memory.pages import Page, PagePool
 from streamt1.memory.recall import with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
 
-
 Rebuild = Literal["off", "encoded", "first"]
 
 
@@ -44,7 +43,7 @@ class MemoryConfig:
         shot_offset: latent frames that time jumps by, besides, where a shot begins (``memory.shots``).
         rebuild: whether memory is written anew after every chunk, from the last clean latents (``window`` less the
             current chunk), at the same positions (Krea). Of those the oldest is then, once it is no longer the video's
-            first, either that one all the same (``first``), or what was shown there, encoded as a picture (``encoded``).
+            first, either that one all the same (``first``), or what was shown there as a picture (``encoded``).
     """
 
     window: int = 12

@@ -1,4 +1,4 @@
-"""Shots (LongLive 2): a scene may begin a new shot, whose first chunk stays in the window for as long as the shot lasts.
+"""Shots (LongLive 2): a scene may begin a new shot, whose first chunk stays in the window while the shot lasts.
 
 Where a shot begins, time jumps: its chunks stand ``shot_offset`` latent frames later than they would. The chunk that
 begins it still reads the first chunk of the shot before; once it is written it takes that one's place, which becomes an

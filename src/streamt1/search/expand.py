@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from streamt1.core.protocols import Backbone, DrawingBackbone, Models
+from streamt1.core.protocols import Backbone, DrawingBackbone, Models, steps_after
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
@@ -63,7 +63,8 @@ def width(models: Models, config: SearchConfig, state: SearchState) -> int:
     if passes is not None:
         beams = 1 if config.pruning == "scene" else config.top_k
         passes -= switch_passes(models, state.timeline, state.scene + 1, beams)
-    return candidates_for(usual, spending, models.backbone.steps, config.adaptive, passes, config.budget_seconds)
+    steps = steps_after(models.backbone, state.beams[0].branch), models.backbone.steps
+    return candidates_for(usual, spending, steps, config.adaptive, passes, config.budget_seconds)
 
 
 def _usual(config: SearchConfig, state: SearchState, most: int) -> list[int]:
@@ -76,7 +77,7 @@ def denoise(
     models: Models, config: SearchConfig, state: SearchState, draws: Sequence[Draw], cost: CostMeter
 ) -> tuple[Sequence[Draw], Tensor]:
     """The draws that are denoised to their end, and their clean latents ``[N, F, C, H, W]``."""
-    x, steps = torch.stack([draw.noise for draw in draws]), models.backbone.steps
+    x, steps = torch.stack([draw.noise for draw in draws]), steps_after(models.backbone, draws[0].parent.branch)
     look = min(config.preview_step or steps, steps)
     x, previews = _stepped(models, config, draws, x, range(look), cost)
     if look == steps:

@@ -103,11 +103,16 @@ class WanBackbone:
     def draws(self) -> int:
         return self.schedule.draws
 
-    def steps_of(self, made: int) -> int:
-        return len(self.schedule.of_chunk(made).steps)
+    @property
+    def first_steps(self) -> int:
+        return len(self.schedule.of_chunk(0).steps)
 
-    def draws_of(self, made: int) -> int:
-        return self.schedule.of_chunk(made).draws
+    @property
+    def first_draws(self) -> int:
+        return self.schedule.of_chunk(0).draws
+
+    def made(self, branch: WanBranch) -> int:
+        return branch.made
 
     @torch.no_grad()
     def start(self, prompt: str) -> WanBranch:
@@ -196,7 +201,9 @@ class WanBackbone:
             check_shots(self.memory.config)
             return self._switched(branch, new, opened(branch.memory), self._read_prompt(self.shot_prefix + plain))
         if branch.memory.shots:
-            raise ConfigError("memory='recache' cannot write chunks again that stand in several shots; take keep or cut")
+            raise ConfigError(
+                "memory='recache' cannot write chunks again that stand in several shots; take keep or cut"
+            )
         todo = recache_of(self.memory.config, branch.memory)
         over = Branch(todo.kept, chunks=branch.memory.chunks)
         pages = self._written(new, over, todo.chunks[0], branch.past[-len(todo.chunks) :])
@@ -243,7 +250,11 @@ class WanBackbone:
 
         latents = torch.cat([upload(latents, device) for latents, _ in chunks])
         self._flow(prompt, place, latents[None], torch.zeros((), device=device), attend)
-        told = [first, *[place] * (over.shots > 0), *(part for latents, route in chunks for part in (latents, route and route.value))]
+        told = [
+            first,
+            *[place] * (over.shots > 0),
+            *(part for latents, route in chunks for part in (latents, route and route.value)),
+        ]
         id = content_id(prompt.id, over.id, *told)
         ids = [id] if len(chunks) == 1 else [content_id(id, place) for place in range(len(chunks))]
         return [writer.page(own, route) for writer, own, (_, route) in zip(writers, ids, chunks)]
@@ -277,7 +288,9 @@ class WanBackbone:
     def _position(self, over: Branch, chunk: int) -> int:
         """Where in time the first frame of a chunk stands that reads such a memory."""
         rules = self.memory.config
-        return rules.chunk * (chunk if rules.positions == "absolute" else len(over.pages)) + over.shots * rules.shot_offset
+        return (
+            rules.chunk * (chunk if rules.positions == "absolute" else len(over.pages)) + over.shots * rules.shot_offset
+        )
 
     def _reader(self, memories: Sequence[Branch]) -> Attend:
         """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""

@@ -1,6 +1,6 @@
 """A Wan transformer whose memory is written anew after every chunk (Krea realtime): positions never grow.
 
-The clean pass runs over the last latents, group by group, each reading those before it. The oldest of them was made over
+The clean pass runs over the last latents, group by group, each reading those before it. The oldest was made over
 latents that are gone; the model was trained to see a picture there, so what was shown is encoded again as one.
 """
 
@@ -122,7 +122,9 @@ class RebuiltBackbone(WanBackbone):
         """
         mode = memory or self.memory.config.switch
         if mode not in ("keep", "cut"):
-            raise ConfigError(f"memory={mode!r}: this model's memory is written anew after every chunk; take keep or cut")
+            raise ConfigError(
+                f"memory={mode!r}: this model's memory is written anew after every chunk; take keep or cut"
+            )
         assert isinstance(branch, RebuiltBranch)
         text = super().switch(branch, prompt, mode).branch
         if mode == "keep" and branch.past:
