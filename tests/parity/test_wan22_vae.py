@@ -25,7 +25,9 @@ def golden(request: pytest.FixtureRequest) -> tuple[Any, dict[str, np.ndarray]]:
     golden_set = GoldenSet(Path(request.param))
     stored = golden_set.arrays("vae.npz")
     vae = diffusers.AutoencoderKLWan(**golden_set.manifest["vae_config"])
-    weights = {key.removeprefix("diffusers."): torch.from_numpy(stored[key]) for key in stored if key.startswith("diff")}
+    weights = {
+        key.removeprefix("diffusers."): torch.from_numpy(stored[key]) for key in stored if key.startswith("diff")
+    }
     vae.load_state_dict(weights)
     return vae, stored
 

@@ -1,4 +1,4 @@
-"""The Wan family: LongLive, Self-Forcing, Reward Forcing and Wan2.1, with HPSv3 and VideoReward."""
+"""The Wan family: LongLive 1 and 2, Self-Forcing, Causal-Forcing, Reward Forcing, Krea, with HPSv3 and VideoReward."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
 from streamt1.families.wan_memory import GB, needs, spare
-from streamt1.families.wan_sizes import wan_sizes
+from streamt1.families.wan_sizes import latent_size, wan_sizes
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
+    from streamt1.backbones.sampling import Schedule
     from streamt1.backbones.wan.model import WanModel
 
 
@@ -29,7 +30,7 @@ def _backbone(config: RunConfig, device: torch.device) -> Backbone:
 
     wan, dtype, sizes = config.wan, getattr(torch, config.dtype), wan_sizes(config.wan)
     lora = file_of(config, "lora") if "lora" in config.files else None
-    model = load_wan(sizes, file_of(config, "transformer"), lora, wan.lora_alpha, dtype, device)
+    model = load_wan(sizes, file_of(config, "transformer"), lora, wan.lora_alpha, dtype, device, wan.weights)
     stays = config.placement.text_encoder == "device"
     text = WanText.load(
         file_of(config, "text_encoder"), file_of(config, "tokenizer"), device, dtype, sizes.text_len, stays
@@ -43,9 +44,23 @@ def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tens
     from streamt1.backbones.wan.backbone import WanBackbone
 
     wan, kv_device = config.wan, "cpu" if config.placement.kv == "host" else None
-    size, copies = (wan.height // 8, wan.width // 8), config.placement.kv_copies * GB
-    schedule = Schedule(wan.steps, wan.shift, config.sampler)
-    return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies)
+    size, copies = latent_size(wan), config.placement.kv_copies * GB
+    schedule = Schedule(wan.steps, wan.shift, config.sampler, wan.first_steps)
+    if config.memory.rebuild != "off":
+        return _rebuilt(config, model, text, schedule)
+    return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies, wan.shot_prefix, wan.starts)
+
+
+def _rebuilt(config: RunConfig, model: WanModel, text: Callable[[str], Tensor], schedule: Schedule) -> Backbone:
+    """A backbone that shows and encodes by a VAE of its own."""
+    from streamt1.backbones.wan.rebuilt import RebuiltBackbone
+    from streamt1.decoders.wan_encoder import WanVAEEncoder
+    from streamt1.decoders.wan_vae import WanVAEDecoder, load_vae
+
+    device = model.patch_embedding.weight.device
+    vae = load_vae(file_of(config, "vae"), device, getattr(torch, config.dtype))
+    shows, size = WanVAEDecoder(vae, config.wan.fps), latent_size(config.wan)
+    return RebuiltBackbone(model, text, size, config.memory, schedule, shows, WanVAEEncoder(vae).encode_picture)
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:

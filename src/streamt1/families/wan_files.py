@@ -35,7 +35,7 @@ def _check_transformer(config: RunConfig) -> None:
     from streamt1.backbones.wan.checkpoint import check_wan
 
     lora = file_of(config, "lora") if "lora" in config.files else None
-    check_wan(wan_sizes(config.wan), file_of(config, "transformer"), lora)
+    check_wan(wan_sizes(config.wan), file_of(config, "transformer"), lora, config.wan.weights)
 
 
 def _check_text(config: RunConfig) -> None:
