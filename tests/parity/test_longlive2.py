@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
-from streamt1.backbones.unipc import UniPC, UniPCState
+from streamt1.backbones.unipc import UniPCState
 from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
 from streamt1.core.seeds import generator
 from streamt1.memory import MemoryConfig
@@ -144,7 +144,7 @@ def test_the_solver(path: Path) -> None:
     stored, schedule = golden.arrays("rollout.npz"), schedule_of(golden.sizes)
     np.testing.assert_allclose(schedule.sigmas.numpy(), stored["sigmas"][:-1], rtol=0, atol=1e-7)
     np.testing.assert_array_equal(schedule.timesteps.numpy(), stored["timesteps"])
-    solver = UniPC(schedule.sigmas.tolist())
+    solver = schedule.solver
     assert [solver.order(step) for step in range(len(schedule.steps))] == stored["solver_order"].tolist()
     for place, chunk in enumerate(stored["full_chunks"].tolist()):
         corrected = torch.from_numpy(stored["solver_corrected"][place])

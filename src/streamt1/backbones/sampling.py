@@ -64,9 +64,14 @@ class Schedule:
     def sigmas(self) -> Tensor:
         """Noise level of each step, ``[steps]`` float32; ``x_t = (1 - sigma) * x0 + sigma * noise``."""
         if self.sampler == "unipc":
-            s = UNIPC_FIRST * torch.tensor(self.steps, dtype=torch.float64) / TRAIN_STEPS
-            return (self.shift * s / (1 + (self.shift - 1) * s)).float()
+            return torch.tensor(self.solver.sigmas)
         return shifted_sigmas(self.shift)[[min(TRAIN_STEPS - t, TRAIN_STEPS - 1) for t in self.steps]]
+
+    @cached_property
+    def solver(self) -> UniPC:
+        """Of ``unipc``."""
+        parts = [UNIPC_FIRST * step / TRAIN_STEPS for step in self.steps]
+        return UniPC([self.shift * part / (1 + (self.shift - 1) * part) for part in parts])
 
     @property
     def draws(self) -> int:
@@ -120,7 +125,7 @@ def few_step(
 def _unipc(
     predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, schedule: Schedule, steps: range
 ) -> tuple[Tensor, Tensor]:
-    solver, state, x0 = UniPC(schedule.sigmas.tolist()), UniPCState.unpacked(x), x
+    solver, state, x0 = schedule.solver, UniPCState.unpacked(x), x
     for i in steps:
         flow = predict_flow(state.x, schedule.timesteps[i].to(x.device))
         x0 = to_x0(state.x, flow, schedule.sigmas[i].to(x.device))

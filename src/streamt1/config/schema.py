@@ -30,7 +30,7 @@ class WanSettings(BaseModel):
             updates says, or equal to the rank where there is none.
         steps, shift: see ``Schedule``.
         first_steps: of the first chunk that is made, where they are others; empty where not.
-        shot_prefix: what a prompt begins with where it begins a shot (``memory.shots``); it is put before prompts there.
+        shot_prefix: what a prompt begins with where it begins a shot (``memory.shots``); put before prompts there.
         starts: how a video begins with given frames, see ``WanBackbone``.
         fps: pixel frames per second.
     """

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def _backbone(config: RunConfig, device: torch.device) -> Backbone:
     from streamt1.backbones.wan.checkpoint import load_wan
     from streamt1.backbones.wan.text import WanText
+    from streamt1.decoders.wan_vae import load_vae
 
     wan, dtype, sizes = config.wan, getattr(torch, config.dtype), wan_sizes(config.wan)
     lora = file_of(config, "lora") if "lora" in config.files else None
@@ -35,11 +36,13 @@ def _backbone(config: RunConfig, device: torch.device) -> Backbone:
     text = WanText.load(
         file_of(config, "text_encoder"), file_of(config, "tokenizer"), device, dtype, sizes.text_len, stays
     )
-    return backbone_over(config, model, text)
+    return backbone_over(config, model, text, lambda: load_vae(file_of(config, "vae"), device, dtype))
 
 
-def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tensor]) -> Backbone:
-    """A loaded transformer and text encoder, at the settings of a configuration."""
+def backbone_over(
+    config: RunConfig, model: WanModel, text: Callable[[str], Tensor], vae: Callable[[], AutoencoderKLWan]
+) -> Backbone:
+    """A loaded transformer and text encoder, as a configuration says; ``vae`` loads one where it is needed."""
     from streamt1.backbones.sampling import Schedule
     from streamt1.backbones.wan.backbone import WanBackbone
 
@@ -47,18 +50,18 @@ def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tens
     size, copies = latent_size(wan), config.placement.kv_copies * GB
     schedule = Schedule(wan.steps, wan.shift, config.sampler, wan.first_steps)
     if config.memory.rebuild != "off":
-        return _rebuilt(config, model, text, schedule)
+        return _rebuilt(config, model, text, schedule, vae())
     return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies, wan.shot_prefix, wan.starts)
 
 
-def _rebuilt(config: RunConfig, model: WanModel, text: Callable[[str], Tensor], schedule: Schedule) -> Backbone:
+def _rebuilt(
+    config: RunConfig, model: WanModel, text: Callable[[str], Tensor], schedule: Schedule, vae: AutoencoderKLWan
+) -> Backbone:
     """A backbone that shows and encodes by a VAE of its own."""
     from streamt1.backbones.wan.rebuilt import RebuiltBackbone
     from streamt1.decoders.wan_encoder import WanVAEEncoder
-    from streamt1.decoders.wan_vae import WanVAEDecoder, load_vae
+    from streamt1.decoders.wan_vae import WanVAEDecoder
 
-    device = model.patch_embedding.weight.device
-    vae = load_vae(file_of(config, "vae"), device, getattr(torch, config.dtype))
     shows, size = WanVAEDecoder(vae, config.wan.fps), latent_size(config.wan)
     return RebuiltBackbone(model, text, size, config.memory, schedule, shows, WanVAEEncoder(vae).encode_picture)
 

@@ -277,7 +277,7 @@ class WanBackbone:
         branch = with_model(loaded(snapshot, self.model, self.chunk_shape, self.memory.config), device)
         memory = self.memory.taken_in(branch.memory, lambda page: brought(page, self._home or device, device))
         then = None if branch.then is None else self._known(branch.then)
-        return WanBranch(self._known(branch.prompt), memory, branch.past, then)
+        return replace(branch, prompt=self._known(branch.prompt), memory=memory, then=then)
 
     def _known(self, loaded: WanPrompt) -> WanPrompt:
         """A prompt that is here already, if one is the same as what was loaded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -54,10 +55,22 @@ def load_wan(
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
-def check_wan(config: WanConfig, weights: Path, lora: Path | None = None, taken: str | None = None) -> None:
-    """Whether files fit a transformer, by names, shapes and types alone. Raises ``CheckpointError``."""
+def check_wan(
+    config: WanConfig,
+    weights: Path,
+    lora: Path | None = None,
+    taken: str | None = None,
+    presets: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Whether files fit a transformer, by names, shapes and types alone.
+
+    Args:
+        presets: what to take for a model of another size, by its name.
+
+    Raises ``CheckpointError``.
+    """
     state = read_wan(weights, read_layout, taken)
-    _check_size(config, state, str(weights))
+    _check_size(config, state, str(weights), presets)
     with torch.device("meta"):
         model = WanModel(config)
     check_fit(model, state, str(weights))
@@ -70,19 +83,19 @@ def check_wan(config: WanConfig, weights: Path, lora: Path | None = None, taken:
     check_ranks(lora, {len(update.down) for update in updates.values()})
 
 
-def _check_size(config: WanConfig, state: Mapping[str, Tensor], source: str) -> None:
+def _check_size(config: WanConfig, state: Mapping[str, Tensor], source: str, presets: Mapping[str, str]) -> None:
     """Names another model's size as that, where a list of shapes would only puzzle."""
     try:
         dim, layers = len(state["patch_embedding.weight"]), _layers(state)
     except (KeyError, TypeError):
         return
     if dim != config.dim:
-        named = next(
-            (f' ("{name}")' for name, size in SIZES.items() if (size.dim, size.num_layers) == (dim, layers)), ""
-        )
+        found = next((name for name, size in SIZES.items() if (size.dim, size.num_layers) == (dim, layers)), None)
+        named = f' ("{found}")' if found else ""
+        take = f"take preset {presets[found]}" if found in presets else "set wan.size"
         raise CheckpointError(
             f"{source} is a transformer of width {dim} and {layers} layers{named}, but the preset's has width"
-            f" {config.dim} and {config.num_layers} layers: set wan.size, or give the other file"
+            f" {config.dim} and {config.num_layers} layers: {take}, or give the other file"
         )
 
 
