@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.rebuilt import RebuiltBackbone
 from streamt1.backbones.wan.text import WanText
 from streamt1.bench.fake_cuda import CUDA, placed
 from streamt1.config.schema import RunConfig
@@ -46,9 +47,12 @@ def fake_models(config: RunConfig) -> Models:
     transformer, text = placed(transformer, BFLOAT16), _text(config)
     backbone = backbone_over(config, transformer, text, lambda: _vae(config))
     decoder = decoder_over(config, _vae(config))
-    codec = decoder.inner if isinstance(decoder, RecomputingDecoder) else decoder
-    assert isinstance(codec, WanVAEDecoder)
-    codec.checked = False
+    codecs = [decoder.inner if isinstance(decoder, RecomputingDecoder) else decoder]
+    if isinstance(backbone, RebuiltBackbone):
+        codecs.append(backbone.decoder)
+    for codec in codecs:
+        assert isinstance(codec, WanVAEDecoder)
+        codec.checked = False
     return Models(backbone, decoder, _hpsv3(config), _videoreward(config), checked=False)
 
 

@@ -74,7 +74,8 @@ class WanBackbone:
     ) -> None:
         model.config.grid(*latent_size)
         self.model, self.encode_text, self.schedule, self.shot_prefix = model, encode_text, schedule, shot_prefix
-        self.memory, self.starts = BranchingMemory(memory, shift_time), starts
+        self.memory = BranchingMemory(memory, shift_time)
+        self.starts: Starts = starts
         self.chunk_shape = (memory.chunk, model.config.in_channels, *latent_size)
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
@@ -92,8 +93,9 @@ class WanBackbone:
             return self
         limit = self.copies.limit if self.copies else 0.0
         kv_device = None if self._home is None else str(self._home)
-        size, settings = self.chunk_shape[-2:], (self.schedule, kv_device, limit, self.shot_prefix, self.starts)
-        return WanBackbone(self.model, self.encode_text, size, memory, *settings)
+        place, told = (kv_device, limit), (self.shot_prefix, self.starts)
+        size = self.chunk_shape[-2:]
+        return WanBackbone(self.model, self.encode_text, size, memory, self.schedule, *place, *told)
 
     @property
     def steps(self) -> int:

@@ -92,7 +92,7 @@ def _check_size(config: WanConfig, state: Mapping[str, Tensor], source: str, pre
     if dim != config.dim:
         found = next((name for name, size in SIZES.items() if (size.dim, size.num_layers) == (dim, layers)), None)
         named = f' ("{found}")' if found else ""
-        take = f"take preset {presets[found]}" if found in presets else "set wan.size"
+        take = f"take preset {presets[found]}" if found and found in presets else "set wan.size"
         raise CheckpointError(
             f"{source} is a transformer of width {dim} and {layers} layers{named}, but the preset's has width"
             f" {config.dim} and {config.num_layers} layers: {take}, or give the other file"
