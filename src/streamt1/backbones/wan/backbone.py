@@ -93,9 +93,9 @@ class WanBackbone:
             return self
         limit = self.copies.limit if self.copies else 0.0
         kv_device = None if self._home is None else str(self._home)
-        place, told = (kv_device, limit), (self.shot_prefix, self.starts)
-        size = self.chunk_shape[-2:]
-        return WanBackbone(self.model, self.encode_text, size, memory, self.schedule, *place, *told)
+        size, prefix, starts = self.chunk_shape[-2:], self.shot_prefix, self.starts
+        place = kv_device, limit
+        return WanBackbone(self.model, self.encode_text, size, memory, self.schedule, *place, prefix, starts)
 
     @property
     def steps(self) -> int:
