@@ -14,7 +14,7 @@ def test_schedule_of_the_official_models() -> None:
     assert torch.equal(shifted_sigmas(1.0), torch.linspace(1, 0, 1001)[:-1])
 
 
-@pytest.mark.parametrize("steps", [(), (1000, 1000), (500, 750), (1001, 500), (500, 0)])
+@pytest.mark.parametrize("steps", [(), (1000, 1000), (500, 750), (1001, 500), (500, 0, 0), (0,)])
 def test_steps_must_fall(steps: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="steps"):
         Schedule(steps)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamt1.backbones.wan.attention import attention
-from streamt1.backbones.wan.checkpoint import load_wan, read_config, read_wan
+from streamt1.backbones.wan.checkpoint import check_wan, load_wan, read_config, read_wan
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
 from streamt1.core.errors import CheckpointError, StreamT1Warning
@@ -209,3 +209,96 @@ def test_the_adapters_own_file_tells_the_scale(weights: dict[str, Tensor], tmp_p
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="tells no lora_alpha"):
         load_wan(TINY, file, lora, dtype=torch.float32)
+
+
+def test_the_key_of_a_training_checkpoint(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    other = {name: value + 1 for name, value in weights.items()}
+    both = save(tmp_path / "both.pt", {"generator": weights, "generator_ema": other})
+    assert equal(load_wan(TINY, both, dtype=torch.float32, taken="generator"), weights)
+    assert equal(load_wan(TINY, both, dtype=torch.float32, taken="generator_ema"), other)
+    with pytest.warns(StreamT1Warning, match=r"generator_ema and generator, and generator_ema is taken; wan\.weights"):
+        assert equal(load_wan(TINY, both, dtype=torch.float32), other)
+    one = save(tmp_path / "one.pt", {"generator": weights, "step": 7})
+    assert equal(load_wan(TINY, one, dtype=torch.float32), weights)
+    with pytest.raises(CheckpointError, match=r"holds generator, and not generator_ema: set wan\.weights=generator"):
+        load_wan(TINY, one, taken="generator_ema")
+    bare = save(tmp_path / "bare.pt", weights)
+    assert equal(load_wan(TINY, bare, dtype=torch.float32, taken="generator"), weights)
+
+
+KEY = "blocks.1.self_attn.q"
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "alpha"),
+    [
+        (f"base_model.model.{KEY}.lora_A.default.weight", f"base_model.model.{KEY}.lora_B.default.weight", None),
+        (f"base_model.model.model.{KEY}.lora_A.weight", f"base_model.model.model.{KEY}.lora_B.weight", None),
+        (f"diffusion_model.{KEY}.lora_A.weight", f"diffusion_model.{KEY}.lora_B.weight", None),
+        (
+            f"diffusion_model.{KEY}.lora_down.weight",
+            f"diffusion_model.{KEY}.lora_up.weight",
+            f"diffusion_model.{KEY}.alpha",
+        ),
+        ("transformer.blocks.1.attn1.to_q.lora_A.weight", "transformer.blocks.1.attn1.to_q.lora_B.weight", None),
+        (
+            "lora_unet_blocks_1_self_attn_q.lora_down.weight",
+            "lora_unet_blocks_1_self_attn_q.lora_up.weight",
+            "lora_unet_blocks_1_self_attn_q.alpha",
+        ),
+    ],
+)
+def test_layouts_of_low_rank_updates(
+    weights: dict[str, Tensor], down: str, up: str, alpha: str | None, tmp_path: Path
+) -> None:
+    weight = weights[f"{KEY}.weight"]
+    content = {down: torch.randn(4, weight.shape[1]), up: torch.randn(len(weight), 4)}
+    if alpha:
+        content[alpha] = torch.tensor(2.0)
+    lora = save(tmp_path / "lora.pt", content)
+    merged = load_wan(TINY, save(tmp_path / "w.pt", weights), lora, dtype=torch.float32).state_dict()
+    scale = 0.5 if alpha else 1.0
+    assert torch.allclose(merged[f"{KEY}.weight"], weight + scale * content[up] @ content[down], atol=1e-6)
+    assert all(torch.equal(merged[name], value) for name, value in weights.items() if name != f"{KEY}.weight")
+
+
+@pytest.mark.parametrize(
+    ("key", "layout"),
+    [
+        (f"diffusion_model.{KEY}.hada_w1_a", "LoHa"),
+        (f"diffusion_model.{KEY}.lokr_w1", "LoKr"),
+        (f"diffusion_model.{KEY}.dora_scale", "DoRA"),
+        (f"base_model.model.{KEY}.lora_magnitude_vector", "DoRA"),
+        (f"diffusion_model.{KEY}.diff", "whole differences"),
+        (f"diffusion_model.{KEY}.diff_b", "whole differences"),
+    ],
+)
+def test_other_layouts_are_refused_by_their_names(
+    weights: dict[str, Tensor], key: str, layout: str, tmp_path: Path
+) -> None:
+    lora = save(tmp_path / "lora.pt", {key: torch.zeros(4, 4)})
+    for call in (load_wan, check_wan):
+        with pytest.raises(CheckpointError, match=f"layout of {layout}.*{key}"):
+            call(TINY, save(tmp_path / "w.pt", weights), lora)
+
+
+def test_an_alpha_that_is_none(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    weight = weights[f"{KEY}.weight"]
+    pair = {
+        f"{KEY}.lora_down.weight": torch.zeros(4, weight.shape[1]),
+        f"{KEY}.lora_up.weight": torch.zeros(len(weight), 4),
+    }
+    base = save(tmp_path / "w.pt", weights)
+    for alpha in (0.0, -1.0, float("nan"), float("inf")):
+        lora = save(tmp_path / "lora.pt", {**pair, f"{KEY}.alpha": torch.tensor(alpha)})
+        with pytest.raises(CheckpointError, match=r"alpha of .* is no number above 0"):
+            load_wan(TINY, base, lora)
+    lora = save(tmp_path / "lora.pt", {**pair, f"{KEY}.alpha": torch.tensor(2.0)})
+    with pytest.warns(StreamT1Warning, match=r"lora_alpha=4 is used, but .*lora\.pt says 2"):
+        load_wan(TINY, base, lora, lora_alpha=4)
+
+
+def test_packed_weights_are_refused_with_the_reason(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    packed = {f"{name.removesuffix('weight')}quantized_weight_values": value for name, value in weights.items()}
+    with pytest.raises(CheckpointError, match=r"packed in 4 bits \(NVFP4\)"):
+        read_wan(save(tmp_path / "packed.pt", packed))

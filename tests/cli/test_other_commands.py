@@ -13,7 +13,11 @@ from streamt1.training.loop import run_loop
 def test_presets_are_listed() -> None:
     result = CliRunner().invoke(app, ["presets"])
     assert result.exit_code == 0
-    names = ["longlive", "official", "paper", "pocket", "pocket-base", "pocket-euler", "reward-forcing", "self-forcing"]
+    names = [
+        *("causal-forcing", "causal-forcing-1step", "causal-forcing-2step", "causal-forcing-framewise", "krea"),
+        *("longlive", "longlive-infinite", "longlive2", "official", "paper", "pocket", "pocket-base"),
+        *("pocket-euler", "reward-forcing", "self-forcing"),
+    ]
     assert [line.split()[0] for line in result.output.splitlines()] == names
 
 

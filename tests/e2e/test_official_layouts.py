@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
+from streamt1.config.load import load_config
 from streamt1.core.errors import CheckpointError
 from streamt1.decoders.taehv import TAEHV, TAEHVConfig
 from streamt1.hub import download
@@ -91,6 +93,43 @@ def write_reward_forcing(root: Path) -> None:
     )
 
 
+def write_causal_forcing(root: Path) -> None:
+    """Both transformers in each file, the wrong one of another width."""
+    folder = root / "zhuhz22" / "Causal-Forcing"
+    wrong = {f"model.{key}": torch.zeros(3) for key in weights()}
+    right = {f"model.{key}": value for key, value in weights().items()}
+    files = {
+        "chunkwise/causal_forcing.pt": "generator",
+        "framewise/causal_forcing.pt": "generator_ema",
+        "causal-forcing++/framewise-2step.pt": "generator_ema",
+        "causal-forcing++/framewise-1step.pt": "generator_ema",
+    }
+    for name, key in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save({**dict.fromkeys(("generator", "generator_ema"), wrong), key: right}, folder / name)
+
+
+def write_longlive2(root: Path) -> None:
+    """With the text encoder and the VAE of the 5B models; one bare file, in bfloat16."""
+    folder, own = root / "Efficient-Large-Model" / "LongLive-2.0-5B", root / "Wan-AI" / "Wan2.2-TI2V-5B-Diffusers"
+    folder.mkdir(parents=True)
+    torch.save({f"model.{key}": value.bfloat16() for key, value in weights().items()}, folder / "model_bf16.pt")
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(root / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers" / part, own / part)
+    diffusers.AutoencoderKLWan(
+        base_dim=4, decoder_base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, is_residual=True,
+        in_channels=12, out_channels=12, patch_size=2, scale_factor_spatial=16, latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    ).save_pretrained(own / "vae")  # fmt: skip
+
+
+def write_krea(root: Path) -> None:
+    folder = root / "krea" / "krea-realtime-video"
+    folder.mkdir(parents=True)
+    named = {f"model.{key}": value.bfloat16() for key, value in weights().items()}
+    save_file(named, folder / "krea-realtime-video-14b.safetensors")
+
+
 def write_original(root: Path) -> None:
     folder = root / "Wan-AI" / "Wan2.1-T2V-1.3B"
     folder.mkdir(parents=True)
@@ -111,6 +150,13 @@ LAYOUTS = {
     "longlive": (write_longlive, "longlive", {}),
     "self-forcing": (write_self_forcing, "self-forcing", {}),
     "reward-forcing": (write_reward_forcing, "reward-forcing", {}),
+    "longlive-infinite": (write_longlive, "longlive-infinite", {}),
+    "causal-forcing": (write_causal_forcing, "causal-forcing", {}),
+    "causal-forcing-framewise": (write_causal_forcing, "causal-forcing-framewise", {}),
+    "causal-forcing-2step": (write_causal_forcing, "causal-forcing-2step", {}),
+    "causal-forcing-1step": (write_causal_forcing, "causal-forcing-1step", {}),
+    "longlive2": (write_longlive2, "longlive2", {}),
+    "krea": (write_krea, "krea", {}),
     "wan-original": (write_original, "longlive", {"transformer": ORIGINAL, "lora": None}),
     "wan-diffusers": (write_diffusers, "longlive", {"transformer": DIFFUSERS, "lora": None}),
 }
@@ -151,7 +197,10 @@ def test_from_download_to_video(layout: str, tmp_path: Path) -> None:
         assert made.returncode == 0, made.stderr
         assert hub.sent == [], "generating needs no network"
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["frames"] == 9 + 5 * 12
+    config = load_config(str(preset))
+    assert run["frames"] == 1 + 4 * (6 * config.memory.chunk - 1)
+    first, later, most = len(config.wan.first_steps or config.wan.steps), len(config.wan.steps), 4
+    assert run["cost"]["model_passes"] == most * (first + 5 * later) + 2 * 5
     assert (tmp_path / "out" / "video.mp4").stat().st_size > 1000
 
 

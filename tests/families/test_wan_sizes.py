@@ -10,10 +10,19 @@ from torch import nn
 
 from streamt1.backbones.wan.config import SIZES, WanConfig
 from streamt1.backbones.wan.model import WanModel
+from streamt1.bench.fake_models import WAN22
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.families.wan_memory import kv_bytes_per_frame
-from streamt1.families.wan_sizes import REWARDS, VAE_PARAMETERS, RewardSizes, TextSizes, wan_parameters, wan_sizes
+from streamt1.families.wan_sizes import (
+    REWARDS,
+    VAES,
+    RewardSizes,
+    TextSizes,
+    latent_size,
+    wan_parameters,
+    wan_sizes,
+)
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
@@ -61,9 +70,25 @@ def test_low_rank_updates_are_counted() -> None:
     assert sizes.rest - dataclasses.replace(sizes, rank=0).rest == updates
 
 
-def test_the_decoder() -> None:
+@pytest.mark.parametrize(("name", "sizes"), [("2.1", {}), ("2.2", WAN22)])
+def test_the_decoders(name: str, sizes: dict) -> None:
+    """Parameters, and what is carried from one latent frame to the next."""
+    told = VAES[name]
     with torch.device("meta"):
-        assert counted(diffusers.AutoencoderKLWan()) == VAE_PARAMETERS
+        vae = diffusers.AutoencoderKLWan(**sizes)
+        carried = [None] * sum(type(module).__name__ == "WanCausalConv3d" for module in vae.decoder.modules())
+        for first in (True, False, False):
+            vae.decoder(torch.empty(1, vae.config.z_dim, 1, 4, 6), carried, [0], first_chunk=first)
+    assert counted(vae) == told.parameters
+    values = sum(feature.numel() for feature in carried if isinstance(feature, torch.Tensor))
+    assert values / (4 * 6 * told.scale**2) == told.state
+
+
+def test_pictures_are_whole_patches() -> None:
+    wan = load_config("longlive2").wan
+    assert latent_size(wan) == (44, 80)
+    with pytest.raises(ConfigError, match=r"wan\.height=720 is no multiple of 32 pixels; take 704"):
+        latent_size(wan.model_copy(update={"height": 720}))
 
 
 def test_keys_and_values_of_a_latent_frame() -> None:

@@ -14,7 +14,7 @@ from tests.search.toy import toy
 
 
 def test_a_constant_width_is_the_usual_one() -> None:
-    assert candidates_for(usual_widths(7, 4), Spending(spreads=[0.1, 9.0]), 4) == 4
+    assert candidates_for(usual_widths(7, 4), Spending(spreads=[0.1, 9.0]), (4, 4)) == 4
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 7, 40])
@@ -36,9 +36,9 @@ def test_the_width_falls_with_the_chunks_that_inherit_it() -> None:
 
 
 def test_scores_that_agree_get_fewer_candidates_than_those_that_disagree() -> None:
-    calm = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 0.1]), 4, adaptive=1.0)
-    even = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 1.0]), 4, adaptive=1.0)
-    wild = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 9.0]), 4, adaptive=1.0)
+    calm = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 0.1]), (4, 4), adaptive=1.0)
+    even = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 1.0]), (4, 4), adaptive=1.0)
+    wild = candidates_for([4] * 5, Spending(spreads=[1.0, 1.0, 9.0]), (4, 4), adaptive=1.0)
     assert calm < even == 4 < wild <= 8
 
 

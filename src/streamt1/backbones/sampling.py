@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from streamt1.backbones.unipc import UniPC, UniPCState
 from streamt1.core.errors import ConfigError
 
 TRAIN_STEPS = 1000
-Sampler = Literal["renoise", "euler"]
+Sampler = Literal["renoise", "euler", "unipc"]
+UNIPC_FIRST = 0.999
+"""Where LongLive 2's levels begin: at 1 itself the solver's first step would be infinite."""
 
 
 def shifted_sigmas(shift: float) -> Tensor:
@@ -29,37 +33,56 @@ class Schedule:
     Attributes:
         sampler: how a step goes on from what it predicts: ``renoise`` mixes the clean prediction with fresh noise, as
             distilled streaming models do (SPEC section 3); ``euler`` follows the flow, x + (sigma' - sigma) v, and so
-            keeps the initial noise (the probability-flow ODE).
-        steps: denoising steps, descending, in 1..1000; they are *warped*: step ``t`` reads entry ``1000 - t`` of the
-            shifted table.
+            keeps the initial noise (the probability-flow ODE); ``unipc`` follows it, too, to second order, over what
+            the last steps predicted (LongLive 2).
+        steps: denoising steps, descending, in 0..1000; they are *warped*: step ``t`` reads entry ``1000 - t`` of the
+            shifted table. A last step 0 tells the model 0 and reads the table's end (Krea). With ``unipc``, the shift
+            is applied to ``.999 t / 1000`` itself, and no step may be 0.
         shift: timestep shift of the model's training.
+        first: the steps of the first chunk that is made, where they are others (Causal-Forcing++); empty where not.
     """
 
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
     sampler: Sampler = "renoise"
+    first: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler):
             raise ConfigError(f"sampler={self.sampler!r} is none of {', '.join(get_args(Sampler))}")
-        falling = all(a > b for a, b in zip(self.steps, self.steps[1:]))
-        if not self.steps or not falling or not all(1 <= t <= TRAIN_STEPS for t in self.steps):
-            raise ConfigError(f"steps={self.steps} must fall strictly, within {TRAIN_STEPS}..1")
+        least = 1 if self.sampler == "unipc" else 0
+        for name, steps in (("steps", self.steps), ("first_steps", self.first or self.steps)):
+            falling = all(a > b for a, b in pairwise(steps))
+            if not steps or not falling or not all(least <= t <= TRAIN_STEPS for t in steps) or steps == (0,):
+                raise ConfigError(f"{name}={steps} must fall strictly, within {TRAIN_STEPS}..{least}")
+
+    def of_chunk(self, made: int) -> Schedule:
+        """Of a chunk before which so many were made."""
+        return self if made or not self.first else replace(self, steps=self.first, first=())
 
     @cached_property
     def sigmas(self) -> Tensor:
         """Noise level of each step, ``[steps]`` float32; ``x_t = (1 - sigma) * x0 + sigma * noise``."""
-        return shifted_sigmas(self.shift)[[TRAIN_STEPS - t for t in self.steps]]
+        if self.sampler == "unipc":
+            return torch.tensor(self.solver.sigmas)
+        return shifted_sigmas(self.shift)[[min(TRAIN_STEPS - t, TRAIN_STEPS - 1) for t in self.steps]]
+
+    @cached_property
+    def solver(self) -> UniPC:
+        """Of ``unipc``."""
+        parts = [UNIPC_FIRST * step / TRAIN_STEPS for step in self.steps]
+        return UniPC([self.shift * part / (1 + (self.shift - 1) * part) for part in parts])
 
     @property
     def draws(self) -> int:
         """Fresh noise that a chunk needs: once after every step but the last; none where the flow is followed."""
         return len(self.steps) - 1 if self.sampler == "renoise" else 0
 
-    @property
+    @cached_property
     def timesteps(self) -> Tensor:
-        """What the model is told, ``1000 * sigma``."""
-        return self.sigmas * TRAIN_STEPS
+        """What the model is told, ``[steps]`` float32: ``1000 * sigma``, whole numbers with ``unipc``, 0 at step 0."""
+        told = self.sigmas * TRAIN_STEPS
+        return told.floor() if self.sampler == "unipc" else told * torch.tensor([t > 0 for t in self.steps])
 
 
 def to_x0(noisy: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
@@ -76,14 +99,17 @@ def few_step(
 
     Args:
         predict_flow: ``(x_t [N, F, C, H, W], timestep) -> flow``.
-        x: initial noise ``[N, F, C, H, W]`` before step 0, later the noisy latents that an earlier call returned.
+        x: initial noise ``[N, F, C, H, W]`` before step 0, later what an earlier call returned.
         noise: ``[N, schedule.draws, F, C, H, W]``, on x's device; ``noise[:, i]`` is added after step ``i``.
         steps: which of the schedule's to take.
 
     Returns:
-        The latents that the next step begins with, clean after the last one; and the x0 that the last one predicts.
+        What the next step begins with, one row a chunk: noisy latents ``[N, F, C, H, W]``, with ``unipc`` also what its
+        solver remembers; clean latents after the last step. And the x0 that the last step taken predicts.
     """
     x0, sigmas, timesteps = x, schedule.sigmas.to(x.device), schedule.timesteps.to(x.device)
+    if schedule.sampler == "unipc":
+        return _unipc(predict_flow, x, schedule, steps)
     for i in steps:
         flow = predict_flow(x, timesteps[i])
         x0 = to_x0(x, flow, sigmas[i])
@@ -94,3 +120,14 @@ def few_step(
         else:
             x = (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise[:, i]
     return x, x0
+
+
+def _unipc(
+    predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, schedule: Schedule, steps: range
+) -> tuple[Tensor, Tensor]:
+    solver, state, x0 = schedule.solver, UniPCState.unpacked(x), x
+    for i in steps:
+        flow = predict_flow(state.x, schedule.timesteps[i].to(x.device))
+        x0 = to_x0(state.x, flow, schedule.sigmas[i].to(x.device))
+        state = solver.step(i, state, x0)
+    return (x0 if steps.stop == len(schedule.steps) else state.packed()), x0

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.rebuilt import RebuiltBackbone
 from streamt1.backbones.wan.text import WanText
 from streamt1.bench.fake_cuda import CUDA, placed
 from streamt1.config.schema import RunConfig
@@ -43,11 +44,15 @@ def fake_models(config: RunConfig) -> Models:
     sizes = wan_sizes(config.wan)
     with torch.device("meta"):
         transformer = WanModel(sizes)
-    backbone = backbone_over(config, placed(transformer, BFLOAT16), _text(config))
-    decoder = decoder_over(config, _vae())
-    codec = decoder.inner if isinstance(decoder, RecomputingDecoder) else decoder
-    assert isinstance(codec, WanVAEDecoder)
-    codec.checked = False
+    transformer, text = placed(transformer, BFLOAT16), _text(config)
+    backbone = backbone_over(config, transformer, text, lambda: _vae(config))
+    decoder = decoder_over(config, _vae(config))
+    codecs = [decoder.inner if isinstance(decoder, RecomputingDecoder) else decoder]
+    if isinstance(backbone, RebuiltBackbone):
+        codecs.append(backbone.decoder)
+    for codec in codecs:
+        assert isinstance(codec, WanVAEDecoder)
+        codec.checked = False
     return Models(backbone, decoder, _hpsv3(config), _videoreward(config), checked=False)
 
 
@@ -71,11 +76,19 @@ def _tokens(texts: Sequence[str], max_length: int, **_: Any) -> dict[str, Tensor
     return {name: torch.ones(len(texts), max_length, dtype=torch.long) for name in ("input_ids", "attention_mask")}
 
 
-def _vae() -> Any:
+WAN22 = {
+    "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "is_residual": True, "in_channels": 12, "out_channels": 12,
+    "patch_size": 2, "scale_factor_spatial": 16, "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48,
+}  # fmt: skip
+"""Sizes of Wan2.2's VAE; those of Wan2.1's are diffusers' own."""
+
+
+def _vae(config: RunConfig) -> Any:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
+    sizes: dict[str, Any] = WAN22 if config.wan.vae == "2.2" else {}
     with torch.device("meta"):
-        return placed(AutoencoderKLWan(), BFLOAT16)
+        return placed(AutoencoderKLWan(**sizes), BFLOAT16)
 
 
 def _hpsv3(config: RunConfig) -> HPSv3Reward:

@@ -14,7 +14,7 @@ from streamt1.backbones.wan.model import WanModel
 from streamt1.bench.fake_cuda import CUDA, Device, fake_cuda, placed
 from streamt1.config.load import load_config
 from streamt1.core.types import Route
-from streamt1.families.wan_sizes import wan_sizes
+from streamt1.families.wan_sizes import latent_size, wan_sizes
 from streamt1.memory import Branch, Page
 
 CANDIDATES, BEAMS, PAST = 4, 2, 3
@@ -61,9 +61,8 @@ def _backbone(preset: str, layers: int | None = None, **place: Any) -> WanBackbo
         model = WanModel(sizes)
     model = placed(model, torch.bfloat16)
     text = torch.zeros(1, sizes.text_len, sizes.text_dim, device=CUDA, dtype=torch.bfloat16)
-    latent_size = (config.wan.height // 8, config.wan.width // 8)
     schedule = Schedule(config.wan.steps, config.wan.shift, config.sampler)
-    return WanBackbone(model, lambda prompt: text, latent_size, config.memory, schedule, **place)
+    return WanBackbone(model, lambda prompt: text, latent_size(config.wan), config.memory, schedule, **place)
 
 
 def _remembering(backbone: WanBackbone) -> WanBranch:

@@ -19,6 +19,7 @@ from streamt1.core.protocols import Branch, DecoderState, Models, Switched
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, RewardOutput, Route
 from streamt1.families.family import PHASES
+from streamt1.families.wan_sizes import VAES
 from streamt1.placement.memory_plan import GB, RESERVE, Room, plan_memory
 from streamt1.search.engine import search
 from streamt1.search.start import start
@@ -41,7 +42,8 @@ def measure(
     config = plan.applied(config)
     with fake_cuda() as counter:
         meter = Meter(counter, chunks - 3, Route.APPEND if sinks else Route.DISCARD)
-        crossed = _searched(meter, metered(fake_models(config), meter), config, chunks)
+        models = metered(fake_models(config), meter, VAES[config.wan.vae].scale)
+        crossed = _searched(meter, models, config, chunks)
     planned = {phase: (plan.in_phase(phase) - RESERVE) / GB for phase in PHASES}
     return {
         "preset": name, "device_gb": device, "peak_gb": {phase: meter.peak[phase] / GB for phase in PHASES},
@@ -90,10 +92,13 @@ class Meter:
         return answer
 
 
-def metered(models: Models, meter: Meter) -> Models:
-    """The same models, each call taken by the meter; whatever a reward answers, the first of each beam survives."""
+def metered(models: Models, meter: Meter, scale: int = 8) -> Models:
+    """The same models, each call taken by the meter; whatever a reward answers, the first of each beam survives.
+
+    ``scale``: pixels of a side for one latent pixel.
+    """
     rewards = _FrameReward(models.frame_reward, meter), _ClipReward(models.clip_reward, meter)
-    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter), *rewards, checked=False)
+    return Models(_Backbone(models.backbone, meter), _Decoder(models.decoder, meter, scale), *rewards, checked=False)
 
 
 class _Backbone:
@@ -127,8 +132,8 @@ class _Backbone:
 
 
 class _Decoder:
-    def __init__(self, inner: Any, meter: Meter) -> None:
-        self._inner, self._meter = inner, meter
+    def __init__(self, inner: Any, meter: Meter, scale: int) -> None:
+        self._inner, self._meter, self._scale = inner, meter, scale
         self.fps, self.time_stride = inner.fps, inner.time_stride
 
     def start(self) -> DecoderState:
@@ -137,7 +142,7 @@ class _Decoder:
     def decode(self, states: Sequence[DecoderState], latents: Tensor) -> tuple[Tensor, list[DecoderState]]:
         if self._meter.skips:
             frames = latents.shape[1] * self.time_stride
-            height, width = (8 * side for side in latents.shape[-2:])
+            height, width = (self._scale * side for side in latents.shape[-2:])
             return torch.zeros(len(latents), frames, 3, height, width, dtype=torch.uint8), list(states)
         return self._meter.take("decode", lambda: self._inner.decode(states, latents))
 

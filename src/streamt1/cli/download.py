@@ -32,6 +32,8 @@ def download(
     for item in items:
         note = "here already" if item.present else f"{item.size / 1e6:.1f} MB" if item.size else "size unknown"
         typer.echo(f"  {item.origin.repo or 'file'}  {item.name}  {note}")
+    for licence in dict.fromkeys(item.origin.licence for item in items if item.origin.licence):
+        typer.echo(f"  licence: {licence}")
     missing = check_room(items, to)
     typer.echo(f"{missing / 1e9:.2f} GB to fetch, {sum(item.size for item in items) / 1e9:.2f} GB in all")
     if dry_run:

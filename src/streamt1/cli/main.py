@@ -49,8 +49,9 @@ def presets() -> None:
     """List the presets."""
     from streamt1.config.load import load_config, preset_names
 
+    width = max(map(len, preset_names()))
     for name in preset_names():
-        typer.echo(f"{name:12} {load_config(name).about}")
+        typer.echo(f"{name:{width}}  {load_config(name).about}")
 
 
 app.command()(generate)

@@ -21,22 +21,33 @@ class WanSettings(BaseModel):
     """What is to be generated with a Wan transformer, and how.
 
     Attributes:
-        size: ``1.3B``, ``14B``, or the keys of ``WanConfig`` for another.
-        height, width: of the video, pixels; multiples of 16.
+        size: ``1.3B``, ``14B``, ``5B`` (the last is Wan2.2's), or the keys of ``WanConfig`` for another.
+        vae: ``2.1`` (16 channels at an eighth of the size) or ``2.2`` (48 at a sixteenth).
+        height, width: of the video, pixels; multiples of 16, with the VAE of 2.2 of 32.
+        weights: which of a training checkpoint's two transformers is taken, ``generator`` or ``generator_ema``; which
+            one is right differs by publisher. None means the one there is, or the latter.
         lora_alpha: scale of low-rank updates times their rank; None means what ``adapter_config.json`` beside the
             updates says, or equal to the rank where there is none.
         steps, shift: see ``Schedule``.
+        first_steps: of the first chunk that is made, where they are others; empty where not.
+        shot_prefix: what a prompt begins with where it begins a shot (``memory.shots``); put before prompts there.
+        starts: how a video begins with given frames, see ``WanBackbone``.
         fps: pixel frames per second.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: str | dict[str, Any] = "1.3B"
+    vae: Literal["2.1", "2.2"] = "2.1"
     height: int = Field(default=480, ge=16, le=MOST_SIDE, multiple_of=16)
     width: int = Field(default=832, ge=16, le=MOST_SIDE, multiple_of=16)
+    weights: Literal["generator", "generator_ema"] | None = None
     lora_alpha: float | None = None
     steps: tuple[int, ...] = Field(default=(1000, 750, 500, 250), max_length=1000)
+    first_steps: tuple[int, ...] = Field(default=(), max_length=1000)
     shift: float = 5.0
+    shot_prefix: str = ""
+    starts: Literal["written", "held"] = "written"
     fps: int = Field(default=16, ge=1, le=1000)
 
 
@@ -128,7 +139,7 @@ class RunConfig(BaseModel):
     policy: str = "stream_t1"
     search: SearchConfig = SearchConfig()
     device: str = "auto"
-    sampler: Literal["renoise", "euler"] = "renoise"
+    sampler: Literal["renoise", "euler", "unipc"] = "renoise"
     dtype: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     wan: WanSettings = WanSettings()

@@ -42,6 +42,21 @@ class Switched:
     recalled: int | None = None
 
 
+@dataclass(frozen=True)
+class Started:
+    """What ``StartingBackbone.start_from`` did.
+
+    Attributes:
+        branch: to go on with.
+        chunks: the latents ``[F, C, H, W]`` of the chunks that memory holds now: the video's first, which are not made.
+        passes: what it took, in model passes of one chunk of one candidate.
+    """
+
+    branch: Branch
+    chunks: tuple[Tensor, ...] = ()
+    passes: int = 0
+
+
 class Backbone(Protocol):
     """A streaming video model that writes latents chunk by chunk over a memory of its past."""
 
@@ -73,7 +88,7 @@ class Backbone(Protocol):
             parents: one per candidate, under one prompt and of one length; candidates of one parent stand side by side.
             x: ``[N, F, C, H, W]``, float32: initial noise before step 0, later what an earlier call returned.
             noise: fresh noise of all steps, ``[N, draws, F, C, H, W]``, float32; step ``i`` uses ``noise[:, i]``.
-            steps: which steps to take, within ``range(0, self.steps)``.
+            steps: which steps to take, within ``range(0, self.steps)`` (of a ``VaryingBackbone``, ``steps_after``).
 
         Returns:
             Both ``[N, F, C, H, W]``, float32: the latents that the next step begins with (after the last step they are
@@ -147,6 +162,57 @@ class DrawingBackbone(Backbone, Protocol):
         self, parents: Sequence[Branch], x: Tensor, seeds: Sequence[int], steps: range
     ) -> tuple[Tensor, Tensor]:
         """``denoise``, with the noise between the steps that ``core.seeds.draw_noise`` draws for each seed."""
+        ...
+
+
+@runtime_checkable
+class VaryingBackbone(Backbone, Protocol):
+    """A backbone that makes its first chunk in other steps than the rest, of which ``steps`` and ``draws`` tell."""
+
+    @property
+    def first_steps(self) -> int:
+        """``steps`` of the first chunk that it makes."""
+        ...
+
+    @property
+    def first_draws(self) -> int:
+        """``draws`` of that chunk."""
+        ...
+
+    def made(self, branch: Branch) -> int:
+        """How many chunks of a branch were made; those that were given to begin with do not count."""
+        ...
+
+
+def first_steps(backbone: Backbone) -> int:
+    """Denoising steps of the first chunk that a backbone makes."""
+    return backbone.first_steps if isinstance(backbone, VaryingBackbone) else backbone.steps
+
+
+def steps_after(backbone: Backbone, branch: Branch) -> int:
+    """Denoising steps of the next chunk after a branch."""
+    first = isinstance(backbone, VaryingBackbone) and not backbone.made(branch)
+    return first_steps(backbone) if first else backbone.steps
+
+
+def draws_after(backbone: Backbone, branch: Branch) -> int:
+    """Fresh noise that a candidate of the next chunk after a branch needs."""
+    if isinstance(backbone, VaryingBackbone) and not backbone.made(branch):
+        return backbone.first_draws
+    return backbone.draws
+
+
+@runtime_checkable
+class StartingBackbone(Backbone, Protocol):
+    """A backbone that can begin with frames that are given: of a picture, or of a video to be gone on with."""
+
+    def start_from(self, prompt: str, latents: Tensor) -> Started:
+        """A memory that begins with clean latents ``[F, C, H, W]``, as the model was trained to begin with frames.
+
+        Raises:
+            PromptError: the backbone cannot use the prompt.
+            ConfigError: it cannot begin with so many frames; the message says with how many it can.
+        """
         ...
 
 

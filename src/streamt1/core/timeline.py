@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from streamt1.core.errors import SHOWN, ConfigError
 
-Switch = Literal["keep", "recache", "cut"]
+Switch = Literal["keep", "recache", "cut", "shot"]
 """What a new prompt does to a model's memory, see ``memory.switch``."""
 
 

@@ -1,4 +1,7 @@
-"""Wan2.1's VAE as a streaming codec: each latent frame is decoded once, over the feature cache of its own past.
+"""Wan's VAEs as streaming codecs: each latent frame is decoded once, over the feature cache of its own past.
+
+Wan2.1's has 16 channels at an eighth of the size. Wan2.2's, of the 5B models, has 48 at a sixteenth: its decoder gives
+pictures of half the size in 12 channels, of which every pixel becomes four.
 
 The only file that touches private names of diffusers' ``AutoencoderKLWan`` (its decoder's feature cache), which is why
 the project pins diffusers to one minor version. SPEC section 7.
@@ -51,7 +54,7 @@ class WanVAEDecoder:
         shape = (1, 1, -1, 1, 1)
         self._mean = torch.tensor(vae.config["latents_mean"], device=weight.device).view(shape)
         self._std = torch.tensor(vae.config["latents_std"], device=weight.device).view(shape)
-        self._dtype, self._device = weight.dtype, weight.device
+        self._dtype, self._device, self._patch = weight.dtype, weight.device, vae.config.get("patch_size") or 1
         self._home = torch.device("cpu") if states_on_host else weight.device
         self._features = sum(type(module).__name__ == "WanCausalConv3d" for module in vae.decoder.modules())
 
@@ -97,9 +100,17 @@ class WanVAEDecoder:
             opening = not states[0] and index == 0
             frame = x[:, :, index : index + 1]
             pixels.append(self.vae.decoder(frame, feat_cache=carried, feat_idx=[0], first_chunk=opening))
-        video = torch.cat(pixels, dim=2).transpose(1, 2)
+        video = unpatched(torch.cat(pixels, dim=2), self._patch).transpose(1, 2)
         states = [_of_candidate(carried, index, count, self._home) for index in range(count)]
         return bytes_of(video.float() / 2 + 0.5, self.checked), states
+
+
+def unpatched(video: Tensor, patch: int) -> Tensor:
+    """``[N, C p p, T, H, W]`` -> ``[N, C, T, H p, W p]``: channels tell channel, column and row of a pixel."""
+    if patch == 1:
+        return video
+    columns_first = video.unflatten(1, (-1, patch, patch))
+    return columns_first.permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
 
 
 def _carried(features: Sequence[Feature], device: torch.device) -> Feature:

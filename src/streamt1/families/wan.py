@@ -1,4 +1,4 @@
-"""The Wan family: LongLive, Self-Forcing, Reward Forcing and Wan2.1, with HPSv3 and VideoReward."""
+"""The Wan family: LongLive 1 and 2, Self-Forcing, Causal-Forcing, Reward Forcing, Krea, with HPSv3 and VideoReward."""
 
 from __future__ import annotations
 
@@ -15,37 +15,55 @@ from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
 from streamt1.families.wan_memory import GB, needs, spare
-from streamt1.families.wan_sizes import wan_sizes
+from streamt1.families.wan_sizes import latent_size, wan_sizes
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
+    from streamt1.backbones.sampling import Schedule
     from streamt1.backbones.wan.model import WanModel
 
 
 def _backbone(config: RunConfig, device: torch.device) -> Backbone:
     from streamt1.backbones.wan.checkpoint import load_wan
     from streamt1.backbones.wan.text import WanText
+    from streamt1.decoders.wan_vae import load_vae
 
     wan, dtype, sizes = config.wan, getattr(torch, config.dtype), wan_sizes(config.wan)
     lora = file_of(config, "lora") if "lora" in config.files else None
-    model = load_wan(sizes, file_of(config, "transformer"), lora, wan.lora_alpha, dtype, device)
+    model = load_wan(sizes, file_of(config, "transformer"), lora, wan.lora_alpha, dtype, device, wan.weights)
     stays = config.placement.text_encoder == "device"
     text = WanText.load(
         file_of(config, "text_encoder"), file_of(config, "tokenizer"), device, dtype, sizes.text_len, stays
     )
-    return backbone_over(config, model, text)
+    return backbone_over(config, model, text, lambda: load_vae(file_of(config, "vae"), device, dtype))
 
 
-def backbone_over(config: RunConfig, model: WanModel, text: Callable[[str], Tensor]) -> Backbone:
-    """A loaded transformer and text encoder, at the settings of a configuration."""
+def backbone_over(
+    config: RunConfig, model: WanModel, text: Callable[[str], Tensor], vae: Callable[[], AutoencoderKLWan]
+) -> Backbone:
+    """A loaded transformer and text encoder, as a configuration says; ``vae`` loads one where it is needed."""
     from streamt1.backbones.sampling import Schedule
     from streamt1.backbones.wan.backbone import WanBackbone
 
     wan, kv_device = config.wan, "cpu" if config.placement.kv == "host" else None
-    size, copies = (wan.height // 8, wan.width // 8), config.placement.kv_copies * GB
-    schedule = Schedule(wan.steps, wan.shift, config.sampler)
-    return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies)
+    size, copies = latent_size(wan), config.placement.kv_copies * GB
+    schedule = Schedule(wan.steps, wan.shift, config.sampler, wan.first_steps)
+    if config.memory.rebuild != "off":
+        return _rebuilt(config, model, text, schedule, vae())
+    return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies, wan.shot_prefix, wan.starts)
+
+
+def _rebuilt(
+    config: RunConfig, model: WanModel, text: Callable[[str], Tensor], schedule: Schedule, vae: AutoencoderKLWan
+) -> Backbone:
+    """A backbone that shows and encodes by a VAE of its own."""
+    from streamt1.backbones.wan.rebuilt import RebuiltBackbone
+    from streamt1.decoders.wan_encoder import WanVAEEncoder
+    from streamt1.decoders.wan_vae import WanVAEDecoder
+
+    shows, size = WanVAEDecoder(vae, config.wan.fps), latent_size(config.wan)
+    return RebuiltBackbone(model, text, size, config.memory, schedule, shows, WanVAEEncoder(vae).encode_picture)
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:

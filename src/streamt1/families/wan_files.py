@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from streamt1.config.load import load_config, preset_names
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import CheckpointError
 from streamt1.core.weights import check_fit, layout_of
 from streamt1.families.reward_files import check_hpsv3, check_videoreward
 from streamt1.families.wan_sizes import wan_sizes
-from streamt1.hub.origins import locate, needed
+from streamt1.hub.origins import Origin, locate, needed
 
+OF_SIZE = {"1.3B": "longlive, self-forcing, reward-forcing or causal-forcing", "5B": "longlive2", "14B": "krea"}
+"""Presets whose models have a size."""
 TOKENIZER = ("tokenizer.json", "spiece.model", "vocab.json")
 """Any of them is a tokenizer's vocabulary."""
 
@@ -35,7 +38,35 @@ def _check_transformer(config: RunConfig) -> None:
     from streamt1.backbones.wan.checkpoint import check_wan
 
     lora = file_of(config, "lora") if "lora" in config.files else None
-    check_wan(wan_sizes(config.wan), file_of(config, "transformer"), lora)
+    path = file_of(config, "transformer")
+    if isinstance(config.files["transformer"], str):
+        _check_name(path, config)
+    check_wan(wan_sizes(config.wan), path, lora, config.wan.weights, OF_SIZE)
+
+
+def _check_name(path: Path, config: RunConfig) -> None:
+    """Models of one size differ in how they were trained, which no tensor shows: the publisher's name of a file may.
+
+    Raises ``CheckpointError`` for a user's file of a name that other presets have, all of which sample otherwise.
+    """
+    named: dict[str, list[tuple[str, RunConfig]]] = {}
+    for name in preset_names():
+        other = load_config(name)
+        origin = other.files.get("transformer")
+        if isinstance(origin, Origin) and Path(origin.path).name == path.name:
+            named.setdefault(origin.path, []).append((name, other))
+    alike = [one for told, own in named.items() if len(named) == 1 or path.as_posix().endswith(told) for one in own]
+    if alike and not any(_sampled(other) == _sampled(config) for _, other in alike):
+        raise CheckpointError(
+            f"{path} has the name of what preset {alike[0][0]} is made for, which samples otherwise: take --preset"
+            f" {alike[0][0]}, or give the file another name"
+        )
+
+
+def _sampled(config: RunConfig) -> tuple[object, ...]:
+    """How a model's chunks are made, which must be as it was trained."""
+    wan = config.wan
+    return config.memory.chunk, config.memory.rebuild, config.sampler, wan.steps, wan.first_steps, wan.weights
 
 
 def _check_text(config: RunConfig) -> None:

@@ -17,7 +17,7 @@ from streamt1.config.schema import Placement, RunConfig
 from streamt1.decoders.taehv import BLOCKS, TAEHVConfig
 from streamt1.families import wan_work
 from streamt1.families.family import PHASES, Part
-from streamt1.families.wan_sizes import VAE_PARAMETERS, RewardSizes, TextSizes, wan_parameters, wan_sizes
+from streamt1.families.wan_sizes import VAES, RewardSizes, TextSizes, latent_size, wan_parameters, wan_sizes
 from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
 
@@ -47,7 +47,10 @@ def _generator_parts(config: RunConfig, text: TextSizes, placement: Placement, b
     yield Part("transformer", wan_parameters(sizes) * width)
     yield from _text_parts(text, placement, sizes, width)
     yield from _memory_parts(config, placement, batch, sizes)
-    yield Part("decoder", VAE_PARAMETERS * width)
+    vae = VAES[config.wan.vae].parameters * width
+    yield Part("decoder", vae)
+    if config.memory.rebuild != "off":
+        yield Part("decoder of what is encoded again", vae)
     yield from _decoder_parts(config, placement, width)
 
 
@@ -80,15 +83,16 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     work = wan_work.denoise(sizes, tokens, batch, past, crossing, width)
     yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
     committed = (beams * page + (beams * page * 4 / width if _blends(config) else 0.0)) * room
-    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, crossing, width), "and blended sinks", "one chunk")]
+    also = "and blended sinks, " if _blends(config) else ""
+    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, crossing, width), also, "one chunk")]
     if memory.switch == "recache":  # a beam at a time, and all of its window in one pass over its sinks
         joint, sinks = memory.window // memory.chunk, frame_tokens(config, sizes) * memory.sink
         again = wan_work.denoise(sizes, tokens * joint, 1, sinks, crossing, width)
-        ways.append((joint * page * room, again, "again, under a new prompt", f"{joint} chunks together"))
+        ways.append((joint * page * room, again, "again, under a new prompt, ", f"{joint} chunks together"))
     written, work, what, told = max(ways, key=lambda way: way[1] + (way[0] if home == "device" else 0.0))
     if home == "host":
         written = max(way[0] for way in ways)
-    yield Part("KV pages, written", written, ("commit",), f"{what}, before old ones go", home)
+    yield Part("KV pages, written", written, ("commit",), f"{what}before old ones go", home)
     yield Part("transformer at work", work, ("commit",), told)
 
 
@@ -105,7 +109,8 @@ def _blends(config: RunConfig) -> bool:
 def _decoder_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
     """Between chunks each beam has a state; each candidate has one from its decoding until it is dropped."""
     pixels, search = config.wan.height * config.wan.width, config.effective_search
-    state, beams, tried = pixels * wan_work.STATE_VALUES * width, search.top_k, search.top_k * search.beam_size
+    vae, beams, tried = VAES[config.wan.vae], search.top_k, search.top_k * search.beam_size
+    state = pixels * vae.state * width
     size = f"of {state / GB:.2f} GB"
     if config.draft is not None:
         yield Part("decoder state", state, CHUNKED, f"1 {size}")
@@ -121,7 +126,13 @@ def _decoder_parts(config: RunConfig, placement: Placement, width: int) -> Itera
         yield Part("decoder states", state * beams, CHUNKED, f"{beams} {size}")
         yield Part("decoder states, new", state * tried, ("decode", "score"), f"{tried} {size}")
         yield Part("decoder states, kept", state * beams, ("commit",), f"{beams} {size}")
-    yield Part("decoder at work", wan_work.decode(pixels, width), ("decode",))
+    yield Part("decoder at work", wan_work.decode(vae, pixels, width), ("decode",))
+    if config.memory.rebuild == "encoded":
+        yield Part("decoder states of memory", state * beams, CHUNKED, f"{beams} {size}")
+        work = wan_work.decode(vae, pixels, width) + state
+        yield Part(
+            "decoder of memory, at work", work, ("commit",), "shows a survivor's chunk, to encode a picture of it"
+        )
 
 
 def _draft_parts(config: RunConfig, size: float) -> Iterator[Part]:
@@ -188,7 +199,7 @@ def kv_bytes_per_frame(config: RunConfig) -> float:
 
 def frame_tokens(config: RunConfig, sizes: WanConfig) -> int:
     """Tokens of one latent frame."""
-    rows, columns = sizes.grid(config.wan.height // 8, config.wan.width // 8)
+    rows, columns = sizes.grid(*latent_size(config.wan))
     return rows * columns
 
 

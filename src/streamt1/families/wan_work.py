@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.config.schema import RunConfig
-from streamt1.families.wan_sizes import RewardSizes, TextSizes
+from streamt1.families.wan_sizes import RewardSizes, TextSizes, VaeSizes
 from streamt1.rewards.sizes import Call, work_bytes
 from streamt1.rewards.vision import IN_TIME, MERGE, PATCH, fitted_size, sampled_frames
 
@@ -22,10 +22,6 @@ PICTURE = 448 * 448
 """Pixels of what the rewards look at."""
 QUESTION = 900
 """Tokens of a question besides what is seen: the template, and a prompt of about a hundred words."""
-STATE_VALUES = 2364.5
-"""Values of the decoder's carried features, per pixel of a frame: 1.89 GB in bfloat16 at 480x832."""
-DECODER_VALUES = 2721.5
-"""Values alive beside the new state at the decoder's widest place: four frames of 96 channels, about seven times."""
 DRAFT_PARAMETERS = 9_843_651
 
 
@@ -47,9 +43,9 @@ def denoise(sizes: WanConfig, tokens: int, batch: int, past: int, crossing: bool
     return max(own, reading) + latents
 
 
-def decode(pixels: int, width: int) -> float:
+def decode(vae: VaeSizes, pixels: int, width: int) -> float:
     """One latent frame in Wan's decoder, beside the states."""
-    return pixels * DECODER_VALUES * width
+    return pixels * vae.work * width
 
 
 def score(name: str, sizes: RewardSizes, config: RunConfig, visiting: bool, layer: float, batch: int) -> float:

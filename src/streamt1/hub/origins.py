@@ -31,6 +31,7 @@ class Origin(BaseModel):
         path: of a file or folder in the repository, "" for all of it; with ``url``, a member of the zip file there.
         only: patterns of the names that are needed from a folder.
         sha256: of the file at ``url``.
+        licence: what its users agree to, where that forbids something; said before it is downloaded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class Origin(BaseModel):
     path: str = ""
     only: tuple[str, ...] = ()
     sha256: str = ""
+    licence: str = ""
 
     def wants(self, name: str) -> bool:
         """Whether a file of the repository belongs to it."""

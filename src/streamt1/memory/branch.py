@@ -16,6 +16,9 @@ from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, Route
 from streamt1.memory.pages import Page, PagePool
 from streamt1.memory.recall import with_first
+from streamt1.memory.shots import check_shots, next_to_leave, with_shot
+
+Rebuild = Literal["off", "encoded", "first"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,16 @@ class MemoryConfig:
         eviction: what becomes of a chunk that leaves the window: as its route says (Stream-T1), always blended into the
             last sink (``ema``, Reward Forcing), or always dropped (``discard``, LongLive and Self-Forcing).
         switch: what a new prompt does to what was written under the old one, see ``memory.switch``; as the model was
-            trained: ``keep`` (pocket), ``recache`` (LongLive) or ``cut``.
+            trained: ``keep`` (pocket), ``recache`` (LongLive), ``cut``, or ``shot`` (LongLive 2).
         global_sink: whether a re-cache leaves the sinks as they are, once the window has slid.
         positions: where in time the past stands: ``absolute``, at its frame, or ``relative``, in its slot, so that no
             position lies beyond the window (LongLive's infinite attention).
         recall: how many scenes' first chunks are kept aside, those shown last. When a scene returns, its own is read
             again as one more sink, for as long as the scene lasts (``memory.recall``). 0 keeps none.
+        shot_offset: latent frames that time jumps by, besides, where a shot begins (``memory.shots``).
+        rebuild: whether memory is written anew after every chunk, from the last clean latents (``window`` less the
+            current chunk), at the same positions (Krea). Of those the oldest is then, once it is no longer the video's
+            first, either that one all the same (``first``), or what was shown there as a picture (``encoded``).
     """
 
     window: int = 12
@@ -49,6 +56,8 @@ class MemoryConfig:
     global_sink: bool = True
     positions: Literal["absolute", "relative"] = "absolute"
     recall: int = 0
+    shot_offset: int = 0
+    rebuild: Rebuild = "off"
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
@@ -65,13 +74,31 @@ class MemoryConfig:
             raise ConfigError(f"max_sink={self.max_sink} must be at least sink={self.sink}")
         if self.eviction not in ("route", "ema", "discard"):
             raise ConfigError(f"eviction={self.eviction!r} must be route, ema or discard")
-        for name, known in (("switch", get_args(Switch)), ("positions", ("absolute", "relative"))):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(known)}")
+        known = {"switch": get_args(Switch), "positions": ("absolute", "relative"), "rebuild": get_args(Rebuild)}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(values)}")
         if self.recall < 0:
             raise ConfigError(f"recall={self.recall} must be at least 0 scenes")
+        if self.shot_offset < 0:
+            raise ConfigError(f"shot_offset={self.shot_offset} must be at least 0 latent frames")
+        if self.switch == "shot":
+            check_shots(self)
+        if self.rebuild != "off":
+            self._check_rebuild()
         if not 0 <= self.ema_alpha <= 1:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
+
+    def _check_rebuild(self) -> None:
+        needed = {"sink": 0, "max_sink": 0, "eviction": "discard", "positions": "relative", "recall": 0}
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"rebuild={self.rebuild!r} writes memory anew from the last latents, so nothing stays in it that a"
+                    f" route or a sink could keep: set {name}={value!r}, not {getattr(self, name)!r}"
+                )
+        if self.switch not in ("keep", "cut"):
+            raise ConfigError(f"rebuild={self.rebuild!r} needs switch='keep' or 'cut', not {self.switch!r}")
 
     @property
     def local_chunks(self) -> int:
@@ -111,6 +138,9 @@ class Branch:
         eviction: what this branch's last commit pushed out of the window, if anything.
         recalled: the first chunk of this scene, when it was shown before; empty in others.
         shelf: scenes, and the first chunk of each, kept aside; the one shown last stands last.
+        shots: how many have begun after the first.
+        opening: whether the next chunk begins one.
+        shot: first latent frame of the chunk that began this one; it stays in the window. None in the first shot.
     """
 
     sinks: tuple[Page, ...] = ()
@@ -120,6 +150,9 @@ class Branch:
     since: int = 0
     recalled: tuple[Page, ...] = ()
     shelf: tuple[tuple[str, Page], ...] = ()
+    shots: int = 0
+    opening: bool = False
+    shot: int | None = None
 
     @property
     def pages(self) -> tuple[Page, ...]:
@@ -170,7 +203,7 @@ class BranchingMemory:
         What the *next* chunk pushes out of the window leaves here, once, by its own route (paper section 3.4), so
         neither candidates, layers nor denoising steps repeat it; siblings share a sink that they would blend alike.
         """
-        child = replace(parent, chunks=parent.chunks + 1, eviction=None)
+        child = with_shot(replace(parent, chunks=parent.chunks + 1, eviction=None), page)
         if (parent.chunks - parent.since) * self.config.chunk < self.config.sink:
             child = replace(child, sinks=(*parent.sinks, page))
         else:
@@ -204,7 +237,8 @@ class BranchingMemory:
         """The branch without what the next chunk pushes out of its window, if anything; holds nothing yet."""
         if len(branch.window) < self.config.local_chunks:
             return branch
-        leaving, window = branch.window[0], branch.window[1:]
+        leaving = next_to_leave(branch)
+        window = tuple(page for page in branch.window if page is not leaving)
         sinks, route, outcome = branch.sinks, self._route(leaving), Route.DISCARD
         if route is Route.APPEND and len(sinks) * self.config.chunk < self.config.max_sink:
             sinks, outcome = (*self._settle(sinks, leaving.keys.dtype), leaving), Route.APPEND

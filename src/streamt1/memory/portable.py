@@ -58,6 +58,7 @@ def tensors_of(branch: Branch) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "eviction": None if gone is None else [gone.start, gone.route.value, gone.outcome.value, gone.slot],
         **{part: [number(page) for page in getattr(branch, part)] for part in ("sinks", "recalled", "window")},
         "shelf": [[scene, number(page)] for scene, page in branch.shelf],
+        "shot": [branch.shots, branch.opening, branch.shot],
     }
     told["pages"] = [[page.id, page.start, page.turned, page.route and page.route.value] for page in pages]
     tensors = {f"{PAGES}{i}.{part}": getattr(page, part) for i, page in enumerate(pages) for part in ("keys", "values")}
@@ -102,7 +103,9 @@ def branch_of(
         start, route, outcome, slot = told["eviction"]
         gone = Eviction(_number(start), Route(route), Route(outcome), None if slot is None else _number(slot))
     chunks, since = _number(told["chunks"]), _number(told["since"])
-    branch = Branch(chunks=chunks, since=since, eviction=gone, shelf=shelf, **parts)
+    shots, opening, shot = told.get("shot", (0, False, None))
+    shown = {"shots": _number(shots), "opening": opening is True, "shot": None if shot is None else _number(shot)}
+    branch = Branch(chunks=chunks, since=since, eviction=gone, shelf=shelf, **parts, **shown)
     _check(branch, config)
     return branch
 

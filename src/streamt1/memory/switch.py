@@ -2,7 +2,7 @@
 
 ``keep``: nothing; what was written stays as it is. ``cut``: it is emptied. ``recache`` (LongLive 1): the frames that
 the window holds are read and written once more, together, under the new prompt. Which frames, and what becomes of the
-sinks, stands here; the pass itself is the backbone's.
+sinks, stands here; the pass itself is the backbone's. ``shot`` (LongLive 2): a new shot begins, see ``memory.shots``.
 """
 
 from __future__ import annotations
@@ -60,4 +60,4 @@ def recached(memory: BranchingMemory, branch: Branch, done: Recache, pages: Sequ
 
 def emptied(branch: Branch) -> Branch:
     """The branch that reads nothing; time goes on, and what was put aside stays there."""
-    return Branch(chunks=branch.chunks, since=branch.chunks, shelf=branch.shelf)
+    return Branch(chunks=branch.chunks, since=branch.chunks, shelf=branch.shelf, shots=branch.shots)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamt1.core.protocols import DrawingBackbone, Models
+from streamt1.core.protocols import DrawingBackbone, Models, draws_after
 from streamt1.core.seeds import draw_noise
 from streamt1.search.candidate import Beam, Draw
 from streamt1.search.config import SearchConfig
@@ -26,7 +26,7 @@ def _of_candidate(models: Models, config: SearchConfig, state: SearchState, beam
     last, backbone = beam.last, models.backbone
     parent_seed, parent_noise = (last.seed, last.noise) if last else (None, None)
     seed = candidate_seed(config.seeds, state.seed, state.chunk, rank, index, parent_seed)
-    draws = 0 if isinstance(backbone, DrawingBackbone) else backbone.draws
+    draws = 0 if isinstance(backbone, DrawingBackbone) else draws_after(backbone, beam.branch)
     noise, fresh = draw_noise(seed, backbone.chunk_shape, draws)
     if config.propagation:
         noise = propagate(noise, parent_noise, config.noise_strength)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from streamt1.core.protocols import Backbone, DrawingBackbone, Models
+from streamt1.core.protocols import Backbone, DrawingBackbone, Models, steps_after
 from streamt1.search.ask import ask
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
@@ -31,7 +31,7 @@ def expand(
     total = width(models, config, state)
     watcher.happened(ChunkStarted(state.chunk, [beam.lineage[-1] for beam in state.beams if beam.lineage], total))
     draws = draw(models, config, state, total)
-    x, steps = torch.stack([draw.noise for draw in draws]), range(models.backbone.steps)
+    x, steps = torch.stack([draw.noise for draw in draws]), range(steps_after(models.backbone, draws[0].parent.branch))
     if config.preview_step is not None and config.preview_step < len(steps):
         look, steps = steps[: config.preview_step], steps[config.preview_step :]
         x, previews = _grown(models, config, state, draws, x, look, PREVIEW, cost)
@@ -71,7 +71,8 @@ def width(models: Models, config: SearchConfig, state: SearchState) -> int:
     if passes is not None:
         beams = 1 if config.pruning == "scene" else config.top_k
         passes -= switch_passes(models, state.timeline, state.scene + 1, beams)
-    return candidates_for(usual, spending, models.backbone.steps, config.adaptive, passes, config.budget_seconds)
+    steps = steps_after(models.backbone, state.beams[0].branch), models.backbone.steps
+    return candidates_for(usual, spending, steps, config.adaptive, passes, config.budget_seconds)
 
 
 def _usual(config: SearchConfig, state: SearchState, most: int) -> list[int]:

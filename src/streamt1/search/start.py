@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from streamt1.core.errors import ConfigError
-from streamt1.core.protocols import Models
+from streamt1.core.protocols import Models, first_steps
 from streamt1.core.timeline import Timeline
 from streamt1.search.archive import Archive, InMemory, Nowhere
 from streamt1.search.candidate import Beam
@@ -48,9 +48,10 @@ def start(
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
     backbone, decoder, cost = models.backbone, models.decoder, CostMeter()
     check_budget(config.budget_passes, models, timeline)
-    if config.preview_step is not None and config.preview_step >= backbone.steps:
+    most = max(backbone.steps, first_steps(backbone))
+    if config.preview_step is not None and config.preview_step >= most:
         raise ConfigError(
-            f"preview_step={config.preview_step} leaves nothing to save: this model denoises in {backbone.steps} steps"
+            f"preview_step={config.preview_step} leaves nothing to save: this model denoises in {most} steps"
         )
     settings = dataclasses.asdict(config)
     frames = backbone.chunk_shape[0]

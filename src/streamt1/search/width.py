@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from streamt1.core.errors import ConfigError
-from streamt1.core.protocols import Models
+from streamt1.core.protocols import Models, first_steps
 from streamt1.core.timeline import Timeline
 
 MOST = 2.0
@@ -49,7 +49,7 @@ def usual_widths(chunks: int, width: int, taper: float = 0.0) -> list[int]:
 def candidates_for(
     usual: Sequence[int],
     spending: Spending,
-    passes_each: int,
+    steps: tuple[int, int],
     adaptive: float = 0.0,
     budget_passes: int | None = None,
     budget_seconds: float | None = None,
@@ -61,7 +61,7 @@ def candidates_for(
 
     Args:
         usual: ``usual_widths`` of the chunks still to come, the next one first.
-        passes_each: model passes of one candidate.
+        steps: model passes of one candidate of the next chunk, and of one of a later chunk.
         budget_passes, budget_seconds: for the whole run; every later chunk keeps enough for one candidate.
     """
     wanted, chunks_left = float(usual[0]), len(usual)
@@ -70,11 +70,12 @@ def candidates_for(
         wanted *= (spread[-1] * len(spread) / sum(spread)) ** adaptive
     count = min(max(1, round(wanted)), math.ceil(MOST * usual[0]))
     if budget_passes is not None:
-        spare = budget_passes - spending.passes - chunks_left * (passes_each + 1)
+        own, later = (passes + 1 for passes in steps)
+        spare = budget_passes - spending.passes - own - (chunks_left - 1) * later
         # the first candidate is in the reserve; each further one may survive, which costs a context pass
-        count = min(count, 1 + max(0, spare // (passes_each + 1)))
+        count = min(count, 1 + max(0, spare // own))
         part = usual[0] / sum(usual) * (MOST if adaptive > 0 else 1.0)
-        count = min(count, 1 + max(0, math.floor(spare * part / (passes_each + 1))))
+        count = min(count, 1 + max(0, math.floor(spare * part / own)))
     if budget_seconds is not None and spending.candidates:
         each = spending.seconds / spending.candidates
         count = min(count, max(1, math.floor((budget_seconds - spending.seconds - (chunks_left - 1) * each) / each)))
@@ -108,7 +109,7 @@ def check_budget(budget_passes: int | None, models: Models, timeline: Timeline) 
     """Raises ``ConfigError`` for a budget that does not even buy one sample."""
     if budget_passes is None:
         return
-    chunks = timeline.chunks or 1
-    least = chunks * (models.backbone.steps + 1) - 1 + switch_passes(models, timeline, 1, 1)
+    chunks, first = timeline.chunks or 1, first_steps(models.backbone)
+    least = first + (chunks - 1) * (models.backbone.steps + 1) + switch_passes(models, timeline, 1, 1)
     if budget_passes < least:
         raise ConfigError(f"a budget of {budget_passes} model passes buys no {chunks} chunks: one sample takes {least}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
+from typing import Literal
 from weakref import WeakSet
 
 import torch
@@ -11,13 +13,14 @@ from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.attention import attention, shared_prefix_attention
-from streamt1.backbones.wan.branch import Past, WanBranch, WanPrompt
+from streamt1.backbones.wan.branch import WanBranch, WanPrompt
 from streamt1.backbones.wan.model import Attend, WanModel
 from streamt1.backbones.wan.portable import brought, dumped, loaded, told_model, with_model
 from streamt1.backbones.wan.rope import Rotary, shift_angles, shift_time
 from streamt1.core.devices import Halving
+from streamt1.core.errors import ConfigError
 from streamt1.core.identity import content_id
-from streamt1.core.protocols import Switched
+from streamt1.core.protocols import Started, Switched
 from streamt1.core.snapshot import Snapshot
 from streamt1.core.timeline import Switch
 from streamt1.core.transfer import locked, upload
@@ -26,9 +29,13 @@ from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
 from streamt1.memory.recall import recalled
+from streamt1.memory.shots import check_shots, opened
 from streamt1.memory.switch import emptied, recache_of, recached
 from streamt1.memory.view import PageWriter, read
 
+PROMPTS = 2
+"""Prompts whose keys and values are kept for beams that read them next: where a shot begins, each reads two."""
+Starts = Literal["written", "held"]
 SHIFTS = 16
 """Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
 
@@ -44,6 +51,9 @@ class WanBackbone:
         schedule: denoising steps.
         kv_device: where pages are kept; None means with the model. Each layer's are brought to it as they are read.
         device_pages: bytes beside the model for copies of pages that are kept elsewhere.
+        shot_prefix: what the prompt of a chunk that begins a shot begins with.
+        starts: how a video begins with given frames: ``written`` to memory as whole chunks, or ``held`` in the first
+            chunk, whose other frames are made (LongLive 2).
 
     Attributes:
         batch: how many candidates run at once; shrinks where memory runs out.
@@ -59,16 +69,19 @@ class WanBackbone:
         schedule: Schedule = Schedule(),
         kv_device: str | None = None,
         device_pages: float = 0.0,
+        shot_prefix: str = "",
+        starts: Starts = "written",
     ) -> None:
         model.config.grid(*latent_size)
-        self.model, self.encode_text, self.schedule = model, encode_text, schedule
+        self.model, self.encode_text, self.schedule, self.shot_prefix = model, encode_text, schedule, shot_prefix
         self.memory = BranchingMemory(memory, shift_time)
+        self.starts: Starts = starts
         self.chunk_shape = (memory.chunk, model.config.in_channels, *latent_size)
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
         self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
         self._shifts: dict[tuple[tuple[int, ...], torch.device], Rotary] = {}
-        self._prompt: WanPrompt | None = None
+        self._prompts: list[WanPrompt] = []
         self._loaded: WeakSet[WanPrompt] = WeakSet()
         self._home = None if kv_device is None else torch.device(kv_device)
         elsewhere = self._home is not None and self._home != self._weight.device
@@ -80,7 +93,9 @@ class WanBackbone:
             return self
         limit = self.copies.limit if self.copies else 0.0
         kv_device = None if self._home is None else str(self._home)
-        return WanBackbone(self.model, self.encode_text, self.chunk_shape[-2:], memory, self.schedule, kv_device, limit)
+        size, prefix, starts = self.chunk_shape[-2:], self.shot_prefix, self.starts
+        place = kv_device, limit
+        return WanBackbone(self.model, self.encode_text, size, memory, self.schedule, *place, prefix, starts)
 
     @property
     def steps(self) -> int:
@@ -90,17 +105,47 @@ class WanBackbone:
     def draws(self) -> int:
         return self.schedule.draws
 
+    @property
+    def first_steps(self) -> int:
+        return len(self.schedule.of_chunk(0).steps)
+
+    @property
+    def first_draws(self) -> int:
+        return self.schedule.of_chunk(0).draws
+
+    def made(self, branch: WanBranch) -> int:
+        return branch.made
+
     @torch.no_grad()
     def start(self, prompt: str) -> WanBranch:
-        return WanBranch(self._read_prompt(prompt), self.memory.start())
+        return WanBranch(self._read_prompt(prompt.removeprefix(self.shot_prefix)), self.memory.start())
+
+    @torch.no_grad()
+    def start_from(self, prompt: str, latents: Tensor) -> Started:
+        """See ``StartingBackbone.start_from``."""
+        branch, each = self.start(prompt), self.memory.config.chunk
+        if self.starts == "held":
+            if not 0 < len(latents) <= each:
+                raise ConfigError(f"{len(latents)} latent frames to begin with: this model takes 1 to {each}")
+            return Started(replace(branch, held=upload(latents, self._weight.device, torch.float32)))
+        if not len(latents) or len(latents) % each:
+            raise ConfigError(f"{len(latents)} latent frames to begin with: this model takes whole chunks of {each}")
+        chunks = latents.split(each)
+        for chunk in chunks:
+            after = self.commit(branch, chunk, None)
+            self.release(branch)
+            branch = after
+        return Started(replace(branch, given=len(chunks)), chunks, len(chunks))
 
     def _read_prompt(self, prompt: str) -> WanPrompt:
         """Beams that switch to one prompt share its keys and values."""
         id = content_id(prompt)
-        if self._prompt is None or self._prompt.id != id:
+        found = next((known for known in self._prompts if known.id == id), None)
+        if found is None:
             text = self.encode_text(prompt).to(self._weight.dtype)
-            self._prompt = WanPrompt(id, self.model.embed_text(text))
-        return self._prompt
+            found = WanPrompt(id, self.model.embed_text(text))
+            self._prompts = [*self._prompts, found][-PROMPTS:]
+        return found
 
     @torch.no_grad()
     def denoise(self, parents: Sequence[WanBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
@@ -113,47 +158,75 @@ class WanBackbone:
         device = self._weight.device
         x, noise = (upload(locked(t, device), device, torch.float32) for t in (x, noise))
 
+        schedule = self.schedule.of_chunk(parents[0].made)
+
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
             own = parents[begin:end]
-            return few_step(lambda x, t: self.flow(own, x, t), x[begin:end], noise[begin:end], self.schedule, steps)
+            return few_step(lambda x, t: self.flow(own, x, t), x[begin:end], noise[begin:end], schedule, steps)
 
-        noisy, clean = zip(*self.batch.run(part, len(x)))
-        return torch.cat(noisy), torch.cat(clean)
+        noisy, clean = (torch.cat(parts) for parts in zip(*self.batch.run(part, len(x))))
+        clean = _with_held(clean, parents[0].held)
+        return clean if steps.stop == len(schedule.steps) else noisy, clean
 
     @torch.no_grad()
     def flow(self, parents: Sequence[WanBranch], x: Tensor, timestep: Tensor) -> Tensor:
         """What the transformer predicts for noisy chunks ``[N, F, C, H, W]`` at one timestep (0..1000), float32.
 
-        Each is the next chunk after its parent, whose memory it reads. The building block of ``denoise``.
+        Each is the next chunk after its parent, whose memory it reads. The building block of ``denoise``. Frames that
+        are held stand in their place, and the model is told that they are clean.
         """
-        place = self._position(parents[0].memory, parents[0].memory.chunks)
-        return self._flow(parents[0].prompt, place, x, timestep, self._reader([parent.memory for parent in parents]))
+        first, timesteps = parents[0], timestep.expand(x.shape[1])
+        if first.held is not None:
+            x, timesteps = _with_held(x, first.held), timesteps.clone()
+            timesteps[: len(first.held)] = 0
+        place = self._position(first.memory, first.memory.chunks)
+        return self._flow(first.prompt, place, x, timesteps, self._reader([parent.memory for parent in parents]))
 
     @torch.no_grad()
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
         """See ``Backbone.commit``. One pass at t = 0 over the clean chunk writes its keys and values."""
         [page] = self._written(branch.prompt, branch.memory, branch.memory.chunks, [(latents, route)])
         kept = (*branch.past, (latents, route))[-(self.memory.config.window // self.chunk_shape[0]) :]
-        return WanBranch(branch.prompt, self.memory.commit(branch.memory, page, branch.prompt.id), kept)
+        memory = self.memory.commit(branch.memory, page, branch.scene)
+        return WanBranch(branch.then or branch.prompt, memory, kept, given=branch.given)
 
     @torch.no_grad()
     def switch(self, branch: WanBranch, prompt: str, memory: Switch | None) -> Switched:
         """See ``Backbone.switch``, and ``memory.switch`` for what becomes of the pages."""
-        new, mode = self._read_prompt(prompt), memory or self.memory.config.switch
+        mode, plain = memory or self.memory.config.switch, prompt.removeprefix(self.shot_prefix)
+        new = self._read_prompt(plain)
         if mode == "cut" or not branch.past:
-            return self._switched(new, emptied(branch.memory), ())
+            return self._switched(branch, new, emptied(branch.memory))
         if mode == "keep":
-            return self._switched(new, branch.memory, branch.past)
+            return self._switched(branch, new, branch.memory)
+        if mode == "shot":
+            check_shots(self.memory.config)
+            return self._switched(branch, new, opened(branch.memory), self._read_prompt(self.shot_prefix + plain))
+        if branch.memory.shots:
+            raise ConfigError(
+                "memory='recache' cannot write chunks again that stand in several shots; take keep or cut"
+            )
         todo = recache_of(self.memory.config, branch.memory)
         over = Branch(todo.kept, chunks=branch.memory.chunks)
         pages = self._written(new, over, todo.chunks[0], branch.past[-len(todo.chunks) :])
-        return self._switched(new, recached(self.memory, branch.memory, todo, pages), branch.past, todo.chunks)
+        return self._switched(branch, new, recached(self.memory, branch.memory, todo, pages), written=todo.chunks)
 
-    def _switched(self, prompt: WanPrompt, memory: Branch, past: Past, written: range = range(0)) -> Switched:
-        """Under the new prompt; a scene that returns reads its first chunk again, where that was put aside."""
+    def _switched(
+        self,
+        before: WanBranch,
+        prompt: WanPrompt,
+        memory: Branch,
+        opens: WanPrompt | None = None,
+        written: range = range(0),
+    ) -> Switched:
+        """Under the new prompt, the next chunk under ``opens``; a scene that returns reads its first chunk again, where
+        that was put aside."""
         memory = self.memory.held(recalled(memory, prompt.id, self._home or self._weight.device))
         back = memory.recalled[0].start // self.chunk_shape[0] if memory.recalled else None
-        return Switched(WanBranch(prompt, memory, past), len(written), tuple(written), back)
+        past = () if memory.since == memory.chunks else before.past
+        then = None if opens is None else prompt
+        branch = WanBranch(opens or prompt, memory, past, then, before.given, before.held)
+        return Switched(branch, len(written), tuple(written), back)
 
     def switch_passes(self, memory: Switch | None) -> int:
         mode = memory or self.memory.config.switch
@@ -179,7 +252,11 @@ class WanBackbone:
 
         latents = torch.cat([upload(latents, device) for latents, _ in chunks])
         self._flow(prompt, place, latents[None], torch.zeros((), device=device), attend)
-        told = [first, *(part for latents, route in chunks for part in (latents, route and route.value))]
+        told = [
+            first,
+            *[place] * (over.shots > 0),
+            *(part for latents, route in chunks for part in (latents, route and route.value)),
+        ]
         id = content_id(prompt.id, over.id, *told)
         ids = [id] if len(chunks) == 1 else [content_id(id, place) for place in range(len(chunks))]
         return [writer.page(own, route) for writer, own, (_, route) in zip(writers, ids, chunks)]
@@ -200,16 +277,22 @@ class WanBackbone:
         """See ``Portable.load``. Pages and prompts that are here already are shared."""
         device = self._weight.device
         branch = with_model(loaded(snapshot, self.model, self.chunk_shape, self.memory.config), device)
-        known = (*self._loaded, *(() if self._prompt is None else (self._prompt,)))
-        prompt = next((one for one in known if one.same(branch.prompt)), branch.prompt)
-        self._loaded.add(prompt)
         memory = self.memory.taken_in(branch.memory, lambda page: brought(page, self._home or device, device))
-        return WanBranch(prompt, memory, branch.past)
+        then = None if branch.then is None else self._known(branch.then)
+        return replace(branch, prompt=self._known(branch.prompt), memory=memory, then=then)
+
+    def _known(self, loaded: WanPrompt) -> WanPrompt:
+        """A prompt that is here already, if one is the same as what was loaded."""
+        prompt = next((one for one in (*self._loaded, *self._prompts) if one.same(loaded)), loaded)
+        self._loaded.add(prompt)
+        return prompt
 
     def _position(self, over: Branch, chunk: int) -> int:
         """Where in time the first frame of a chunk stands that reads such a memory."""
-        absolute = self.memory.config.positions == "absolute"
-        return self.chunk_shape[0] * (chunk if absolute else len(over.pages))
+        rules = self.memory.config
+        return (
+            rules.chunk * (chunk if rules.positions == "absolute" else len(over.pages)) + over.shots * rules.shot_offset
+        )
 
     def _reader(self, memories: Sequence[Branch]) -> Attend:
         """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""
@@ -250,8 +333,8 @@ class WanBackbone:
             self._shifts[key] = Rotary.of(shift_angles(tokens, keys.shape[-1]))
         return self._shifts[key]
 
-    def _flow(self, prompt: WanPrompt, place: int, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
-        timesteps = timestep.to(x.device).expand(x.shape[0], x.shape[1])
+    def _flow(self, prompt: WanPrompt, place: int, x: Tensor, timesteps: Tensor, attend: Attend) -> Tensor:
+        timesteps = timesteps.to(x.device).expand(x.shape[0], x.shape[1])
         rotary = self._rotary(place, x)
         return self.model(x.to(self._weight.dtype), timesteps, prompt.text, rotary, attend).float()
 
@@ -262,3 +345,10 @@ class WanBackbone:
             positions = torch.arange(start, start + x.shape[1], device=x.device)
             self._turned = (key, self.model.rotary(positions, self.model.config.grid(*x.shape[-2:])))
         return self._turned[1]
+
+
+def _with_held(x: Tensor, held: Tensor | None) -> Tensor:
+    """Chunks ``[N, F, C, H, W]`` whose first frames are those that are held, if any are."""
+    if held is None:
+        return x
+    return torch.cat([held.to(x.device, x.dtype).expand(len(x), *held.shape), x[:, len(held) :]], dim=1)

@@ -27,6 +27,10 @@ class WanPrompt:
     id: str
     text: TextContext
 
+    def to(self, device: torch.device) -> WanPrompt:
+        """The prompt on a device."""
+        return WanPrompt(self.id, [(keys.to(device), values.to(device)) for keys, values in self.text])
+
     def same(self, other: WanPrompt) -> bool:
         """Whether both read the same, to the last bit."""
         pairs = [(a, b) for mine, theirs in zip(self.text, other.text) for a, b in zip(mine, theirs)]
@@ -40,8 +44,24 @@ class WanBranch:
 
     Attributes:
         past: the last chunks, as many as a re-cache may read.
+        then: the prompt of the chunks after the next, where that one alone is told more: that a shot begins.
+        given: chunks that were not made, but given to begin with.
+        held: clean latents ``[F, C, H, W]`` that the next chunk begins with, whatever is made; None where it is free.
     """
 
     prompt: WanPrompt
     memory: Branch
     past: Past = ()
+    then: WanPrompt | None = None
+    given: int = 0
+    held: Tensor | None = None
+
+    @property
+    def made(self) -> int:
+        """Chunks that the model has made."""
+        return self.memory.chunks - self.given
+
+    @property
+    def scene(self) -> str:
+        """An identity of the scene's prompt."""
+        return (self.then or self.prompt).id

@@ -61,5 +61,9 @@ class WanConfig:
         return height // ph, width // pw
 
 
-SIZES = {"1.3B": WanConfig(), "14B": WanConfig(dim=5120, ffn_dim=13824, num_layers=40, num_heads=40)}
-"""Wan2.1-T2V's two, by their names."""
+SIZES = {
+    "1.3B": WanConfig(),
+    "14B": WanConfig(dim=5120, ffn_dim=13824, num_layers=40, num_heads=40),
+    "5B": WanConfig(dim=3072, ffn_dim=14336, num_heads=24, in_channels=48, out_channels=48),
+}
+"""Wan2.1-T2V's two and Wan2.2-TI2V's, by their names."""

@@ -47,12 +47,16 @@ def dumped(branch: WanBranch, model: dict[str, Any], config: MemoryConfig) -> Sn
         CheckpointError: the branch holds NaN or infinite values.
     """
     tensors, told = tensors_of(branch.memory)
-    for layer, text in enumerate(branch.prompt.text):
-        tensors |= {f"text.{layer}.{part}": value for part, value in zip(("keys", "values"), text)}
+    for name, prompt in (("text", branch.prompt), ("then", branch.then)):
+        for layer, text in enumerate(prompt.text if prompt else ()):
+            tensors |= {f"{name}.{layer}.{part}": value for part, value in zip(("keys", "values"), text)}
     tensors |= {f"past.{i}": latents for i, (latents, _) in enumerate(branch.past)}
+    if branch.held is not None:
+        tensors["held"] = branch.held
     routes = [route and route.value for _, route in branch.past]
     metadata = {"model": model, "rules": told_rules(config), "memory": told, "past": routes}
-    return Snapshot(KIND, tensors, {**metadata, "prompt": branch.prompt.id})
+    prompts = {"prompt": branch.prompt.id, "then": branch.then and branch.then.id}
+    return Snapshot(KIND, tensors, {**metadata, **prompts, "given": branch.given})
 
 
 def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], config: MemoryConfig) -> WanBranch:
@@ -73,22 +77,30 @@ def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], co
     dtype = model.patch_embedding.weight.dtype
     try:
         memory = branch_of(snapshot, snapshot.metadata["memory"], config, shape, (dtype, torch.float32))
-        prompt = WanPrompt(str(snapshot.metadata["prompt"]), _text(snapshot, shape, dtype))
-        past = _past(snapshot, chunk_shape)
+        prompt = WanPrompt(str(snapshot.metadata["prompt"]), _text(snapshot, "text", shape, dtype))
+        then = snapshot.metadata.get("then")
+        later = None if then is None else WanPrompt(str(then), _text(snapshot, "then", shape, dtype))
+        past, held = _past(snapshot, chunk_shape), snapshot.tensor("held") if "held" in snapshot.tensors else None
+        given = snapshot.metadata.get("given", 0)
+        if type(given) is not int or not 0 <= given <= memory.chunks:
+            raise ValueError("more chunks were given than there are")
+        if held is not None and (held.dim() != 4 or not 0 < len(held) <= frames or held.shape[1:] != chunk_shape[1:]):
+            raise ValueError("held frames of another shape")
         if len(past) != min(memory.chunks - memory.since, config.window // config.chunk):
             raise ValueError("chunks are missing")
     except DAMAGED as error:
         raise CheckpointError(
             f"the snapshot is not what a backbone dumps ({type(error).__name__}: {one_line(error)[:80]}): dump it again"
         ) from error
-    return WanBranch(prompt, memory, past)
+    return WanBranch(prompt, memory, past, later, given, held)
 
 
 def with_model(branch: WanBranch, device: torch.device) -> WanBranch:
     """The branch with its prompt and its past where the model is, as ``denoise`` leaves them; pages stay."""
-    text = [(keys.to(device), values.to(device)) for keys, values in branch.prompt.text]
     past = tuple((latents.to(device), route) for latents, route in branch.past)
-    return WanBranch(WanPrompt(branch.prompt.id, text), branch.memory, past)
+    then = None if branch.then is None else branch.then.to(device)
+    held = None if branch.held is None else branch.held.to(device)
+    return WanBranch(branch.prompt.to(device), branch.memory, past, then, branch.given, held)
 
 
 def brought(page: Page, home: torch.device, device: torch.device) -> Page:
@@ -105,10 +117,10 @@ def brought(page: Page, home: torch.device, device: torch.device) -> Page:
     return replace(page, keys=keys, values=values)
 
 
-def _text(snapshot: Snapshot, shape: tuple[int, ...], dtype: torch.dtype) -> TextContext:
+def _text(snapshot: Snapshot, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> TextContext:
     """Each ``[1, text_len, heads, head_dim]``; ``shape`` is that of a page."""
     layers, _, *heads = shape
-    found = [(snapshot.tensor(f"text.{i}.keys"), snapshot.tensor(f"text.{i}.values")) for i in range(layers)]
+    found = [(snapshot.tensor(f"{name}.{i}.keys"), snapshot.tensor(f"{name}.{i}.values")) for i in range(layers)]
     words = found[0][0].shape[1]
     if any(part.shape != (1, words, *heads) or part.dtype != dtype for pair in found for part in pair):
         raise ValueError("a prompt of another shape")
