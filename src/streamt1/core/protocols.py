@@ -117,8 +117,12 @@ class Backbone(Protocol):
 class Portable(Protocol):
     """A backbone whose branches can leave the process: dumped on one machine, gone on with on another.
 
-    The search asks for neither method.
+    The search asks for none of these.
     """
+
+    def weigh(self, branch: Branch) -> int:
+        """Bytes of the tensors that ``dump`` would give; nothing is copied."""
+        ...
 
     def dump(self, branch: Branch) -> Snapshot:
         """All that a branch holds. The branch stays valid, and is not given back.

@@ -17,7 +17,8 @@ from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
 from streamt1.distributed.fleet import Fleet, Link, LinkLostError
 from streamt1.distributed.models import remote_models
-from streamt1.distributed.ray_hosts import Host, Hosts, ray_hosts
+from streamt1.distributed.ray_hosts import Host, Hosts, ObjectStore, ray_hosts
+from streamt1.distributed.shipping import DEFAULT, rebuild_of
 from streamt1.distributed.worker import Reply, Request, Worker
 from streamt1.families.build import build
 from streamt1.families.fingerprint import fingerprints
@@ -41,7 +42,9 @@ def one_by_one(config: RunConfig) -> RunConfig:
 
 
 @contextmanager
-def devices(config: RunConfig, count: int | None = None, address: str | None = None) -> Iterator[Models]:
+def devices(
+    config: RunConfig, count: int | None = None, address: str | None = None, rebuild: str = DEFAULT
+) -> Iterator[Models]:
     """The models of a configuration on several devices, each with all of them, for one search at a time.
 
     Results do not depend on how many devices there are, nor on which of them are lost on the way.
@@ -50,22 +53,26 @@ def devices(config: RunConfig, count: int | None = None, address: str | None = N
         config: that of ``one_by_one``.
         count: of devices; None for all that a running cluster has.
         address: of a running Ray cluster, such as ``auto``; None starts one on this machine for the block.
+        rebuild: how a device that comes later gets the memory of what has been made: ``shipping.REBUILDS``. Of those,
+            ``-4bit`` changes results, by when devices were lost.
 
     Raises:
+        UnknownNameError: there is no such way to rebuild.
         MissingExtraError: Ray is not installed.
         ConfigError: there are not so many devices, or they have other weights or another version of this package.
         StreamT1Error: what ``families.build.build`` raises on a device, whose machine it then names.
     """
-    with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config) as models:
+    rebuild_of(rebuild)
+    with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config, rebuild) as models:
         yield models
 
 
 @contextmanager
-def devices_of(hosts: Hosts, config: RunConfig) -> Iterator[Models]:
+def devices_of(hosts: Hosts, config: RunConfig, rebuild: str = DEFAULT) -> Iterator[Models]:
     """The same on hosts that are there: a process more in each of their places. Raises what ``devices`` does."""
     config = config.model_copy(update={"device": hosts.device})
     links = [_DeviceLink(hosts, place, config) for place in range(hosts.count)]
-    fleet = Fleet(links, _DeviceLink.another)
+    fleet = Fleet(links, _DeviceLink.another, rebuild_of(rebuild))
     try:
         check_same([_ready(link) for link in links])
         yield remote_models(fleet)
@@ -99,7 +106,7 @@ def load(config: RunConfig) -> dict[str, Any]:
 
     def begin() -> None:
         own, plan = planned(config)
-        _loaded[:] = [Worker(build(own, checked=plan is not None))]
+        _loaded[:] = [Worker(build(own, checked=plan is not None), ObjectStore())]
 
     return introduced(config, begin)
 

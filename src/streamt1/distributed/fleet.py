@@ -2,7 +2,7 @@
 
 At a chunk boundary every device is told to make what lives on: it runs the survivors' context passes and decodes, so
 that no memory travels. What a device lacks is made before it is read, from its recipe; so a device that comes later, or
-in place of one that was lost, begins with nothing.
+in place of one that was lost, begins with nothing. Memory that another device holds may be shipped to it instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from weakref import WeakValueDictionary
 
 from streamt1.core.errors import DeviceLostError, warn
 from streamt1.distributed.assign import assign
+from streamt1.distributed.catching_up import CatchingUp
 from streamt1.distributed.recipes import Commit, Decode, Parcel, Recipe, Sent, missing
+from streamt1.distributed.shipping import DEFAULT, Rebuild, rebuild_of
 from streamt1.distributed.worker import KEPT, Job, MissingHereError, Reply, Request
 
 ATTEMPTS = 4
@@ -64,7 +66,7 @@ class Want:
 
 
 @dataclass(eq=False)
-class _Seat:
+class Seat:
     """A device, and what it is believed to hold once it has done what it was asked."""
 
     link: Link
@@ -87,20 +89,28 @@ class Fleet:
         links: one for each device; at least one.
         renew: makes a device in place of one that was lost; its first reply says that it is ready. None where no other
             can be had.
+        rebuild: decides whether memory that a device lacks is made again or shipped; see ``shipping``.
 
     Attributes:
         shown: whether decodes by the draft decoder, and not by the other, are what candidates are shown by.
         lost: how many devices were.
+        catching_up: what has been shipped, and what was measured.
     """
 
-    def __init__(self, links: Sequence[Link], renew: Callable[[Link], Link | None] = lambda lost: None) -> None:
-        self._seats, self._renew = [_Seat(link) for link in links], renew
-        self._coming: list[tuple[_Seat, Future[Reply]]] = []
+    def __init__(
+        self,
+        links: Sequence[Link],
+        renew: Callable[[Link], Link | None] = lambda lost: None,
+        rebuild: Rebuild | None = None,
+    ) -> None:
+        self._seats, self._renew = [Seat(link) for link in links], renew
+        self._coming: list[tuple[Seat, Future[Reply]]] = []
         self._out: list[Link] = []
         self._live: dict[str, tuple[Recipe, int]] = {}
         self._recipes: WeakValueDictionary[str, Recipe] = WeakValueDictionary()
         self._gone: deque[str] = deque()
         self._lock, self.shown, self.lost = threading.RLock(), False, 0
+        self.catching_up = CatchingUp(self, rebuild or rebuild_of(DEFAULT))
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -135,16 +145,18 @@ class Fleet:
             return recipe.told[0]
 
     def sync(self, flush: bool = False) -> None:
-        """Has every device make what lives on: branches, and decodes of chunks that are in them; waits for none.
+        """Has every device make what lives on: branches, and decodes of chunks that are in them.
 
-        Memory has a request of its own, the first: who waits for what is told of it can go on while devices decode.
+        Waits for none, but for one to which memory is shipped. Memory has a request of its own, the first: who waits
+        for what is told of it can go on while devices decode.
 
         Args:
             flush: free now what is to be freed, and not with the next request.
         """
         with self._lock:
             self._tidy()
-            branches = [recipe for key, (recipe, _) in self._live.items() if key == recipe.id]
+            self.catching_up.ship()
+            branches = self.branches
             survived = {one.latents.id for one in branches if isinstance(one.call, Commit) and one.latents}
             wanted: dict[str, tuple[Recipe, list[str]]] = {}
             for key, (recipe, _) in self._live.items():
@@ -168,14 +180,41 @@ class Fleet:
             answers: dict[int, Any] = {}
             for _ in range(ATTEMPTS):
                 self._admit()
+                self.catching_up.ship()
                 left = [row for row in range(len(wants)) if row not in answers]
-                self._collect(self._spread(wants, left), answers)
+                self._collect(self._spread(wants, left) if self._seats else [], answers)
                 if len(answers) == len(wants):
                     return [answers[row] for row in range(len(wants))]
             raise DeviceLostError(
                 f"devices were lost {self.lost} times, {ATTEMPTS} times over the same work, which is given up;"
                 " look at their logs (memory that ran out is the usual cause), then go on with the run"
             )
+
+    @property
+    def branches(self) -> list[Recipe]:
+        """Of memory that lives on."""
+        return [recipe for key, (recipe, _) in self._live.items() if key == recipe.id]
+
+    @property
+    def seats(self) -> Sequence[Seat]:
+        """The devices, as they are now."""
+        return tuple(self._seats)
+
+    def ask(self, seat: Seat, job: Job, keep: str | None = None) -> Any:
+        """What one device answers at once; None where it is lost, or lacks what the job reads.
+
+        Args:
+            keep: a key that the job makes, to be held from now on.
+        """
+        request = Request(jobs=(job,), keep=frozenset(() if keep is None else (keep,)))
+        future = seat.link.submit(request)
+        seat.asked.append((future, []))
+        try:
+            answers = self._hear_until(seat, future)
+        except LinkLostError as error:
+            self._lose(seat, error)
+            return None
+        return answers[0] if answers else None
 
     def refill(self) -> None:
         """A search begins: devices that could not be had in place of lost ones are asked for once more."""
@@ -190,7 +229,7 @@ class Fleet:
             seat.link.close()
         self._seats, self._coming = [], []
 
-    def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[_Seat, list[int], Future[Reply]]]:
+    def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[Seat, list[int], Future[Reply]]]:
         """Asks the devices for these rows: who was asked for which."""
         places = assign(len(rows), len(self._seats), lambda row, at: self._lacks(wants[rows[row]], at))
         sent = []
@@ -205,7 +244,7 @@ class Fleet:
             return True
         return recipe.call.draft == self.shown and recipe.latents is not None and recipe.latents.id in survived
 
-    def _collect(self, sent: list[tuple[_Seat, list[int], Future[Reply]]], answers: dict[int, Any]) -> None:
+    def _collect(self, sent: list[tuple[Seat, list[int], Future[Reply]]], answers: dict[int, Any]) -> None:
         """Hears all that were asked. Raises what the first row's device raised, once all have answered."""
         errors: dict[int, Exception] = {}
         for seat, rows, future in sent:
@@ -221,7 +260,7 @@ class Fleet:
         if errors:
             raise errors[min(errors)]
 
-    def _hear_until(self, seat: _Seat, future: Future[Reply]) -> Sequence[Any] | None:
+    def _hear_until(self, seat: Seat, future: Future[Reply]) -> Sequence[Any] | None:
         """The answers to a request; None where the device lacked something, and it must be asked again."""
         while seat.asked:
             last = seat.asked[0][0] is future
@@ -230,10 +269,11 @@ class Fleet:
                 return None if reply is None else reply.answers
         return None
 
-    def _hear(self, seat: _Seat) -> Reply | None:
+    def _hear(self, seat: Seat) -> Reply | None:
         """The reply to the oldest request of a device; None where the device lacked something."""
         future, makes = seat.asked.popleft()
         reply = future.result()
+        self.catching_up.measured.ran(seat.link.name, *reply.passes)
         by_id = {recipe.id: recipe for recipe in makes}
         for id, said in reply.told.items():
             if not by_id[id].told:
@@ -248,7 +288,7 @@ class Fleet:
             return None
         raise reply.error
 
-    def _lose(self, seat: _Seat, error: LinkLostError) -> None:
+    def _lose(self, seat: Seat, error: LinkLostError) -> None:
         """A device is out; another is asked for."""
         self.lost += 1
         self._seats.remove(seat)
@@ -259,7 +299,7 @@ class Fleet:
     def _call(self, lost: Link) -> None:
         link = self._renew(lost)
         if link is not None:
-            self._coming.append((_Seat(link), link.submit(Request())))
+            self._coming.append((Seat(link), link.submit(Request())))
 
     def _admit(self) -> None:
         """Lets in the devices that have become ready; waits for one where there is none."""
@@ -288,7 +328,7 @@ class Fleet:
         lacking = sum(len(missing([recipe], lambda _, keys=keys: keys, seat.held)) for recipe, keys in want.keys)
         return 2 * lacking + (want.latents is not None and want.latents.id not in seat.known)
 
-    def _submit(self, seat: _Seat, wants: Sequence[Want], only_missing: bool = False) -> Future[Reply]:
+    def _submit(self, seat: Seat, wants: Sequence[Want], only_missing: bool = False) -> Future[Reply]:
         """Asks one device for all of this, at once."""
         needed: dict[str, tuple[str, ...]] = {}
         for recipe, keys in (pair for want in wants for pair in want.keys):
@@ -311,7 +351,7 @@ class Fleet:
         seat.asked.append((future, makes))
         return future
 
-    def _parcels(self, seat: _Seat, makes: Iterable[Recipe], wants: Sequence[Want]) -> dict[str, Sent]:
+    def _parcels(self, seat: Seat, makes: Iterable[Recipe], wants: Sequence[Want]) -> dict[str, Sent]:
         """Latents that the device is not known to have."""
         parcels: dict[str, Sent] = {}
         for parcel in [*(recipe.latents for recipe in makes), *(want.latents for want in wants)]:

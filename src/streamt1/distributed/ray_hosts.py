@@ -12,6 +12,7 @@ from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
 from streamt1.distributed.fleet import LinkLostError
+from streamt1.distributed.snapshots import Carried, ShipmentLostError
 
 PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""
@@ -87,6 +88,27 @@ class Calls:
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         return function(*args)
+
+
+class ObjectStore:
+    """Satisfies ``Carrier`` in such a process: from machine to machine directly, by Ray's object stores.
+
+    What is sent lives as long as the process that sent it, and somebody knows of it.
+    """
+
+    def put(self, load: Carried) -> Any:
+        import ray
+
+        return ray.put(load)
+
+    def get(self, sent: Any) -> Carried:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            return ray.get(sent, timeout=PATIENCE)
+        except RayError as error:
+            raise ShipmentLostError(_first_line(error)) from error
 
 
 @contextmanager

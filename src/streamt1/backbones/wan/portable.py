@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from streamt1.backbones.wan.branch import Past, WanBranch, WanPrompt
 from streamt1.backbones.wan.model import TextContext, WanModel
@@ -46,13 +47,23 @@ def dumped(branch: WanBranch, model: dict[str, Any], config: MemoryConfig) -> Sn
     Raises:
         CheckpointError: the branch holds NaN or infinite values.
     """
-    tensors, told = tensors_of(branch.memory)
-    for layer, text in enumerate(branch.prompt.text):
-        tensors |= {f"text.{layer}.{part}": value for part, value in zip(("keys", "values"), text)}
-    tensors |= {f"past.{i}": latents for i, (latents, _) in enumerate(branch.past)}
+    tensors, told = _held(branch)
     routes = [route and route.value for _, route in branch.past]
     metadata = {"model": model, "rules": told_rules(config), "memory": told, "past": routes}
     return Snapshot(KIND, tensors, {**metadata, "prompt": branch.prompt.id})
+
+
+def weight_of(branch: WanBranch) -> int:
+    """Bytes of the tensors of a branch's snapshot; nothing is copied."""
+    return sum(tensor.nbytes for tensor in _held(branch)[0].values())
+
+
+def _held(branch: WanBranch) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a branch by name, where they are, and what is told of its memory."""
+    tensors, told = tensors_of(branch.memory)
+    for layer, text in enumerate(branch.prompt.text):
+        tensors |= {f"text.{layer}.{part}": value for part, value in zip(("keys", "values"), text)}
+    return tensors | {f"past.{i}": latents for i, (latents, _) in enumerate(branch.past)}, told
 
 
 def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], config: MemoryConfig) -> WanBranch:
