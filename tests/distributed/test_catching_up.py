@@ -145,15 +145,20 @@ def test_an_unknown_way_is_probed() -> None:
 
 
 def test_what_was_received_is_given_back() -> None:
-    fleet = late(rebuild_of("ship"), [None, 14, None], lambda: toy(decoder=Shifted()))
-    models = remote_models(fleet)
-    searched(models, SHORT, "x", 5)
+    backbones = list[GaussianBackbone]()
+
+    def models() -> Models:
+        backbones.append(GaussianBackbone())
+        return toy(backbones[-1], decoder=Shifted())
+
+    fleet = late(rebuild_of("ship"), [None, 14, None], models)
+    searched(remote_models(fleet), SHORT, "x", 5)
     assert fleet.catching_up.shipments
     gc.collect()
     fleet.sync(flush=True)
     links = [seat.link for seat in fleet.seats]
     assert all(isinstance(link, LocalLink) and not link.worker._held for link in links)
-    assert [link.worker.models.backbone.live for link in links if isinstance(link, LocalLink)] == [0, 0]
+    assert [backbones[place].live for place in (0, 2)] == [0, 0]
 
 
 def test_pocket_ships_pages_plain_or_in_four_bits() -> None:

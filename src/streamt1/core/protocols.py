@@ -185,6 +185,22 @@ class Decoder(Protocol):
         ...
 
 
+@runtime_checkable
+class PortableStates(Protocol):
+    """A decoder whose states are more than tensors, texts, None, and tuples of those, but can be told as such.
+
+    Where states are no more than that, neither method is needed.
+    """
+
+    def plain(self, state: DecoderState) -> Any:
+        """All that a state holds, of tensors, texts, None, and tuples of those."""
+        ...
+
+    def taken(self, plain: Any) -> DecoderState:
+        """A state that does what the one did which was told, in this process or in another."""
+        ...
+
+
 class FrameReward(Protocol):
     """Short-term reward: looks at single frames (HPSv3 in the paper).
 
