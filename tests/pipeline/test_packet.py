@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamt1.config.load import load_config
-from streamt1.core.errors import CheckpointError, ConfigError, Stopped
+from streamt1.core.errors import Cancelled, CheckpointError, ConfigError, Stopped
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
 from streamt1.core.snapshot import Snapshot
@@ -25,7 +25,7 @@ from streamt1.pipeline.stream import Stream
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import CandidateProposed, ChunkStarted, Event, MemorySwitched, Warned
 from tests.pipeline.test_pipeline import PROMPT
-from tests.pipeline.test_run_folder import assert_same, told
+from tests.pipeline.test_run_folder import EndsAt, assert_same, told
 
 OTHER = "a blue star bouncing on a white dotted background"
 SETTINGS: dict[str, Mapping[str, Any]] = {
@@ -128,6 +128,23 @@ def test_a_run_goes_on_from_the_packet_that_it_left(name: str, loaded: Pipeline,
     assert calls.count("denoise") == 1
     loaded.models.backbone.memory.pool.check([])  # type: ignore[attr-defined]
     assert not (tmp_path / "here" / "checkpoint").exists()
+
+
+@pytest.mark.slow
+def test_a_video_without_an_end_goes_on_too(loaded: Pipeline, tmp_path: Path) -> None:
+    pipeline = Pipeline(load_config("pocket", {"policy": "greedy"}), loaded.models)
+    asked = pipeline.asked(PROMPT, None, 3, endless=True)
+    with pytest.raises(Cancelled):
+        made(pipeline, asked, tmp_path / "one", EndsAt(24))
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    packet, snapshot = pack_run(pipeline, tmp_path / "one", asked, {}, tmp_path / "p.safetensors", None)
+    chunk = snapshot.metadata["chunk"]
+    one = made(pipeline, asked, tmp_path / "one", StopsIn(chunk + 2), packet)
+    other = made(pipeline, asked, tmp_path / "other", StopsIn(chunk + 2))
+    assert told(tmp_path / "one") == told(tmp_path / "other")
+    assert (tmp_path / "one" / "video.mp4").read_bytes() == (tmp_path / "other" / "video.mp4").read_bytes()
+    assert one.result.beam.lineage == other.result.beam.lineage
+    assert len(one.result.beam.lineage) == chunk + 2
 
 
 @pytest.mark.slow

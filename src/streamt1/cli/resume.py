@@ -43,7 +43,7 @@ def resume(
     summary = _summary(run)
     asked = Asked.of(summary, run / SUMMARY)
     taken = None if packet is None else _packet(packet)
-    four_bits = summary.get("four_bits") is True or in_four_bits(rebuild) or (taken is not None and taken.bits == 4)
+    four_bits = in_four_bits(rebuild) or (taken is not None and taken.bits is not None)
     compare = summary.get("compare") is True
     options = Options(compare=compare, page=page, packet=taken, pack=pack, four_bits=four_bits)
     config = asked.config.model_copy(update={"models": str(models)} if models else {})
@@ -62,7 +62,8 @@ def pack(
         Path | None, typer.Option(help="A file NAME.safetensors; by default in the run's checkpoint.")
     ] = None,
     bits: Annotated[
-        int | None, typer.Option(help="4 makes memory a third as large (of 16 bits); the video then changes a little.")
+        int | None,
+        typer.Option(help="4 makes memory a third as large (of 16 bits); the video then is another one."),
     ] = None,
     models: MODELS = None,
 ) -> None:

@@ -55,7 +55,7 @@ class Options:
         fresh: delete what an earlier run has left in the folder.
         packet: to take memory from, in place of a replay.
         pack: leave such a file where the run is stopped.
-        four_bits: memory may have travelled in four bits, which ``run.json`` tells.
+        four_bits: memory may travel in four bits, which ``run.json`` tells from then on.
     """
 
     compare: bool = False
@@ -65,9 +65,11 @@ class Options:
     pack: bool = False
     four_bits: bool = False
 
-    def told(self) -> dict[str, Any]:
-        """Words of ``run.json``."""
-        return {"compare": self.compare, **({"four_bits": True} if self.four_bits else {})}
+    def told(self, path: Path) -> dict[str, Any]:
+        """Words of the ``run.json`` in a folder. Raises ``OutputError`` where that cannot be read."""
+        before = None if self.fresh else stored_summary(path)
+        four_bits = self.four_bits or (before is not None and before.get("four_bits") is True)
+        return {"compare": self.compare, **({"four_bits": True} if four_bits else {})}
 
 
 def standing(path: Path, asked: Asked, compare: bool) -> tuple[Standing, str]:
@@ -123,7 +125,7 @@ def run_one(
         return
     fps = pipeline.models.decoder.fps
     with _advised(path), ExitStack() as stack:
-        folders = (options.fresh, options.compare, options.told(), options.packet, options.pack)
+        folders = (options.fresh, options.compare, options.told(path), options.packet, options.pack)
         main = stack.enter_context(run_folder(path, asked, fps, *folders))
         if options.compare:
             plain = pipeline.asked(asked.scenes, None, asked.seed, "greedy")

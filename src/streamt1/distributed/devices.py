@@ -18,7 +18,7 @@ from streamt1.core.provenance import versions
 from streamt1.distributed.fleet import Fleet, Link, LinkLostError
 from streamt1.distributed.models import remote_models
 from streamt1.distributed.ray_hosts import Host, Hosts, ObjectStore, ray_hosts
-from streamt1.distributed.shipping import DEFAULT, rebuild_of
+from streamt1.distributed.shipping import DEFAULT, Rebuild, rebuild_of
 from streamt1.distributed.worker import Reply, Request, Worker
 from streamt1.families.build import build
 from streamt1.families.fingerprint import fingerprints
@@ -43,7 +43,7 @@ def one_by_one(config: RunConfig) -> RunConfig:
 
 @contextmanager
 def devices(
-    config: RunConfig, count: int | None = None, address: str | None = None, rebuild: str = DEFAULT
+    config: RunConfig, count: int | None = None, address: str | None = None, rebuild: str | Rebuild = DEFAULT
 ) -> Iterator[Models]:
     """The models of a configuration on several devices, each with all of them, for one search at a time.
 
@@ -53,8 +53,8 @@ def devices(
         config: that of ``one_by_one``.
         count: of devices; None for all that a running cluster has.
         address: of a running Ray cluster, such as ``auto``; None starts one on this machine for the block.
-        rebuild: how a device that comes later gets the memory of what has been made: ``shipping.REBUILDS``. Of those,
-            ``-4bit`` changes results, by when devices were lost.
+        rebuild: how a device that comes later gets memory, a name of ``shipping.REBUILDS`` or a way of your own. In
+            four bits results depend on which devices were lost, and when.
 
     Raises:
         UnknownNameError: there is no such way to rebuild.
@@ -68,7 +68,7 @@ def devices(
 
 
 @contextmanager
-def devices_of(hosts: Hosts, config: RunConfig, rebuild: str = DEFAULT) -> Iterator[Models]:
+def devices_of(hosts: Hosts, config: RunConfig, rebuild: str | Rebuild = DEFAULT) -> Iterator[Models]:
     """The same on hosts that are there: a process more in each of their places. Raises what ``devices`` does."""
     config = config.model_copy(update={"device": hosts.device})
     links = [_DeviceLink(hosts, place, config) for place in range(hosts.count)]

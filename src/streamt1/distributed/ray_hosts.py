@@ -16,6 +16,8 @@ from streamt1.distributed.snapshots import Carried, ShipmentLostError
 
 PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""
+ARRIVES = 600
+"""Seconds that memory may take from one process to another; where its sender is gone, Ray says so before."""
 REACHED = 10
 """Seconds that a cluster's address may take to answer."""
 PARTS = 10_000
@@ -106,7 +108,7 @@ class ObjectStore:
         from ray.exceptions import RayError
 
         try:
-            return ray.get(sent, timeout=PATIENCE)
+            return ray.get(sent, timeout=ARRIVES)
         except RayError as error:
             raise ShipmentLostError(_first_line(error)) from error
 

@@ -87,8 +87,10 @@ REBUILDS: dict[str, Rebuild] = {
 DEFAULT = "cost"
 
 
-def rebuild_of(name: str) -> Rebuild:
-    """The way of that name. Raises ``UnknownNameError``."""
+def rebuild_of(name: str | Rebuild) -> Rebuild:
+    """The way of that name, or itself. Raises ``UnknownNameError``."""
+    if not isinstance(name, str):
+        return name
     if name not in REBUILDS:
         raise UnknownNameError("way to rebuild memory", name, REBUILDS)
     return REBUILDS[name]

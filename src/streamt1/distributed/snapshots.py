@@ -94,7 +94,7 @@ class Send:
     def do(self, worker: Worker) -> tuple[Any, float] | None:
         """What the receiver is to be given, and seconds; None where the branch cannot be sent."""
         begin, backbone = time.perf_counter(), worker.models.backbone
-        if self.key is None:
+        if self.key is None:  # goes all the way that a branch would: from the device, packed, and to the device
             rows = torch.ones(1, _ROWS, MUCH // (4 * _ROWS), device=_device())
             snapshot = Snapshot("probe", {f"{PAGES}0.keys": rows}, {})
         elif isinstance(backbone, Portable):
