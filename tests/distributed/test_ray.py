@@ -93,6 +93,7 @@ def test_one_is_killed_and_replaced(models, alone):
     assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
 
 
+@pytest.mark.slow
 def test_memory_goes_from_one_process_to_another(models):
     """One is killed while a branch lives on: its successor gets the branch from the other, and goes on with it."""
     fleet, backbone = models.backbone._fleet, models.backbone

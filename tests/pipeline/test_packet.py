@@ -161,6 +161,7 @@ def test_scenes_and_drafts_and_decoders_that_compute_again(loaded: Pipeline, tmp
         assert_same(made(pipeline, asked, tmp_path / f"{chunk}", packet=packet), whole)
 
 
+@pytest.mark.slow
 def test_memory_that_was_written_again_is_not_packed(loaded: Pipeline, tmp_path: Path) -> None:
     scenes = [{"prompt": PROMPT, "chunks": 2}, {"prompt": OTHER, "chunks": 1, "memory": "recache"}]
     asked = loaded.asked(scenes, None, 3)

@@ -89,12 +89,7 @@ def generate(
     named |= _budget(budget)
     named["models"] = str(models) if models else None
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
-    if seconds is not None and chunks is not None:
-        raise ConfigError("give --seconds or --chunks, not both")
-    if endless and (prompts is not None or compare):
-        raise ConfigError(
-            "--endless makes one video and goes on until it is stopped: leave out --prompts and --compare"
-        )
+    _check_together(seconds is not None and chunks is not None, endless and (prompts is not None or compare))
     options = Options(compare, page, fresh, pack=pack, four_bits=in_four_bits(rebuild))
     with stopping() as stop, ExitStack() as stack:
         check_writable(out or (DEFAULT if DEFAULT.is_dir() else DEFAULT.parent))
@@ -107,6 +102,16 @@ def generate(
         jobs = list(zip(asked, _folders(asked, names, out, options)))
         stop.running = True
         run_all(pipeline, jobs, options, stop)
+
+
+def _check_together(both_lengths: bool, endless_several: bool) -> None:
+    """Raises ``ConfigError`` where options exclude one another."""
+    if both_lengths:
+        raise ConfigError("give --seconds or --chunks, not both")
+    if endless_several:
+        raise ConfigError(
+            "--endless makes one video and goes on until it is stopped: leave out --prompts and --compare"
+        )
 
 
 def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:
