@@ -47,7 +47,7 @@ def test_other_batches_are_refused():
 
 @pytest.fixture(scope="module")
 def models():
-    with devices(CONFIG, 2) as loaded:
+    with devices(CONFIG, 2, rebuild="ship") as loaded:
         yield loaded
 
 
@@ -92,3 +92,31 @@ def test_one_is_killed_and_replaced(models, alone):
     assert len(pids) == 2
     assert killed[0] not in pids
     assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
+
+
+@pytest.mark.slow
+def test_memory_goes_from_one_process_to_another(models):
+    """One is killed while a branch lives on: its successor gets the branch from the other, and goes on with it."""
+    fleet, backbone = models.backbone._fleet, models.backbone
+    branch = backbone.start(PROMPT)
+    for own in torch.randn(3, *backbone.chunk_shape):
+        before, branch = branch, backbone.commit(branch, own, None)
+        backbone.release(before)
+    x, noise = torch.randn(2, *backbone.chunk_shape), torch.randn(2, backbone.draws, *backbone.chunk_shape)
+    x, noise = x[:1].repeat(2, 1, 1, 1, 1), noise[:1].repeat(2, *[1] * (noise.ndim - 1))
+
+    def clean():
+        return backbone.denoise([branch] * 2, x, noise, range(backbone.steps))[1]
+
+    wanted, count = clean(), len(fleet.catching_up.shipments)
+    os.kill(fleet.seats[0].link._host.call(os.getpid).result(), signal.SIGKILL)
+    with pytest.warns(StreamT1Warning, match="is lost"):
+        assert torch.equal(clean(), wanted)
+    until = time.monotonic() + 120
+    while len(fleet.catching_up.shipments) == count and time.monotonic() < until:
+        assert torch.equal(clean(), wanted)
+        time.sleep(0.2)
+    [shipment] = fleet.catching_up.shipments[count:]
+    assert (shipment.branches, shipment.passes) == (1, 3)
+    assert torch.equal(clean(), wanted)
+    assert torch.equal(wanted[0], wanted[1])

@@ -30,10 +30,10 @@ OPTIONS = [
     "--dtype", "--image", "--models", "--budget", "--memory", "--host-memory", "--set", "--compare", "--no-report",
     "--to",
     "--dry-run", "--table", "--judge", "--jobs", "--report-only", "--count", "--stage", "--port", "--max-width",
-    "--try", "--fresh", "--endless", "--out",
+    "--try", "--fresh", "--endless", "--out", "--pack", "--packet", "--bits",
 ]  # fmt: skip
 PROMPT = "a red circle bouncing on a navy striped background"
-COMMANDS = ["generate", "resume", "replay", "plan", "report", "download", "evaluate", "score", "presets"]
+COMMANDS = ["generate", "resume", "pack", "replay", "plan", "report", "download", "evaluate", "score", "presets"]
 ARGUMENTS = st.lists(st.one_of(st.sampled_from(OPTIONS), st.sampled_from(VALUES), st.text(max_size=10)), max_size=6)
 
 

@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamt1.backbones.wan.backbone import WanBackbone
+from streamt1.config.load import load_config
 from streamt1.core.snapshot import DIGEST, FORM, TOLD, Snapshot, _digest
 from streamt1.core.tensor_files import write_tensors
 from streamt1.core.types import Route
+from streamt1.pipeline.packet import Packet, write_packet
+from streamt1.search.archive import Nowhere
+from streamt1.search.config import SearchConfig
+from streamt1.search.engine import step
+from streamt1.search.start import start
+from streamt1.search.watcher import Watcher
 from tests.backbones.test_portable import RULES, backbone, told
+from tests.distributed.test_models import Shifted
 from tests.fuzz.mutations import garbage, mutated, mutated_value
 from tests.fuzz.rule import kept
+from tests.search.toy import toy
 
 
 def made() -> tuple[WanBackbone, Snapshot]:
@@ -93,3 +102,43 @@ def test_what_they_hold(data: st.DataObject, which: int, folder: Path) -> None:
     text = json.dumps(RECORDS[which])
     write_tensors(folder / "c.safetensors", tensors, {FORM: "1", TOLD: text, DIGEST: _digest(text, tensors)})
     kept("snapshots, held", lambda: gone_on_with(folder / "c.safetensors"), folder)
+
+
+MODELS = toy(decoder=Shifted())
+CONFIG = load_config("pocket", {"device": "cpu"})
+
+
+def packed(path: Path) -> Snapshot:
+    """A packet of a search over the toy, after two chunks."""
+    config = SearchConfig(beam_size=2, top_k=2)
+    state = step(MODELS, config, start(MODELS, config, "x", 4), Watcher())
+    state = step(MODELS, config, state, Watcher())
+    found = write_packet(path, MODELS, state, CONFIG, "run", None)
+    state.release(MODELS)
+    return found
+
+
+def taken_up(path: Path) -> None:
+    packet, live = Packet.read(path), MODELS.backbone.live  # type: ignore[attr-defined]
+    packet.check(CONFIG, "run", 2)
+    packet.archived(path.parent)
+    try:
+        packet.state(MODELS, Nowhere(), CONFIG).release(MODELS)
+    finally:
+        assert MODELS.backbone.live == live  # type: ignore[attr-defined]
+
+
+@given(data=st.data(), part=st.sampled_from(["all", "state", "beams", "names", "archive"]))
+def test_what_packets_tell(data: st.DataObject, part: str, folder: Path) -> None:
+    snapshot = packed(folder / "d.safetensors")
+    taken_up(folder / "d.safetensors")
+    told: dict[str, Any] = json.loads(json.dumps(snapshot.metadata))
+    if part == "all":
+        told = data.draw(mutated_value(told))
+    else:
+        holder = told["state"] if part == "beams" else told
+        holder[part] = data.draw(mutated_value(holder[part]))
+    text = json.dumps({"kind": snapshot.kind, "metadata": told, "packed": {}})
+    tensors = dict(snapshot.tensors)
+    write_tensors(folder / "d.safetensors", tensors, {FORM: "1", TOLD: text, DIGEST: _digest(text, tensors)})
+    kept("packets, told", lambda: taken_up(folder / "d.safetensors"), folder)

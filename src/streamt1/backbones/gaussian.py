@@ -67,6 +67,10 @@ class GaussianBackbone:
     def release(self, branch: GaussianBranch) -> None:
         self.live -= 1
 
+    def weigh(self, branch: GaussianBranch) -> int:
+        """See ``Portable.weigh``."""
+        return branch.mean.nbytes
+
     def dump(self, branch: GaussianBranch) -> Snapshot:
         """The mean, the routes, and the walk that they belong to."""
         routes = [route and route.value for route in branch.routes]

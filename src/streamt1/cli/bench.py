@@ -24,6 +24,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "cheaper": ({},),
     "switch": ({},),
     "length": ({"policy": "greedy"}, {}),
+    "packets": ({},),
     "devices": ({},),
     "reward_devices": ({},),
 }
@@ -40,7 +41,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
-    scenes, long runs.
+    scenes, long runs, packets.
 
     Passes and phases are counted at full size on a GPU that is not there. Devices are simulated: processes on Ray that
     sleep, for some minutes.

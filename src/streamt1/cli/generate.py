@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, RAY, loaded
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.folder_names import folder_names
 from streamt1.cli.prompts import read_prompts
-from streamt1.cli.run_one import DEFAULT, Options, check_suits, default_folder, run_one, standing
+from streamt1.cli.run_one import DEFAULT, PACK, Options, check_suits, default_folder, run_one, standing
 from streamt1.cli.settings import read_settings
 from streamt1.cli.signals import Stopping, stopping
 from streamt1.core.errors import ConfigError, PromptError, Stopped, StreamT1Error
@@ -52,6 +52,8 @@ def generate(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     devices: DEVICES = None,
     ray: RAY = None,
+    rebuild: REBUILD = None,
+    pack: PACK = False,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
     image: Annotated[Path | None, typer.Option(help="Not supported yet: videos start from text alone.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
@@ -87,16 +89,11 @@ def generate(
     named |= _budget(budget)
     named["models"] = str(models) if models else None
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
-    if seconds is not None and chunks is not None:
-        raise ConfigError("give --seconds or --chunks, not both")
-    if endless and (prompts is not None or compare):
-        raise ConfigError(
-            "--endless makes one video and goes on until it is stopped: leave out --prompts and --compare"
-        )
-    options = Options(compare, page, fresh)
+    _check_together(seconds is not None and chunks is not None, endless and (prompts is not None or compare))
+    options = Options(compare, page, fresh, pack=pack, four_bits=in_four_bits(rebuild))
     with stopping() as stop, ExitStack() as stack:
         check_writable(out or (DEFAULT if DEFAULT.is_dir() else DEFAULT.parent))
-        pipeline = stack.enter_context(loaded(config, devices, ray))
+        pipeline = stack.enter_context(loaded(config, devices, ray, rebuild))
         if pipeline.plan is not None:
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
         asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]
@@ -105,6 +102,16 @@ def generate(
         jobs = list(zip(asked, _folders(asked, names, out, options)))
         stop.running = True
         run_all(pipeline, jobs, options, stop)
+
+
+def _check_together(both_lengths: bool, endless_several: bool) -> None:
+    """Raises ``ConfigError`` where options exclude one another."""
+    if both_lengths:
+        raise ConfigError("give --seconds or --chunks, not both")
+    if endless_several:
+        raise ConfigError(
+            "--endless makes one video and goes on until it is stopped: leave out --prompts and --compare"
+        )
 
 
 def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:

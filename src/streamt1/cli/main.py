@@ -16,7 +16,7 @@ from streamt1.cli.evaluate import evaluate, score
 from streamt1.cli.generate import generate
 from streamt1.cli.outlets import close_outlets, open_outlets
 from streamt1.cli.report import report
-from streamt1.cli.resume import replay, resume
+from streamt1.cli.resume import pack, replay, resume
 from streamt1.cli.serve import serve
 from streamt1.cli.train import train
 
@@ -56,6 +56,7 @@ def presets() -> None:
 
 app.command()(generate)
 app.command()(resume)
+app.command()(pack)
 app.command()(replay)
 app.command()(report)
 app.command()(serve)

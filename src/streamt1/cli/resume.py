@@ -1,20 +1,24 @@
-"""``streamt1 resume`` and ``streamt1 replay``."""
+"""``streamt1 resume``, ``streamt1 pack`` and ``streamt1 replay``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, RAY, loaded
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
-from streamt1.cli.run_one import Options, run_one
+from streamt1.cli.run_one import PACK, Options, run_one
 from streamt1.cli.signals import stopping
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import ConfigError, OutputError
+from streamt1.core.words import counted
 from streamt1.pipeline.run_files import BASELINE, SUMMARY, stored_summary
+
+if TYPE_CHECKING:
+    from streamt1.pipeline.packet import Packet
 
 RUN = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
 MODELS = Annotated[Path | None, typer.Option(help="Folder of downloads, where it is not where it was.")]
@@ -26,22 +30,78 @@ def resume(
     models: MODELS = None,
     devices: DEVICES = None,
     ray: RAY = None,
+    rebuild: REBUILD = None,
+    packet: Annotated[
+        Path | None, typer.Option(help="Of `streamt1 pack` or --pack: memory comes from it, and is not made again.")
+    ] = None,
+    pack: PACK = False,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html.")] = True,
 ) -> None:
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
 
+    summary = _summary(run)
+    asked = Asked.of(summary, run / SUMMARY)
+    taken = None if packet is None else _packet(packet)
+    four_bits = in_four_bits(rebuild) or (taken is not None and taken.bits is not None)
+    compare = summary.get("compare") is True
+    options = Options(compare=compare, page=page, packet=taken, pack=pack, four_bits=four_bits)
+    config = asked.config.model_copy(update={"models": str(models)} if models else {})
+    if (packet or pack) and (devices or ray):
+        raise ConfigError("--packet and --pack are for one device: leave out --devices and --ray")
+    with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
+        asked = pipeline.asked(asked.scenes, None, asked.seed)
+        stop.running = True
+        run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)
+
+
+@reported
+def pack(
+    run: RUN,
+    out: Annotated[
+        Path | None, typer.Option(help="A file NAME.safetensors; by default in the run's checkpoint.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="4 makes memory a third as large (of 16 bits); the video then is another one."),
+    ] = None,
+    models: MODELS = None,
+) -> None:
+    """Pack a run that was stopped, to go on with it on another machine without making its memory again.
+
+    Copy the run's folder and the file, then: streamt1 resume RUN --packet FILE. A run that is made with --pack leaves
+    its packet itself where it is stopped.
+    """
+    from streamt1.pipeline.asked import Asked
+    from streamt1.pipeline.packing import pack_run
+    from streamt1.pipeline.pipeline import Pipeline
+
+    summary = _summary(run)
+    asked = Asked.of(summary, run / SUMMARY)
+    pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
+    asked = pipeline.asked(asked.scenes, None, asked.seed)
+    options = {name: summary[name] for name in ("compare", "four_bits") if name in summary}
+    path, snapshot = pack_run(pipeline, run, asked, options, out, bits)
+    chunk = counted(snapshot.metadata["chunk"], "chunk")
+    typer.echo(
+        f"{path}: {snapshot.nbytes / 1e6:.1f} MB after {chunk}; go on with: streamt1 resume {run} --packet {path}"
+    )
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    """The ``run.json`` of a run that can be gone on with by itself. Raises ``OutputError``."""
     summary = stored_summary(run)
     if summary is None:
         raise OutputError(_no_run(run))
     _check_no_baseline(run)
-    asked = Asked.of(summary, run / SUMMARY)
-    options = Options(compare=summary.get("compare") is True, page=page)
-    config = asked.config.model_copy(update={"models": str(models)} if models else {})
-    with stopping() as stop, loaded(config, devices, ray) as pipeline:
-        asked = pipeline.asked(asked.scenes, None, asked.seed)
-        stop.running = True
-        run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)
+    return summary
+
+
+def _packet(path: Path) -> Packet:
+    """Raises ``CheckpointError`` for a file that is no packet, before models are loaded."""
+    from streamt1.pipeline.packet import Packet
+
+    return Packet.read(path)
 
 
 def _no_run(folder: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -33,10 +33,14 @@ from streamt1.pipeline.run_files import (
 
 if TYPE_CHECKING:
     from streamt1.pipeline.asked import Asked
+    from streamt1.pipeline.packet import Packet
     from streamt1.pipeline.pipeline import Pipeline
     from streamt1.pipeline.run import Run
     from streamt1.pipeline.run_folder import RunFolder
 
+PACK = Annotated[
+    bool, typer.Option("--pack", help="Where it is stopped, leave its memory in the folder: resume --packet needs it.")
+]
 Standing = Literal["free", "unfinished", "finished", "other"]
 DEFAULT = Path("outputs")
 
@@ -49,11 +53,23 @@ class Options:
         compare: also one plain sample, and both side by side.
         page: also a report.
         fresh: delete what an earlier run has left in the folder.
+        packet: to take memory from, in place of a replay.
+        pack: leave such a file where the run is stopped.
+        four_bits: memory may travel in four bits, which ``run.json`` tells from then on.
     """
 
     compare: bool = False
     page: bool = True
     fresh: bool = False
+    packet: Packet | None = None
+    pack: bool = False
+    four_bits: bool = False
+
+    def told(self, path: Path) -> dict[str, Any]:
+        """Words of the ``run.json`` in a folder. Raises ``OutputError`` where that cannot be read."""
+        before = None if self.fresh else stored_summary(path)
+        four_bits = self.four_bits or (before is not None and before.get("four_bits") is True)
+        return {"compare": self.compare, **({"four_bits": True} if four_bits else {})}
 
 
 def standing(path: Path, asked: Asked, compare: bool) -> tuple[Standing, str]:
@@ -109,8 +125,8 @@ def run_one(
         return
     fps = pipeline.models.decoder.fps
     with _advised(path), ExitStack() as stack:
-        told = {"compare": options.compare}
-        main = stack.enter_context(run_folder(path, asked, fps, options.fresh, options.compare, told))
+        folders = (options.fresh, options.compare, options.told(path), options.packet, options.pack)
+        main = stack.enter_context(run_folder(path, asked, fps, *folders))
         if options.compare:
             plain = pipeline.asked(asked.scenes, None, asked.seed, "greedy")
             below = path / BASELINE
@@ -154,8 +170,9 @@ def _recorded(
             return Stream(pipeline.search(asked, folder, Watchers((view, stopping)))).finish()
     except Stopped as error:
         folder.close()
-        frames = folder.video.frames
-        raise Stopped(f"{error} after {counted(frames, 'final frame')}; go on with: streamt1 resume {told}") from error
+        frames, more = folder.video.frames, "" if folder.packed is None else f" --packet {folder.packed}"
+        how = f"go on with: streamt1 resume {told}{more}"
+        raise Stopped(f"{error} after {counted(frames, 'final frame')}; {how}") from error
 
 
 def _report(path: Path, options: Options, missing: bool = False) -> None:

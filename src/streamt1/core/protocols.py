@@ -132,8 +132,12 @@ class Backbone(Protocol):
 class Portable(Protocol):
     """A backbone whose branches can leave the process: dumped on one machine, gone on with on another.
 
-    The search asks for neither method.
+    The search asks for none of these.
     """
+
+    def weigh(self, branch: Branch) -> int:
+        """Bytes of the tensors that ``dump`` would give; nothing is copied."""
+        ...
 
     def dump(self, branch: Branch) -> Snapshot:
         """All that a branch holds. The branch stays valid, and is not given back.
@@ -189,6 +193,11 @@ def first_steps(backbone: Backbone) -> int:
     return backbone.first_steps if isinstance(backbone, VaryingBackbone) else backbone.steps
 
 
+def first_draws(backbone: Backbone) -> int:
+    """Fresh noise that a candidate of that chunk needs."""
+    return backbone.first_draws if isinstance(backbone, VaryingBackbone) else backbone.draws
+
+
 def steps_after(backbone: Backbone, branch: Branch) -> int:
     """Denoising steps of the next chunk after a branch."""
     first = isinstance(backbone, VaryingBackbone) and not backbone.made(branch)
@@ -197,9 +206,8 @@ def steps_after(backbone: Backbone, branch: Branch) -> int:
 
 def draws_after(backbone: Backbone, branch: Branch) -> int:
     """Fresh noise that a candidate of the next chunk after a branch needs."""
-    if isinstance(backbone, VaryingBackbone) and not backbone.made(branch):
-        return backbone.first_draws
-    return backbone.draws
+    first = isinstance(backbone, VaryingBackbone) and not backbone.made(branch)
+    return first_draws(backbone) if first else backbone.draws
 
 
 @runtime_checkable
@@ -244,6 +252,22 @@ class Decoder(Protocol):
             Frames ``[N, T, 3, H, W]``, and the ``N`` states after them. A decoder on other devices may give, one a
             candidate, what stands for frames there: see ``core.remote``.
         """
+        ...
+
+
+@runtime_checkable
+class PortableStates(Protocol):
+    """A decoder whose states are more than tensors, texts, None, and tuples of those, but can be told as such.
+
+    Where states are no more than that, neither method is needed.
+    """
+
+    def plain(self, state: DecoderState) -> Any:
+        """All that a state holds, of tensors, texts, None, and tuples of those."""
+        ...
+
+    def taken(self, plain: Any) -> DecoderState:
+        """A state that does what the one did which was told, in this process or in another."""
         ...
 
 

@@ -44,6 +44,11 @@ class Packed:
     group: int
     lost: Lost
 
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Packed:
+        """Of what ``asdict`` gives. Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``OverflowError``."""
+        return cls(str(told["dtype"]), int(told["group"]), Lost(**told["lost"]))
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
@@ -165,10 +170,7 @@ class Snapshot:
             raise CheckpointError(f"{path} is damaged: it does not hold what was written; {_AGAIN}")
         try:
             record = parse_json(told)
-            packed = {
-                str(name): Packed(str(one["dtype"]), int(one["group"]), Lost(**one["lost"]))
-                for name, one in record["packed"].items()
-            }
+            packed = {str(name): Packed.read(one) for name, one in record["packed"].items()}
             return cls(str(record["kind"]), tensors, dict(record["metadata"]), packed)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(

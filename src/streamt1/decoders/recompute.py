@@ -36,7 +36,9 @@ class Promise:
 
 
 class RecomputingDecoder:
-    """Satisfies ``Decoder`` over another decoder, one candidate at a time. Frames are the inner decoder's, bit for bit.
+    """Satisfies ``Decoder`` and ``PortableStates`` over another decoder, one candidate at a time.
+
+    Frames are the inner decoder's, bit for bit.
 
     Attributes:
         inner: what decodes.
@@ -54,3 +56,11 @@ class RecomputingDecoder:
         """See ``Decoder.decode``. What comes after a chunk is let go; states are promises of it."""
         frames = [self.inner.decode([state.kept(self.inner)], own)[0] for state, own in zip(states, latents.split(1))]
         return torch.cat(frames), [Promise(None, *pair) for pair in zip(states, latents.split(1))]
+
+    def plain(self, state: Promise) -> DecoderState:
+        """See ``PortableStates``: the inner decoder's state, made now."""
+        return state.kept(self.inner)
+
+    def taken(self, plain: DecoderState) -> Promise:
+        """See ``PortableStates``."""
+        return Promise(plain)

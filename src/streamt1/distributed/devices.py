@@ -18,9 +18,10 @@ from streamt1.core.provenance import versions
 from streamt1.distributed.fleet import Fleet
 from streamt1.distributed.models import remote_models
 from streamt1.distributed.pool import DevicePool
-from streamt1.distributed.ray_hosts import Host, Hosts, ray_hosts
+from streamt1.distributed.ray_hosts import Host, Hosts, ObjectStore, ray_hosts
 from streamt1.distributed.scorers import Scorers
 from streamt1.distributed.seats import Link, LinkLostError
+from streamt1.distributed.shipping import DEFAULT, Rebuild, rebuild_of
 from streamt1.distributed.worker import Reply, Request, Worker
 from streamt1.families.build import build
 from streamt1.families.family import Holds
@@ -45,7 +46,9 @@ def one_by_one(config: RunConfig) -> RunConfig:
 
 
 @contextmanager
-def devices(config: RunConfig, count: int | None = None, address: str | None = None) -> Iterator[Models]:
+def devices(
+    config: RunConfig, count: int | None = None, address: str | None = None, rebuild: str | Rebuild = DEFAULT
+) -> Iterator[Models]:
     """The models of a configuration on several devices, for one search at a time.
 
     Each has all models, or some have the rewards and the others the rest: see ``Placement.reward_devices``. Results do
@@ -55,24 +58,28 @@ def devices(config: RunConfig, count: int | None = None, address: str | None = N
         config: that of ``one_by_one``.
         count: of devices; None for all that a running cluster has.
         address: of a running Ray cluster, such as ``auto``; None starts one on this machine for the block.
+        rebuild: how a device that comes later gets memory, a name of ``shipping.REBUILDS`` or a way of your own. In
+            four bits results depend on which devices were lost, and when.
 
     Raises:
+        UnknownNameError: there is no such way to rebuild.
         MissingExtraError: Ray is not installed.
         ConfigError: there are not so many devices, none of them would generate, or they have other weights or another
             version of this package.
         StreamT1Error: what ``families.build.build`` raises on a device, whose machine it then names.
     """
+    rebuild_of(rebuild)
     if count is not None:
         _check_split(config, count)
-    with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config) as models:
+    with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config, rebuild) as models:
         yield models
 
 
 @contextmanager
-def devices_of(hosts: Hosts, config: RunConfig) -> Iterator[Models]:
+def devices_of(hosts: Hosts, config: RunConfig, rebuild: str | Rebuild = DEFAULT) -> Iterator[Models]:
     """The same on hosts that are there: a process more in each of their places. Raises what ``devices`` does."""
     links = _begun(hosts, config)
-    fleet = Fleet([link for link in links if link.holds != "rewards"], _DeviceLink.another)
+    fleet = Fleet([link for link in links if link.holds != "rewards"], _DeviceLink.another, rebuild_of(rebuild))
     apart = [link for link in links if link.holds == "rewards"]
     scorers = Scorers(apart, _DeviceLink.another) if apart else None
     try:
@@ -149,7 +156,7 @@ def load(config: RunConfig, holds: Holds) -> dict[str, Any]:
 
     def begin() -> None:
         own, plan = planned(config, holds)
-        _loaded[:] = [Worker(build(own, plan is not None, holds))]
+        _loaded[:] = [Worker(build(own, plan is not None, holds), ObjectStore())]
 
     return introduced(config, begin)
 

@@ -2,7 +2,7 @@
 
 At a chunk boundary every device is told to make what lives on: it runs the survivors' context passes and decodes, so
 that no memory travels. What a device lacks is made before it is read, from its recipe; so a device that comes later, or
-in place of one that was lost, begins with nothing.
+in place of one that was lost, begins with nothing. Memory that another device holds may be shipped to it instead.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from streamt1.distributed.assign import assign
+from streamt1.distributed.catching_up import CatchingUp
 from streamt1.distributed.recipes import Commit, Decode, Parcel, Recipe, Sent, missing
 from streamt1.distributed.seats import ATTEMPTS, Link, LinkLostError, Renew, Seat, Seats
+from streamt1.distributed.shipping import DEFAULT, Rebuild, rebuild_of
 from streamt1.distributed.worker import Job, MissingHereError, Reply, Request
 
 
@@ -40,17 +42,20 @@ class Fleet(Seats):
 
     Args:
         links, renew: see ``Seats``.
+        rebuild: decides whether memory that a device lacks is made again or shipped; see ``shipping``.
 
     Attributes:
         shown: whether decodes by the draft decoder, and not by the other, are what candidates are shown by.
+        catching_up: what has been shipped, and what was measured.
     """
 
-    def __init__(self, links: Sequence[Link], renew: Renew = lambda lost: None) -> None:
+    def __init__(self, links: Sequence[Link], renew: Renew = lambda lost: None, rebuild: Rebuild | None = None) -> None:
         super().__init__(links, renew)
         self._live: dict[str, tuple[Recipe, int]] = {}
         self._recipes: WeakValueDictionary[str, Recipe] = WeakValueDictionary()
         self._gone: deque[str] = deque()
         self.shown = False
+        self.catching_up = CatchingUp(self, rebuild or rebuild_of(DEFAULT))
 
     def the(self, recipe: Recipe) -> Recipe:
         """The one recipe of that name, which knows what has been told of it."""
@@ -82,16 +87,18 @@ class Fleet(Seats):
             return recipe.told[0]
 
     def sync(self, flush: bool = False) -> None:
-        """Has every device make what lives on: branches, and decodes of chunks that are in them; waits for none.
+        """Has every device make what lives on: branches, and decodes of chunks that are in them.
 
-        Memory has a request of its own, the first: who waits for what is told of it can go on while devices decode.
+        Waits for none, but for one to which memory is shipped. Memory has a request of its own, the first: who waits
+        for what is told of it can go on while devices decode.
 
         Args:
             flush: free now what is to be freed, and not with the next request.
         """
         with self._lock:
             self._tidy()
-            branches = [recipe for key, (recipe, _) in self._live.items() if key == recipe.id]
+            self.catching_up.ship()
+            branches = self.branches
             survived = {one.latents.id for one in branches if isinstance(one.call, Commit) and one.latents}
             wanted: dict[str, tuple[Recipe, list[str]]] = {}
             for key, (recipe, _) in self._live.items():
@@ -115,11 +122,38 @@ class Fleet(Seats):
             answers: dict[int, Any] = {}
             for _ in range(ATTEMPTS):
                 self._admit()
+                self.catching_up.ship()
                 left = [row for row in range(len(wants)) if row not in answers]
-                self._collect(self._spread(wants, left), answers)
+                self._collect(self._spread(wants, left) if self._seats else [], answers)
                 if len(answers) == len(wants):
                     return [answers[row] for row in range(len(wants))]
             raise self.given_up()
+
+    @property
+    def branches(self) -> list[Recipe]:
+        """Of memory that lives on."""
+        return [recipe for key, (recipe, _) in self._live.items() if key == recipe.id]
+
+    @property
+    def seats(self) -> Sequence[Seat]:
+        """The devices, as they are now."""
+        return tuple(self._seats)
+
+    def ask(self, seat: Seat, job: Job, keep: str | None = None) -> Any:
+        """What one device answers at once; None where it is lost, or lacks what the job reads.
+
+        Args:
+            keep: a key that the job makes, to be held from now on.
+        """
+        request = Request(jobs=(job,), keep=frozenset(() if keep is None else (keep,)))
+        future = seat.link.submit(request)
+        seat.asked.append((future, []))
+        try:
+            answers = self._hear_until(seat, future)
+        except LinkLostError as error:
+            self._lose(seat, error)
+            return None
+        return answers[0] if answers else None
 
     def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[Seat, list[int], Future[Reply]]]:
         """Asks the devices for these rows: who was asked for which."""
@@ -165,6 +199,7 @@ class Fleet(Seats):
         """The reply to the oldest request of a device; None where the device lacked something."""
         future, makes = seat.asked.popleft()
         reply = future.result()
+        self.catching_up.measured.ran(seat.link.name, *reply.passes)
         by_id = {recipe.id: recipe for recipe in makes}
         for id, said in reply.told.items():
             if not by_id[id].told:

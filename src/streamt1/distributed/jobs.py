@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.frames import shown_to
-from streamt1.core.protocols import SamplingClipReward
+from streamt1.core.protocols import SamplingClipReward, draws_after, first_draws, first_steps
 from streamt1.core.seeds import draw_noise
 from streamt1.core.types import RewardOutput
 from streamt1.distributed.recipes import FRAMES, Parcel, Sent
@@ -25,6 +25,8 @@ class Facts:
     chunk_shape: tuple[int, int, int, int]
     steps: int
     draws: int
+    first: tuple[int, int]
+    """Steps and draws of the first chunk that is made."""
     clocks: tuple[tuple[int, int], ...]
     """Frames per second and time stride of the decoder, and of the draft where there is one."""
 
@@ -35,7 +37,8 @@ class AskFacts:
         models = worker.models
         backbone, decoders = models.backbone, [models.decoder, *([models.draft] if models.draft else [])]
         clocks = tuple((decoder.fps, decoder.time_stride) for decoder in decoders)
-        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, clocks)
+        first = first_steps(backbone), first_draws(backbone)
+        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, first, clocks)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Denoise:
         if isinstance(self.noise, Sent):
             noise = self.noise.tensor
         else:
-            noise = draw_noise(self.noise, backbone.chunk_shape, backbone.draws)[1]
+            noise = draw_noise(self.noise, backbone.chunk_shape, draws_after(backbone, branch))[1]
         noisy, clean = backbone.denoise([branch], x[None], noise[None], range(*self.steps))
         noisy, clean = noisy[0].cpu(), clean[0].cpu()
         worker.remember(Parcel.of(clean))

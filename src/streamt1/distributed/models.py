@@ -22,10 +22,13 @@ from streamt1.distributed.scorers import Scorers
 
 
 class RemoteBranch:
-    """A branch that every device holds or can make. Immutable, but for that it is given back once."""
+    """A branch that every device holds or can make, and how many of its chunks were made.
 
-    def __init__(self, fleet: Fleet, recipe: Recipe) -> None:
-        self.recipe, self.released = recipe, False
+    Immutable, but for that it is given back once.
+    """
+
+    def __init__(self, fleet: Fleet, recipe: Recipe, made: int = 0) -> None:
+        self.recipe, self.made, self.released = recipe, made, False
         fleet.hold(recipe, recipe.id)
 
 
@@ -39,17 +42,21 @@ class RemoteState:
 
 
 class RemoteBackbone:
-    """Satisfies ``Backbone``. Candidates are spread over the devices; memory is written by all of them."""
+    """Satisfies ``VaryingBackbone``. Candidates are spread over the devices; memory is written by all of them."""
 
     def __init__(self, fleet: Fleet, facts: Facts, scorers: Scorers | None = None) -> None:
         self._fleet, self._all = fleet, [fleet] if scorers is None else [fleet, scorers]
         self.chunk_shape, self.steps, self.draws = facts.chunk_shape, facts.steps, facts.draws
+        self.first_steps, self.first_draws = facts.first
         self._passes: dict[Switch | None, int] = {}
 
     def start(self, prompt: str) -> RemoteBranch:
         for devices in self._all:
             devices.refill()
         return self._made(self._fleet.the(Recipe.start(prompt)))
+
+    def made(self, branch: RemoteBranch) -> int:
+        return branch.made
 
     def denoise(self, parents: Sequence[RemoteBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
         return self._denoised(parents, x, [Sent(own) for own in noise], steps)
@@ -77,10 +84,10 @@ class RemoteBackbone:
     def commit(self, branch: RemoteBranch, latents: Tensor, route: Route | None) -> RemoteBranch:
         """Is written later, by all devices at once: at the next question."""
         recipe = Recipe.commit(branch.recipe, Parcel.of(latents), route)
-        return RemoteBranch(self._fleet, self._fleet.the(recipe))
+        return RemoteBranch(self._fleet, self._fleet.the(recipe), branch.made + 1)
 
     def switch(self, branch: RemoteBranch, prompt: str, memory: Switch | None) -> Switched:
-        made = self._made(self._fleet.the(Recipe.switch(branch.recipe, prompt, memory)))
+        made = self._made(self._fleet.the(Recipe.switch(branch.recipe, prompt, memory)), branch.made)
         _, *told = self._fleet.told(made.recipe)
         return Switched(made, *told)
 
@@ -100,9 +107,9 @@ class RemoteBackbone:
         branch.released = True
         self._fleet.let_go(branch.recipe.id)
 
-    def _made(self, recipe: Recipe) -> RemoteBranch:
+    def _made(self, recipe: Recipe, chunks: int = 0) -> RemoteBranch:
         """A branch that one device at least has made. Raises what it raised."""
-        made = RemoteBranch(self._fleet, recipe)
+        made = RemoteBranch(self._fleet, recipe, chunks)
         try:
             self._fleet.told(recipe)
         except BaseException:

@@ -12,9 +12,12 @@ from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
 from streamt1.distributed.seats import LinkLostError
+from streamt1.distributed.snapshots import Carried, ShipmentLostError
 
 PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""
+ARRIVES = 600
+"""Seconds that memory may take from one process to another; where its sender is gone, Ray says so before."""
 REACHED = 10
 """Seconds that a cluster's address may take to answer."""
 PARTS = 10_000
@@ -88,6 +91,27 @@ class Calls:
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         return function(*args)
+
+
+class ObjectStore:
+    """Satisfies ``Carrier`` in such a process: from machine to machine directly, by Ray's object stores.
+
+    What is sent lives as long as the process that sent it, and somebody knows of it.
+    """
+
+    def put(self, load: Carried) -> Any:
+        import ray
+
+        return ray.put(load)
+
+    def get(self, sent: Any) -> Carried:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            return ray.get(sent, timeout=ARRIVES)
+        except RayError as error:
+            raise ShipmentLostError(_first_line(error)) from error
 
 
 @contextmanager

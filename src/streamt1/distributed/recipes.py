@@ -150,6 +150,13 @@ class Recipe:
         """Of what it makes."""
         return (self.id + FRAMES, self.id + STATE) if isinstance(self.call, Decode) else (self.id,)
 
+    @property
+    def passes(self) -> int:
+        """Context passes that it takes, as far as that is known before it is made."""
+        if isinstance(self.call, SwitchTo):
+            return self.told[0][1] if self.told else 0
+        return int(isinstance(self.call, Commit))
+
     @classmethod
     def start(cls, prompt: str) -> Recipe:
         return cls(content_id("start", prompt), Start(prompt))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from streamt1.core.protocols import Decoder, Models
-from streamt1.distributed.recipes import FRAMES, STATE, Call, Parcel, Sent
+from streamt1.distributed.recipes import FRAMES, STATE, Call, Commit, Parcel, Sent
+from streamt1.distributed.snapshots import Carrier, InReplies, wait_for_device
 
 KEPT = 64
 """Latents that a device remembers, the last it has seen: survivors are among the candidates that it made."""
@@ -53,6 +55,7 @@ class Reply:
         known: names of latents that the jobs made.
         error: what went wrong, which ended the request; then ``held`` are the keys of what is there all the same, and
             ``known`` all latents that are.
+        passes: context passes that were run, and the seconds they took.
     """
 
     told: Mapping[str, Any]
@@ -60,6 +63,7 @@ class Reply:
     known: Sequence[str] = ()
     error: Exception | None = None
     held: frozenset[str] = frozenset()
+    passes: tuple[int, float] = (0, 0.0)
 
 
 class MissingHereError(Exception):
@@ -71,10 +75,11 @@ class Worker:
 
     Args:
         models: what the device answers with.
+        carrier: what brings memory to other devices.
     """
 
-    def __init__(self, models: Models) -> None:
-        self.models = models
+    def __init__(self, models: Models, carrier: Carrier | None = None) -> None:
+        self.models, self.carrier = models, carrier or InReplies()
         self._held: dict[str, Any] = {}
         self._parcels: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -88,17 +93,21 @@ class Worker:
         for id, sent in request.parcels.items():
             self.remember(Parcel(id, sent.tensor))
         told, given = dict[str, Any](), set(self._parcels)
-        before = set(self._held)
+        before, passes = set(self._held), list[float]()
         try:
             for id, call in request.makes:
+                begin = time.perf_counter()
                 told[id] = call.make(self, id)
+                if isinstance(call, Commit):
+                    wait_for_device()
+                    passes.append(time.perf_counter() - begin)
             answers = [job.do(self) for job in request.jobs]
         except Exception as error:
             self._forget(before | request.keep)
             return Reply(told, (), tuple(self._parcels), error, frozenset(self._held))
         made = [id for id in self._parcels if id not in given]
         self._forget(before | request.keep)
-        return Reply(told, answers, made)
+        return Reply(told, answers, made, passes=(len(passes), sum(passes)))
 
     def decoder(self, draft: bool) -> Decoder:
         """The draft decoder, or the one whose frames people see."""

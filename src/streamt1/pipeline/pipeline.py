@@ -253,6 +253,7 @@ class Pipeline:
                         state = step(models, settings, state, watchers)
                 except Stopped:
                     if asked.chunks is not None or not state.chunk:
+                        record.stopped(models, state)
                         raise
                     record.drop_open()
                     left.drop()

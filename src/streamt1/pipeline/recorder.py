@@ -44,6 +44,9 @@ class Recorder(Watcher):
         """A chunk is decided."""
         self._decided = len(self.stamped), len(self.thumbnails)
 
+    def stopped(self, models: Models, state: SearchState) -> None:
+        """The run ends before its end."""
+
     def drop_open(self) -> None:
         """The chunk that was begun after the last boundary is not of the run: nothing of it stays."""
         events, pictures = self._decided

@@ -23,7 +23,8 @@ OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, SUMMARY)
 """Files of a run's folder; what says whose they are comes last. ``checkpoint`` and ``baseline`` are folders in it."""
 BOUNDARIES, BEGUN, SETTLED = "boundaries.jsonl", "asked.json", "settled.jsonl"
 FRAMES, SHOWN, LATENTS = "frames.raw", "shown.raw", "latents.raw"
-IN_CHECKPOINT = (BOUNDARIES, SETTLED, FRAMES, SHOWN, LATENTS)
+PACKET = "packet.safetensors"
+IN_CHECKPOINT = (BOUNDARIES, SETTLED, FRAMES, SHOWN, LATENTS, PACKET)
 """Files of a checkpoint besides those of its chunks, and ``BEGUN``, which says whose it is and is deleted last."""
 CHUNK_FILE = re.compile(r"\.?[0-9]{6,}\.safetensors(\.part)?")
 MARK = b"streamt1</title>"

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -18,22 +19,25 @@ from typing import Any
 
 from torch import Tensor
 
-from streamt1.core.errors import Cancelled, OutputError
+from streamt1.core.errors import Cancelled, CheckpointError, OutputError, StreamT1Error, warn
 from streamt1.core.files import write_whole
 from streamt1.core.jsonl import GrowingLines
 from streamt1.core.locks import locked
 from streamt1.core.protocols import Models
 from streamt1.core.remote import Frames, applied
+from streamt1.core.snapshot import Snapshot
 from streamt1.media.growing import GrowingVideo
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
 from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, run_of
 from streamt1.pipeline.disk import Room
 from streamt1.pipeline.encoding import Encoding
+from streamt1.pipeline.packet import Packet, write_packet
 from streamt1.pipeline.run import Run, write_sheet
 from streamt1.pipeline.run_files import (
     BEGUN,
     CHECKPOINT,
+    PACKET,
     PARTIAL,
     SHEET,
     THUMBNAILS,
@@ -50,10 +54,11 @@ from streamt1.pipeline.taking_up import before_now, check_unfinished, taken_up
 from streamt1.search.archive import Archive, Nowhere
 from streamt1.search.checkpoint import restore
 from streamt1.search.choose import Result
-from streamt1.search.start import start
+from streamt1.search.packing import portable
+from streamt1.search.start import announce, start
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher, Watchers
-from streamt1.trace.events import Event
+from streamt1.trace.events import Event, Warned
 from streamt1.trace.store import Stamped, read_thumbnails, read_trace, thumbnail_record, trace_record
 
 FLOAT = 4
@@ -67,10 +72,22 @@ class RunFolder(Watcher):
         path: the folder.
         resumed: chunks that were there already.
         seconds: spent on checkpoints by this process.
+        packed: the packet that ``stopped`` has written, if it has.
     """
 
-    def __init__(self, path: Path, summary: dict[str, Any], stored: Sequence[Stored], fps: int, run: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        summary: dict[str, Any],
+        stored: Sequence[Stored],
+        fps: int,
+        run: str,
+        packet: Packet | None = None,
+        packs: bool = False,
+    ) -> None:
         self.path, self._summary, self._stored = path, summary, stored
+        self._run, self._packet, self._packs = run, packet, packs
+        self.packed: Path | None = None
         self.resumed, self.seconds = len(stored), 0.0
         self._ends = {name: size for name, (size, _) in stored[-1].ends.items()} if stored else {}
         checkpoint = path / CHECKPOINT
@@ -86,6 +103,11 @@ class RunFolder(Watcher):
 
     def begin(self, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
         """The state to go on from: the first, or the one at the last boundary on disk, made again."""
+        if self._packs:
+            portable(models)
+        self._config = asked.config
+        if self._packet is not None:
+            return self._unpacked(self._packet, models, asked, watcher)
         checkpoint = self.path / CHECKPOINT
         endless = asked.chunks is None
         self._archive = archive = Nowhere() if endless else OnDisk(checkpoint, models.draft is not None)
@@ -93,8 +115,7 @@ class RunFolder(Watcher):
         spent = self._stored[-1].boundary.cost.seconds["total"] if self._stored else 0.0
         self._begin = perf_counter() - spent
         state = start(models, asked.search, asked.scenes, None, asked.seed, seen, archive)
-        latents = math.prod(models.backbone.chunk_shape) * FLOAT
-        self._room.begin(state, 2 * latents * min(asked.search.top_k, asked.search.beam_size))
+        self._look_for_room(models, asked, state)
         if not self._stored:
             return state
         boundaries = [stored.boundary for stored in self._stored]
@@ -103,6 +124,54 @@ class RunFolder(Watcher):
             return load_latents(checkpoint, chunk, candidate)
 
         return restore(models, asked.search, state, boundaries, load, Watchers((_Again(self._encoding), watcher)))
+
+    def _look_for_room(self, models: Models, asked: Asked, state: SearchState) -> None:
+        latents = math.prod(models.backbone.chunk_shape) * FLOAT
+        self._room.begin(state, 2 * latents * min(asked.search.top_k, asked.search.beam_size))
+
+    def _unpacked(self, packet: Packet, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
+        """The state of a packet. Chunks that have settled are seen again; those of a video without an end are gone."""
+        announce(models, asked.search, asked.scenes, asked.seed, watcher)
+        archive = packet.archived(self.path / CHECKPOINT)
+        self._archive = archive
+        state = packet.state(models, archive, asked.config)
+        self._begin = perf_counter() - state.cost.seconds["total"]
+        try:
+            if isinstance(archive, OnDisk):
+                shown, seen = archive.shown(), Watchers((_Again(self._encoding), watcher))
+                for chunk, (begin, end) in enumerate(pairwise(archive.until[: state.final + 1])):
+                    seen.settled(chunk, shown[begin:end])
+            elif self.video.chunks < state.final:
+                raise CheckpointError(f"{self.video.path} has lost chunks: go on without the packet, which makes them")
+            if packet.bits is not None:
+                self.happened(
+                    Warned(f"memory before chunk {state.chunk} was taken from a packet of {packet.bits} bits")
+                )
+            self._look_for_room(models, asked, state)
+        except BaseException:
+            state.release(models)
+            raise
+        return state
+
+    def pack(
+        self, models: Models, state: SearchState, out: Path | None = None, bits: int | None = None
+    ) -> tuple[Path, Snapshot]:
+        """Writes all that is known at a chunk boundary that is on the disk, by default into the checkpoint.
+
+        Returns the file and what is in it. Raises what ``write_packet`` raises.
+        """
+        path = out or self.path / CHECKPOINT / PACKET
+        archive = self._archive.told() if isinstance(self._archive, OnDisk) else None
+        return path, write_packet(path, models, state, self._config, self._run, archive, bits)
+
+    def stopped(self, models: Models, state: SearchState) -> None:
+        """The run ends before its end. Leaves a packet, where that was asked for; warns where it cannot."""
+        if not self._packs or not state.chunk:
+            return
+        try:
+            self.packed, _ = self.pack(models, state)
+        except StreamT1Error as error:
+            warn(f"{self.path} can be gone on with, but no packet was written: {error}")
 
     def happened(self, event: Event) -> None:
         self._trace.append(trace_record(Stamped(round(perf_counter() - self._begin, 4), event)))
@@ -213,6 +282,8 @@ def run_folder(
     fresh: bool = False,
     again: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
+    packet: Packet | None = None,
+    packs: bool = False,
 ) -> Iterator[RunFolder]:
     """Opens a folder for one run, or takes up the run in it that has not finished; it is locked until the block ends.
 
@@ -221,11 +292,14 @@ def run_folder(
         fresh: delete what an earlier run has left there, and begin anew.
         again: take up a run that has finished, too, as long as its checkpoint is there.
         options: further words of ``run.json``, for whoever started the run.
+        packet: memory is taken from it, in place of a replay.
+        packs: leave a packet where the run is stopped.
 
     Raises:
         OutputError: the folder cannot be written, is in use, or holds a run that has finished or asked for something
             else.
         ConfigError: the weights are not those that the unfinished run used.
+        CheckpointError: the packet is of another run or chunk, or was made with something else.
     """
     with locked(path):
         if fresh:
@@ -238,11 +312,13 @@ def run_folder(
             check_unfinished(path, asked, summary, again)
             check_same_weights(summary, around["weights"])
             stored, run = taken_up(path, run)
+        if packet is not None:
+            packet.check(asked.config, run, len(stored))
         now = {"state": "running", "reason": None, **asked.record(), **options, **around}
         if summary is not None and stored:
             now |= before_now(path, summary, around)
         write_summary(path, now)
-        folder = RunFolder(path, now, stored, fps, run)
+        folder = RunFolder(path, now, stored, fps, run, packet, packs)
         try:
             if not stored:
                 write_whole(path / CHECKPOINT / BEGUN, json.dumps(asked.record()).encode(), durable=True)

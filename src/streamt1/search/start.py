@@ -41,12 +41,23 @@ def start(
     if isinstance(prompt, str) and chunks is not None and chunks < 1:
         raise ConfigError(f"chunks={chunks} must be at least 1")
     timeline = Timeline.plain(prompt, chunks) if isinstance(prompt, str) else prompt
+    announce(models, config, timeline, seed, watcher)
+    cost = CostMeter()
+    with cost.spend("text"):
+        branch = models.backbone.start(timeline.scenes[0].prompt)
+    beam = Beam(branch, models.scoring_decoder.start())
+    kept = archive or (Nowhere() if timeline.chunks is None else InMemory())
+    return SearchState(timeline, seed, (beam,), archive=kept, display=models.decoder.start(), cost=cost.total)
+
+
+def announce(models: Models, config: SearchConfig, timeline: Timeline, seed: int, watcher: Watcher) -> None:
+    """Looks whether a search can be made at all, and tells that it begins. Raises ``ConfigError`` as ``start`` does."""
     prompt, chunks = timeline.scenes[0].prompt, timeline.chunks
     if chunks is None:
         check_endless(config)
     if models.draft is not None and config.decode == "official":
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
-    backbone, decoder, cost = models.backbone, models.decoder, CostMeter()
+    backbone, decoder = models.backbone, models.decoder
     check_budget(config.budget_passes, models, timeline)
     most = max(backbone.steps, first_steps(backbone))
     if config.preview_step is not None and config.preview_step >= most:
@@ -58,8 +69,3 @@ def start(
     scenes = [[first, scene.prompt] for first, scene in zip(timeline.starts, timeline.scenes)]
     told = scenes if len(scenes) > 1 else None
     watcher.happened(RunStarted(prompt, seed, chunks, frames, decoder.fps, settings, decoder.time_stride, told))
-    with cost.spend("text"):
-        branch = backbone.start(prompt)
-    beam = Beam(branch, models.scoring_decoder.start())
-    kept = archive or (Nowhere() if chunks is None else InMemory())
-    return SearchState(timeline, seed, (beam,), archive=kept, display=decoder.start(), cost=cost.total)

@@ -15,7 +15,7 @@ from streamt1.backbones.sampling import Schedule, few_step
 from streamt1.backbones.wan.attention import attention, shared_prefix_attention
 from streamt1.backbones.wan.branch import WanBranch, WanPrompt
 from streamt1.backbones.wan.model import Attend, WanModel
-from streamt1.backbones.wan.portable import brought, dumped, loaded, told_model, with_model
+from streamt1.backbones.wan.portable import brought, dumped, loaded, told_model, weight_of, with_model
 from streamt1.backbones.wan.rope import Rotary, shift_angles, shift_time
 from streamt1.core.devices import Halving
 from streamt1.core.errors import ConfigError
@@ -266,6 +266,10 @@ class WanBackbone:
 
     def release(self, branch: WanBranch) -> None:
         self.memory.release(branch.memory)
+
+    def weigh(self, branch: WanBranch) -> int:
+        """See ``Portable.weigh``."""
+        return weight_of(branch)
 
     @torch.no_grad()
     def dump(self, branch: WanBranch) -> Snapshot:

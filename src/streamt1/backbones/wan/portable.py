@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from streamt1.backbones.wan.branch import Past, WanBranch, WanPrompt
 from streamt1.backbones.wan.model import TextContext, WanModel
@@ -46,17 +47,26 @@ def dumped(branch: WanBranch, model: dict[str, Any], config: MemoryConfig) -> Sn
     Raises:
         CheckpointError: the branch holds NaN or infinite values.
     """
+    tensors, told = _held(branch)
+    routes = [route and route.value for _, route in branch.past]
+    metadata = {"model": model, "rules": told_rules(config), "memory": told, "past": routes}
+    prompts = {"prompt": branch.prompt.id, "then": branch.then and branch.then.id}
+    return Snapshot(KIND, tensors, {**metadata, **prompts, "given": branch.given})
+
+
+def weight_of(branch: WanBranch) -> int:
+    """Bytes of the tensors of a branch's snapshot; nothing is copied."""
+    return sum(tensor.nbytes for tensor in _held(branch)[0].values())
+
+
+def _held(branch: WanBranch) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a branch by name, where they are, and what is told of its memory."""
     tensors, told = tensors_of(branch.memory)
     for name, prompt in (("text", branch.prompt), ("then", branch.then)):
         for layer, text in enumerate(prompt.text if prompt else ()):
             tensors |= {f"{name}.{layer}.{part}": value for part, value in zip(("keys", "values"), text)}
     tensors |= {f"past.{i}": latents for i, (latents, _) in enumerate(branch.past)}
-    if branch.held is not None:
-        tensors["held"] = branch.held
-    routes = [route and route.value for _, route in branch.past]
-    metadata = {"model": model, "rules": told_rules(config), "memory": told, "past": routes}
-    prompts = {"prompt": branch.prompt.id, "then": branch.then and branch.then.id}
-    return Snapshot(KIND, tensors, {**metadata, **prompts, "given": branch.given})
+    return tensors if branch.held is None else {**tensors, "held": branch.held}, told
 
 
 def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], config: MemoryConfig) -> WanBranch:

@@ -1,0 +1,43 @@
+"""Packing a run that was stopped, for another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streamt1.core.errors import ConfigError, Stopped
+from streamt1.core.snapshot import Snapshot
+from streamt1.pipeline.asked import Asked
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.run_folder import run_folder
+from streamt1.search.watcher import Watcher
+
+
+def pack_run(
+    pipeline: Pipeline, folder: Path, asked: Asked, options: Mapping[str, Any], out: Path | None, bits: int | None
+) -> tuple[Path, Snapshot]:
+    """Takes a run up that was stopped, makes its memory again, and writes a packet; the run can be gone on with.
+
+    Args:
+        options: of ``run_folder``.
+        out: the file; by default in the run's checkpoint.
+
+    Raises:
+        ConfigError: no chunk of the run is decided.
+        StreamT1Error: what ``run_folder`` and ``write_packet`` raise.
+    """
+    written: tuple[Path, Snapshot] | None = None
+    try:
+        with run_folder(folder, asked, pipeline.models.decoder.fps, options=options) as taken:
+            if not taken.resumed:
+                raise ConfigError(f"there is nothing to pack in {folder}: no chunk is decided yet; go on with it")
+            state = taken.begin(pipeline.models, asked, Watcher())
+            try:
+                written = taken.pack(pipeline.models, state, out, bits)
+            finally:
+                state.release(pipeline.models)
+            raise Stopped("its memory was packed")
+    except Stopped:
+        assert written is not None
+        return written
