@@ -27,7 +27,7 @@ NAMES = ["load", "encode", "fill memory", "denoise", "commit", "decode", "frame 
 def test_pocket_works_and_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("pocket", {"device": "cpu"})
     models = build(config)
-    monkeypatch.setattr(trial, "build", lambda _: models)
+    monkeypatch.setattr(trial, "build", lambda *_: models)
     steps = list(Trial(config).steps())
     assert [step.name for step in steps] == NAMES
     assert all(not step.problem and step.peak > 1e6 and step.planned is None for step in steps)
@@ -104,7 +104,7 @@ SPOILT = {
 def test_what_fails_ends_the_trial_in_one_sentence(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     part, method, answer, step, told = SPOILT[case]
 
-    def spoiled(config: object) -> Models:
+    def spoiled(*_) -> Models:
         models = build(load_config("pocket", {"device": "cpu"}))
         return dataclasses.replace(models, **{part: Spoiled(getattr(models, part), method, answer)})
 
@@ -134,7 +134,7 @@ def test_the_command_prints_a_table_and_what_a_chunk_takes() -> None:
 
 def test_a_draft_decoder_and_the_last_one_are_both_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     models = build(load_config("pocket", {"device": "cpu"}))
-    monkeypatch.setattr(trial, "build", lambda _: dataclasses.replace(models, draft=models.decoder))
+    monkeypatch.setattr(trial, "build", lambda *_: dataclasses.replace(models, draft=models.decoder))
     steps: list[Step] = list(Trial(load_config("pocket", {"device": "cpu"})).steps())
     assert [step.name for step in steps] == [*NAMES[:6], "last decode", *NAMES[6:]]
     assert not steps[-1].problem

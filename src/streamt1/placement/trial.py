@@ -69,7 +69,8 @@ class Trial:
         if plan is not None:
             yield step
         meter = _Meter(resolve_device(config.device), plan)
-        step, models = meter.take(Task("load", lambda _: build(config), "the models were loaded"))
+        checked = plan is not None
+        step, models = meter.take(Task("load", lambda _: build(config, checked), "the models were loaded"))
         yield step
         work = ChunkWork(models, config)
         try:
