@@ -15,6 +15,8 @@ from streamt1.backbones.unipc import UniPC, UniPCState
 from streamt1.core.errors import ConfigError
 
 TRAIN_STEPS = 1000
+MOST_SHIFT = 1000
+"""Hundred times what models are trained with."""
 Sampler = Literal["renoise", "euler", "unipc"]
 UNIPC_FIRST = 0.999
 """Where LongLive 2's levels begin: at 1 itself the solver's first step would be infinite."""
@@ -50,6 +52,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler):
             raise ConfigError(f"sampler={self.sampler!r} is none of {', '.join(get_args(Sampler))}")
+        if not 0 < self.shift <= MOST_SHIFT:
+            raise ConfigError(f"shift={self.shift} must lie above 0, and be {MOST_SHIFT} at most")
         least = 1 if self.sampler == "unipc" else 0
         for name, steps in (("steps", self.steps), ("first_steps", self.first or self.steps)):
             falling = all(a > b for a, b in pairwise(steps))
