@@ -113,7 +113,7 @@ def few_step(
     """
     x0, sigmas, timesteps = x, schedule.sigmas.to(x.device), schedule.timesteps.to(x.device)
     if schedule.sampler == "unipc":
-        return _unipc(predict_flow, x, schedule, steps)
+        return _unipc(predict_flow, x, sigmas, timesteps, schedule.solver, steps)
     for i in steps:
         flow = predict_flow(x, timesteps[i])
         x0 = to_x0(x, flow, sigmas[i])
@@ -127,11 +127,17 @@ def few_step(
 
 
 def _unipc(
-    predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, schedule: Schedule, steps: range
+    predict_flow: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    timesteps: Tensor,
+    solver: UniPC,
+    steps: range,
 ) -> tuple[Tensor, Tensor]:
-    solver, state, x0 = schedule.solver, UniPCState.unpacked(x), x
+    """``few_step``, with levels and times on x's device."""
+    state, x0 = UniPCState.unpacked(x), x
     for i in steps:
-        flow = predict_flow(state.x, schedule.timesteps[i].to(x.device))
-        x0 = to_x0(state.x, flow, schedule.sigmas[i].to(x.device))
+        flow = predict_flow(state.x, timesteps[i])
+        x0 = to_x0(state.x, flow, sigmas[i])
         state = solver.step(i, state, x0)
-    return (x0 if steps.stop == len(schedule.steps) else state.packed()), x0
+    return (x0 if steps.stop == len(sigmas) else state.packed()), x0
