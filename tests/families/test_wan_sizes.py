@@ -10,7 +10,7 @@ from torch import nn
 
 from streamt1.backbones.wan.config import SIZES, WanConfig
 from streamt1.backbones.wan.model import WanModel
-from streamt1.bench.fake_models import WAN22
+from streamt1.bench.full_models import WAN22
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.families.wan_memory import kv_bytes_per_frame

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from streamt1.bench.fake_cuda import Device, fake_cuda
-from streamt1.bench.fake_models import fake_models
+from streamt1.bench.full_models import fake_models
 from streamt1.bench.subjects import PROMPT
 from streamt1.config.load import load_config
 from streamt1.config.schema import RunConfig

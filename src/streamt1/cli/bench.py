@@ -21,6 +21,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "host": ({},),
     "passes": ({},),
     "phases": ({"device": 80}, {"device": 24}, {"device": 12}),
+    "gpu": ({}, {"compile": True}, {"policy": "beam"}),
     "cheaper": ({},),
     "switch": ({},),
     "length": ({"policy": "greedy"}, {}),
@@ -43,7 +44,8 @@ def bench(
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
     scenes, long runs, packets.
 
-    Passes and phases are counted at full size on a GPU that is not there. Devices are simulated: processes on Ray that
+    Passes and phases are counted at full size on a GPU that is not there; gpu is measured on one, with random weights,
+    and left out where there is none. Devices are simulated: processes on Ray that
     sleep, for some minutes.
     """
     answers: dict[str, list[dict[str, Any]]] = {}
@@ -51,6 +53,8 @@ def bench(
         if name not in QUESTIONS:
             raise UnknownNameError("question", name, QUESTIONS)
         module = import_module(f"streamt1.bench.{name}")
+        if not question and hasattr(module, "possible") and not module.possible():
+            continue
         answers[name] = [module.measure(**settings) for settings in QUESTIONS[name]]
         if write is not None and hasattr(module, "write"):
             module.write(answers[name][0], write)

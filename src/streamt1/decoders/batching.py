@@ -47,7 +47,7 @@ def bytes_of(frames: Tensor, checked: bool) -> Tensor:
     """
     if checked and not frames.sum(dtype=torch.float64).isfinite():
         raise NotFiniteError("the decoder made numbers that are not finite; compute in float32, or check its weights")
-    return truncated(frames).cpu()
+    return truncated(frames).contiguous().cpu()
 
 
 def joined(features: Sequence[Tensor]) -> Tensor:

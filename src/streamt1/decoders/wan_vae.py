@@ -3,8 +3,8 @@
 Wan2.1's has 16 channels at an eighth of the size. Wan2.2's, of the 5B models, has 48 at a sixteenth: its decoder gives
 pictures of half the size in 12 channels, of which every pixel becomes four.
 
-The only file that touches private names of diffusers' ``AutoencoderKLWan`` (its decoder's feature cache), which is why
-the project pins diffusers to one minor version. SPEC section 7.
+This file and ``wan_lean`` touch private names of diffusers' ``AutoencoderKLWan`` (its decoder's feature cache), for
+which the project pins diffusers to one minor version. SPEC section 7.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from streamt1.core.devices import Halving
+from streamt1.core.devices import Halving, move
 from streamt1.core.errors import CheckpointError, needs_extra
 from streamt1.core.json_files import read_sizes
 from streamt1.core.weights import load_strictly, one_line, read_weights
 from streamt1.decoders.batching import bytes_of, in_batches, joined
+from streamt1.decoders.wan_lean import make_lean
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -57,6 +58,8 @@ class WanVAEDecoder:
         self._dtype, self._device, self._patch = weight.dtype, weight.device, vae.config.get("patch_size") or 1
         self._home = torch.device("cpu") if states_on_host else weight.device
         self._features = sum(type(module).__name__ == "WanCausalConv3d" for module in vae.decoder.modules())
+        if self._device.type == "cuda" and self._dtype in (torch.bfloat16, torch.float16):
+            make_lean(vae.decoder)
 
     @classmethod
     def load(
@@ -136,7 +139,8 @@ def load_vae(path: Path, device: torch.device, dtype: torch.dtype) -> Autoencode
         raise CheckpointError(f"there is no VAE at {path}; download the preset, or give the right path")
     vae: Any = empty_vae(path)
     load_strictly(vae, vae_weights(path), str(path))
-    return vae.to(device=device, dtype=dtype)
+    move(vae, device, dtype)
+    return vae
 
 
 def empty_vae(path: Path) -> AutoencoderKLWan:

@@ -49,10 +49,13 @@ class Task:
 
 
 class ChunkWork:
-    """Mutable: each piece leaves what the next one takes. ``release`` it in the end."""
+    """Mutable: each piece leaves what the next one takes. ``release`` it in the end.
 
-    def __init__(self, models: Models, config: RunConfig) -> None:
-        self.models, self.search, self.memory = models, config.effective_search, config.memory
+    ``route``: what becomes of every chunk that leaves the window; by default memory fills with sinks.
+    """
+
+    def __init__(self, models: Models, config: RunConfig, route: Route = Route.APPEND) -> None:
+        self.models, self.search, self.memory, self.route = models, config.effective_search, config.memory, route
         self._widths = shares(self.search.beam_size * self.search.top_k, self.search.top_k)
         self._draw = generator(0)
         self._beams: list[Branch] = []
@@ -105,7 +108,7 @@ class ChunkWork:
         return branch
 
     def _written(self, branch: Branch, latents: Tensor) -> Branch:
-        return self.models.backbone.commit(branch, latents, Route.APPEND)
+        return self.models.backbone.commit(branch, latents, self.route)
 
     def _drawn(self, *count: int) -> Tensor:
         return torch.randn(*count, *self.models.backbone.chunk_shape, generator=self._draw)

@@ -1,6 +1,7 @@
 """The arithmetic between a block's matrix products: computed in float32, whatever the model's dtype.
 
-Each function has two forms. The plain one widens, computes and casts back; what is trained, compiled, or in float32
+Each function has two forms, and three where Triton is (``core.fused``: norms and what follows them in one pass). The
+plain one widens, computes and casts back; what is trained, compiled, or in float32
 takes it. The lean one is for eager passes in 16 bits without gradients: a kernel of torch that is told where to write
 reads 16 bits, computes in float32 and writes 16 bits, so nothing wide is stored. It rounds no more often than the plain
 one. Bytes are those read and written per element of ``x`` in 16 bits.
@@ -13,6 +14,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from streamt1.core import fused
 
 
 def lean(x: Tensor) -> bool:
@@ -29,9 +32,25 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return (x.float() * (1 + scale) + shift).to(x.dtype)
 
 
+def modulated_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, shift: Tensor, scale: Tensor
+) -> Tensor:
+    """``modulate`` of ``layer_norm``; ``x [B, F, L, D]``, shift and scale ``[B, F, 1, D]``. 4 bytes when fused."""
+    if lean(x) and _by_frame(x, shift, scale) and fused.usable(x, shift, scale):
+        return fused.modulated_norm(x, weight, bias, shift, scale, eps)
+    return modulate(layer_norm(x, weight, bias, eps), shift, scale)
+
+
+def _by_frame(x: Tensor, *tables: Tensor) -> bool:
+    """Whether each has a row for every frame of ``x [..., L, D]``."""
+    return all(table.shape == (*x.shape[:-2], 1, x.shape[-1]) for table in tables)
+
+
 def add_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    """``x + y * gate``; the gate in float32, broadcast. 6 bytes; 26 when plain."""
+    """``x + y * gate``, ``[B, F, L, D]``; the gate in float32, ``[B, F, 1, D]``. 6 bytes; 26 when plain."""
     if lean(x):
+        if _by_frame(x, gate) and fused.usable(x, y, gate):
+            return fused.gated_sum(x, y, gate)
         return torch.addcmul(x, y, gate, out=torch.empty_like(x))
     return x + (y.float() * gate).to(y.dtype)
 

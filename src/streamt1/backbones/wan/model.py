@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from streamt1.backbones.wan.attention import attention
 from streamt1.backbones.wan.config import WanConfig
-from streamt1.backbones.wan.elementwise import add_gated, layer_norm, linear_gelu, modulate, rms_norm
+from streamt1.backbones.wan.elementwise import add_gated, layer_norm, linear_gelu, modulated_norm, rms_norm
 from streamt1.backbones.wan.rope import Rotary, grid_angles
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -39,6 +39,10 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         return layer_norm(input, self.weight, self.bias, self.eps)
+
+    def modulated(self, input: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        """``[B, F, L, dim]``, of which each frame is scaled and shifted: ``[B, F, 1, dim]``, float32."""
+        return modulated_norm(input, self.weight, self.bias, self.eps, shift, scale)
 
 
 class FeedForward(nn.Sequential):
@@ -94,9 +98,12 @@ class Block(nn.Module):
 
     def before_memory(self, x: Tensor, shift: Tensor, scale: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of self-attention, ``[B, F*L, heads, head_dim]``, the first two rotated."""
-        h = modulate(self.norm1(x), shift, scale).flatten(1, 2)
-        k, v = self.self_attn.key_value(h)
-        return rotary.apply(self.self_attn.query(h)), rotary.apply(k), v
+        h, attn = self.norm1.modulated(x, shift, scale).flatten(1, 2), self.self_attn
+        q, k = (
+            rotary.of_normed(project(h), norm.weight, norm.eps, attn.heads)
+            for project, norm in ((attn.q, attn.norm_q), (attn.k, attn.norm_k))
+        )
+        return q, k, attn.split(attn.v(h))
 
     def after_memory(
         self, x: Tensor, seen: Tensor, gate_a: Tensor, text: tuple[Tensor, Tensor], *feed: Tensor
@@ -106,7 +113,7 @@ class Block(nn.Module):
         x = add_gated(x, self.self_attn.o(seen.flatten(2)).view_as(x), gate_a)
         q = self.cross_attn.query(self.norm3(x).flatten(1, 2))
         x = x + self.cross_attn.o(attention(q, *text).flatten(2)).view_as(x)
-        return add_gated(x, self.ffn(modulate(self.norm2(x), shift_f, scale_f)), gate_f)
+        return add_gated(x, self.ffn(self.norm2.modulated(x, shift_f, scale_f)), gate_f)
 
 
 class Head(nn.Module):
@@ -122,7 +129,7 @@ class Head(nn.Module):
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """``x [B, F, L, dim]``; ``e [B, F, dim]``, the time embedding before its projection."""
         shift, scale = (self.modulation + e[:, :, None]).unsqueeze(3).unbind(2)
-        return self.head(modulate(self.norm(x), shift, scale))
+        return self.head(self.norm.modulated(x, shift, scale))
 
 
 class WanModel(nn.Module):
