@@ -82,12 +82,46 @@ def test_one_folder_serves_one_server(tmp_path: Path, gate: Gate) -> None:
     toy_service(tmp_path, gate).queue.store.close()
 
 
-def test_folders_of_deleted_videos_are_swept_and_others_are_not(tmp_path: Path, gate: Gate) -> None:
-    lost, mine = tmp_path / "videos" / ("video_" + "a" * 32), tmp_path / "videos" / "mine"
-    lost.mkdir(parents=True)
+def test_videos_that_the_database_does_not_know_are_kept_and_said(
+    tmp_path: Path, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TestClient(make_app(service := toy_service(tmp_path, gate))) as client:
+        made = [client.post("/v1/videos", json={**ORDER, "seed": seed}).json()["id"] for seed in range(3)]
+        until(lambda: all(service.queue.get(name).status == "completed" for name in made))
+    mine = tmp_path / "videos" / "mine"
     mine.mkdir()
-    toy_service(tmp_path, gate).queue.store.close()
-    assert (lost.exists(), mine.exists()) == (False, True)
+    (tmp_path / "jobs.sqlite").unlink()
+    again = toy_service(tmp_path, gate)
+    assert "3 videos" in caplog.text
+    assert {path.name for path in (tmp_path / "lost").iterdir()} == set(made)
+    assert all((tmp_path / "lost" / name / "video.mp4").stat().st_size for name in made)
+    assert mine.exists()
+    assert again.queue.store.page(10) == []
+    again.queue.store.close()
+
+
+def test_files_of_a_deleted_video_go_even_if_the_server_was_killed_between(tmp_path: Path, gate: Gate) -> None:
+    with TestClient(make_app(service := toy_service(tmp_path, gate))) as client:
+        made = client.post("/v1/videos", json=ORDER).json()["id"]
+        until(lambda: service.queue.get(made).status == "completed")
+        service.queue.store.delete(made)
+    assert (tmp_path / "videos" / made).exists()
+    again = toy_service(tmp_path, gate)
+    assert not (tmp_path / "videos" / made).exists()
+    assert not (tmp_path / "lost").exists()
+    assert again.queue.store.gone() == set()
+    again.queue.store.close()
+
+
+def test_deleting_leaves_nothing_to_be_deleted(client: TestClient, gate: Gate, service: Service) -> None:
+    gate.shut()
+    running, waiting = (client.post("/v1/videos", json=ORDER).json()["id"] for _ in range(2))
+    until(lambda: service.queue.at_work() == [running])
+    for name in (waiting, running):
+        assert client.delete(f"/v1/videos/{name}").json()["deleted"]
+    gate.open()
+    until(lambda: not service.queue.at_work() and not service.queue.store.gone())
+    assert not any(service.queue.folder.glob("video_*"))
 
 
 @contextmanager

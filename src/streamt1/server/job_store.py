@@ -8,18 +8,23 @@ import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from streamt1.core.errors import OutputError, UnknownVideoError
-from streamt1.server.schemas import CheckedRequest, Job, VideoRequest, new_id
+from streamt1.server.schemas import CheckedRequest, Job, Status, VideoRequest, new_id
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-    request TEXT NOT NULL, preset TEXT NOT NULL, chunks INTEGER NOT NULL, size TEXT NOT NULL, stream INTEGER NOT NULL,
-    status TEXT NOT NULL, progress INTEGER NOT NULL, attempts INTEGER NOT NULL,
-    created_at INTEGER NOT NULL, completed_at INTEGER, code TEXT, message TEXT)
-"""
+MIGRATIONS = (
+    """
+    CREATE TABLE IF NOT EXISTS jobs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+        request TEXT NOT NULL, preset TEXT NOT NULL, chunks INTEGER NOT NULL, size TEXT NOT NULL,
+        stream INTEGER NOT NULL, status TEXT NOT NULL, progress INTEGER NOT NULL, attempts INTEGER NOT NULL,
+        created_at INTEGER NOT NULL, completed_at INTEGER, code TEXT, message TEXT)
+    """,
+    "CREATE TABLE gone (id TEXT PRIMARY KEY)",
+)
+"""What each version of the schema adds to the one before; 0.1 and 0.2 wrote the first, without a number. ``gone`` has
+the names of deleted jobs whose files are still to be deleted."""
 
 
 class Database:
@@ -29,7 +34,7 @@ class Database:
         path: the file; it is locked as long as it is open, and a process that dies lets go of it.
 
     Raises:
-        OutputError: it cannot be opened, or another server uses it.
+        OutputError: it cannot be opened, another server uses it, or a newer version wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,12 +45,25 @@ class Database:
             self.connection.row_factory = sqlite3.Row
             self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             self.connection.execute("BEGIN EXCLUSIVE")
-            self.connection.execute(SCHEMA)
+            self._migrate()
             self.connection.commit()
         except (sqlite3.Error, OSError) as error:
             busy = "locked" in str(error)
             reason = "another server uses it; give this one a folder of its own" if busy else error
             raise OutputError(f"cannot open the jobs in {path}: {reason}") from error
+
+    def _migrate(self) -> None:
+        """Brings an older file to this version's schema, with all that is in it."""
+        found = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > len(MIGRATIONS):
+            self.connection.close()
+            raise OutputError(
+                f"{self.path} was written by a newer streamt1 (its schema is version {found}, this one knows"
+                f" {len(MIGRATIONS)}): update streamt1, or give this server another folder"
+            )
+        for statement in MIGRATIONS[found:]:
+            self.connection.execute(statement)
+        self.connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def close(self) -> None:
         """Lets another server have it."""
@@ -118,13 +136,16 @@ class JobStore(Database):
 
     @transaction
     def claim(self) -> Job | None:
-        """The job that has waited longest, now in progress; None where none waits."""
-        row = self._run("SELECT id FROM jobs WHERE status = 'queued' ORDER BY seq LIMIT 1").fetchone()
-        if row is None:
-            return None
-        update = "UPDATE jobs SET status = 'in_progress', progress = 0, attempts = attempts + 1 WHERE id = ?"
-        self._run(update, (row["id"],))
-        return _job(self._row(row["id"]))
+        """The job that has waited longest, now in progress; None where none waits. Damaged ones fail on the way."""
+        while row := self._run("SELECT * FROM jobs WHERE status = 'queued' ORDER BY seq LIMIT 1").fetchone():
+            job = _job(row)
+            if job.error is None:
+                update = "UPDATE jobs SET status = 'in_progress', progress = 0, attempts = attempts + 1 WHERE id = ?"
+                self._run(update, (job.id,))
+                return _job(self._row(job.id))
+            failed = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE seq = ?"
+            self._run(failed, (int(time.time()), *job.error, row["seq"]))
+        return None
 
     @transaction
     def advance(self, name: str, progress: int) -> None:
@@ -158,9 +179,20 @@ class JobStore(Database):
 
     @transaction
     def delete(self, name: str) -> None:
-        """Raises ``UnknownVideoError``."""
+        """Its files are still there, see ``cleared``. Raises ``UnknownVideoError``."""
         self._row(name)
         self._run("DELETE FROM jobs WHERE id = ?", (name,))
+        self._run("INSERT OR IGNORE INTO gone (id) VALUES (?)", (name,))
+
+    @transaction
+    def cleared(self, name: str) -> None:
+        """The files of a deleted job are deleted, too."""
+        self._run("DELETE FROM gone WHERE id = ?", (name,))
+
+    @transaction
+    def gone(self) -> set[str]:
+        """Deleted jobs whose files may still be there."""
+        return {row["id"] for row in self._run("SELECT id FROM gone")}
 
     @transaction
     def recover(self) -> None:
@@ -189,9 +221,40 @@ class JobStore(Database):
 
 
 def _job(row: sqlite3.Row) -> Job:
+    """A row as it was written; of one that cannot be read, a failed job that says so, and what of it can."""
+    try:
+        return _read(row)
+    except (ValueError, TypeError) as error:
+        told = str(error).splitlines()[0]
+        reason = f"this job's row in the database cannot be read ({told}): delete it and ask for the video again"
+    given = {name: row[name] for name in ("preset", "size", "created_at", "chunks") if isinstance(row[name], str | int)}
+    kept = {"preset": "unknown", "size": "unknown", "created_at": 0, "chunks": 0} | given
+    request = CheckedRequest(VideoRequest(), str(kept["preset"]), _whole(kept["chunks"]), str(kept["size"]))
+    return Job(str(row["id"]), request, False, _whole(kept["created_at"]), "failed", error=("damaged", reason))
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _read(row: sqlite3.Row) -> Job:
+    """Raises ``ValueError`` and ``TypeError`` for a row that no version has written."""
     request = CheckedRequest(
         VideoRequest.model_validate_json(row["request"]), row["preset"], row["chunks"], row["size"]
     )
     error = (row["code"], row["message"]) if row["code"] else None
     state = row["status"], row["progress"], row["attempts"], row["completed_at"]
+    for name, kind in KINDS.items():
+        if not isinstance(row[name], kind):
+            raise TypeError(f"{name} is {str(row[name])[:40]!r}")
+    if row["status"] not in get_args(Status):
+        raise ValueError(f"status is {str(row['status'])[:40]!r}")
     return Job(row["id"], request, bool(row["stream"]), row["created_at"], *state, error)
+
+
+KINDS: dict[str, Any] = {
+    **dict.fromkeys(("id", "preset", "size", "status"), str),
+    **dict.fromkeys(("chunks", "stream", "progress", "attempts", "created_at"), int),
+    "completed_at": int | None, "code": str | None, "message": str | None,
+}  # fmt: skip
+"""Of the columns: SQLite keeps whatever it is given."""

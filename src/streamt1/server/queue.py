@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections import deque
@@ -17,6 +18,9 @@ from streamt1.server.job_store import JobStore
 from streamt1.server.limits import Limits
 from streamt1.server.schemas import CheckedRequest, Job, is_id
 
+log = logging.getLogger("streamt1.server")
+LOST = "lost"
+"""Folder beside that of the videos, for those that the database does not know."""
 Reason = Literal["deleted", "left", "closing"]
 LONGEST_WAIT = 120
 """Seconds; a client is never asked to stay away longer."""
@@ -69,13 +73,31 @@ class JobQueue:
     _closing: bool = False
 
     def open(self) -> None:
-        """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written."""
+        """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written.
+
+        The files of jobs that were deleted go; those of videos that the database does not know are put into ``lost``
+        beside them, since it may be the database that was lost.
+        """
         check_writable(self.folder, keep=True)
         self.store.recover()
-        known = self.store.names()
-        for path in self.folder.iterdir():
-            if is_id(path.name) and path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
+        for name in self.store.gone():
+            self._clear(name)
+        known, lost = self.store.names(), self.folder.parent / LOST
+        strange = [path for path in self.folder.iterdir() if is_id(path.name) and path.name not in known]
+        for path in strange:
+            lost.mkdir(exist_ok=True)
+            path.rename(lost / path.name)
+        if strange:
+            log.warning(
+                "%d videos in %s are not in %s: they are now in %s, whole; nothing was deleted",
+                len(strange), self.folder, self.store.path, lost,
+            )  # fmt: skip
+
+    def _clear(self, name: str) -> None:
+        """Deletes the files of a job that is deleted."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        if not (self.folder / name).exists():
+            self.store.cleared(name)
 
     def submit(self, request: CheckedRequest, watcher: JobWatcher | None = None) -> Job:
         """A job at the end of the queue. Raises ``BusyError`` where too many wait already."""
@@ -111,7 +133,7 @@ class JobQueue:
             if job.id in self._running:
                 self._running[job.id].stop = "deleted"
                 return
-        shutil.rmtree(self.folder_of(job), ignore_errors=True)
+        self._clear(job.id)
 
     def leave(self, name: str) -> None:
         """Nobody listens to a stream any more: it ends, and its files with it. A job that is done stays."""
@@ -140,6 +162,8 @@ class JobQueue:
             self._running.pop(running.job.id, None)
             if seconds is not None:
                 self._seconds.append(seconds)
+        if running.stop == "deleted":
+            self._clear(running.job.id)
 
     def waiting(self) -> int:
         """Jobs in the queue."""

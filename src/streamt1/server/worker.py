@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from streamt1.core.errors import Cancelled, StreamT1Error, UnknownVideoError
+from streamt1.core.errors import Cancelled, ConfigError, StreamT1Error, UnknownVideoError
 from streamt1.core.files import write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
@@ -62,7 +62,7 @@ class Worker:
             try:
                 running = self.queue.take()
                 presets = None if running is None else self._taken(running)
-            except StreamT1Error:
+            except Exception:  # whatever it is, the other jobs still want to be made
                 log.exception("cannot take a job; trying again in %g seconds", PAUSE)
                 time.sleep(PAUSE)
                 continue
@@ -89,8 +89,7 @@ class Worker:
                 raise Cancelled(f"stopped: {running.stop}")
             outcome = self._make(running, folder, presets)
         except Cancelled:
-            outcome = "cancelled"
-            self._stop(running)
+            outcome = self._stopped(running)
         except StreamT1Error as error:
             self._fail(running, type(error).__name__, str(error))
         except Exception as error:
@@ -108,6 +107,11 @@ class Worker:
         """The video and all that belongs to it; goes on with what an earlier server left. How it ended."""
         job, fields = running.job, running.job.request.fields
         preset = job.request.preset
+        if preset not in presets.served:
+            raise ConfigError(
+                f"this server no longer serves {preset!r}, which the video was asked of; it serves"
+                f" {', '.join(presets.served)}"
+            )
         pipeline = presets.pipeline(preset, configured(presets.config(preset), fields))
         asked = pipeline.asked(timeline_of(fields, job.request.chunks), None, fields.seed)
         if _is_made(path, asked):
@@ -130,6 +134,13 @@ class Worker:
     def _finished(self, job: Job, path: Path, pipeline: Pipeline) -> str:
         made = as_made(job.request, stored_summary(path) or {}, pipeline)
         return "completed" if self.queue.store.finish(job.id, made) else "cancelled"
+
+    def _stopped(self, running: Running) -> str:
+        try:
+            self._stop(running)
+        except StreamT1Error:
+            log.exception("job %s was stopped, and that cannot be noted", running.job.id)
+        return "cancelled"
 
     def _stop(self, running: Running) -> None:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""

@@ -1,0 +1,121 @@
+"""The database of jobs: what older versions wrote, and what nobody wrote."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from streamt1.core.errors import OutputError
+from streamt1.server.app import make_app
+from streamt1.server.job_store import MIGRATIONS, JobStore
+from tests.server.test_queue import ORDER
+from tests.server.toy import Gate, toy_presets, toy_service, until
+
+COLUMNS = {
+    "request": ["not json", "[]", '{"prompt": 3}', '{"prompt": "x", "a_field_of_tomorrow": 1}', b"\xff", ""],
+    "status": ["burning", "", 7],
+    "progress": ["half", b"x", 0.5],
+    "attempts": ["twice"],
+    "created_at": ["yesterday", 0.25],
+    "completed_at": ["never"],
+    "chunks": ["many", 1.5],
+    "preset": [b"x"],
+    "size": [b"x"],
+    "stream": ["yes"],
+    "code": [b"x"],
+    "message": [b"x"],
+}
+"""Values that a column may hold and that mean nothing."""
+DAMAGES = [(column, value) for column, values in COLUMNS.items() for value in values]
+
+
+def damaged(data: Path, column: str, value: object, name: str) -> None:
+    with sqlite3.connect(data / "jobs.sqlite") as connection:
+        connection.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, name))
+    connection.close()
+
+
+@pytest.mark.parametrize(("column", "value"), DAMAGES)
+def test_a_damaged_row_is_told_and_stops_nothing(column: str, value: object, tmp_path: Path, gate: Gate) -> None:
+    gate.shut()
+    service = toy_service(tmp_path, gate)
+    first, second = (service.queue.submit(service.checked({**ORDER, "seed": seed})).id for seed in range(2))
+    service.queue.store.close()
+    damaged(tmp_path, column, value, first)
+    gate.open()
+    with TestClient(make_app(service := toy_service(tmp_path, gate))) as client:
+        until(lambda: service.queue.get(second).status == "completed")
+        listed = {job["id"]: job for job in client.get("/v1/videos").json()["data"]}
+        assert listed[second]["status"] == "completed"
+        told = client.get(f"/v1/videos/{first}").json()
+        assert told == listed[first]
+        assert (told["status"], told["error"]["code"]) == ("failed", "damaged")
+        assert column in told["error"]["message"] or column == "request"
+        assert client.get(f"/v1/videos/{first}/content").status_code == 400
+        assert client.delete(f"/v1/videos/{first}").json()["deleted"]
+        assert client.get(f"/v1/videos/{first}").status_code == 404
+
+
+def test_a_database_without_a_number_opens_with_all_that_is_in_it(tmp_path: Path, gate: Gate) -> None:
+    service = toy_service(tmp_path, gate)
+    jobs = [service.queue.submit(service.checked({**ORDER, "seed": seed})) for seed in range(3)]
+    service.queue.store.close()
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
+        connection.execute("DROP TABLE gone")
+        connection.execute("PRAGMA user_version = 0")
+    connection.close()
+    store = JobStore(tmp_path / "jobs.sqlite")
+    assert store.page(10, order="asc") == jobs
+    assert store.connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+    store.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    JobStore(tmp_path / "jobs.sqlite").close()
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = (tmp_path / "jobs.sqlite").read_bytes()
+    with pytest.raises(OutputError, match="newer streamt1"):
+        JobStore(tmp_path / "jobs.sqlite")
+    assert (tmp_path / "jobs.sqlite").read_bytes() == before
+
+
+def test_a_job_of_a_preset_that_is_no_longer_served_says_so(tmp_path: Path, gate: Gate) -> None:
+    from streamt1.server.service import Service
+
+    gate.shut()
+    service = toy_service(tmp_path, gate)
+    name = service.queue.submit(service.checked({**ORDER, "preset": "paper"})).id
+    service.queue.store.close()
+    gate.open()
+    with TestClient(make_app(service := Service.over([toy_presets(gate)], tmp_path))) as client:
+        job = until(lambda: client.get(f"/v1/videos/{name}").json(), 5)
+        until(lambda: service.queue.get(name).status == "failed")
+        job = client.get(f"/v1/videos/{name}").json()
+    assert job["error"]["code"] == "ConfigError"
+    assert "no longer serves 'paper'" in job["error"]["message"]
+
+
+def test_a_worker_outlives_whatever_taking_a_job_raises(
+    client: TestClient, service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised, take = threading.Event(), service.queue.take
+
+    def burns():
+        if raised.is_set():
+            return take()
+        raised.set()
+        raise MemoryError("of nobody's making")
+
+    monkeypatch.setattr("streamt1.server.worker.PAUSE", 0.01)
+    monkeypatch.setattr(service.queue, "take", burns)
+    for _ in range(2):  # the first wakes the worker out of the take that it waits in
+        name = client.post("/v1/videos", json=ORDER).json()["id"]
+        until(lambda name=name: service.queue.get(name).status == "completed")
+    assert raised.is_set()
+    assert service.health()["status"] == "ok"
