@@ -23,6 +23,8 @@ LARGEST = 10_000_000
 """Bytes of a file."""
 MOST_SCENES = 1000
 """More than a video of a day with a scene every two minutes has."""
+MOST_CHUNKS = 10**9
+"""Of a scene: more than twenty years."""
 YAML_LARGEST, YAML_MOST = 2_000_000, 100_000
 """Characters of a YAML file, and values in it: more than scenes are allowed, so that it is these that are counted."""
 ROUNDING = 1e-3
@@ -120,6 +122,10 @@ def _told(one: Any, where: str) -> ToldScene:
         raise ConfigError(f"{where}: memory={str(memory)[:SHOWN]!r} is none of {', '.join(get_args(Switch))}")
     if chunks is not None and (not isinstance(chunks, Integral) or isinstance(chunks, bool) or chunks < 1):
         raise ConfigError(f"{where}: chunks={repr(chunks)[:SHOWN]} must be a whole number of at least 1")
+    if chunks is not None and chunks > MOST_CHUNKS:
+        raise ConfigError(
+            f"{where}: chunks={str(chunks)[:SHOWN]} is more than {MOST_CHUNKS}, of which no video has more"
+        )
     length = None if seconds is None else _seconds(seconds, "seconds", where)
     return ToldScene(prompt, length, None if chunks is None else int(chunks), memory)
 
@@ -177,7 +183,7 @@ def _one_text(entry: Mapping[str, Any], where: str) -> Any:
 
 def _seconds(value: Any, name: str, where: str, least: float | None = None) -> float:
     """A finite number of seconds, above 0 or at least ``least``."""
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    number = _float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not abs(number) < 2**53:
         raise ConfigError(f"{where}: {name}={repr(value)[:SHOWN]} is to be a number of seconds")
     if number < (least or 0.0) or (least is None and number == 0):
@@ -211,3 +217,11 @@ def _parsed(text: str, path: Path) -> Any:
         return parse_json(text)
     except JsonError as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from error
+
+
+def _float(value: Real) -> float:
+    """Infinity for a whole number that is larger than any float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
