@@ -28,7 +28,14 @@ HEADERS = (
     ("origin", b"http://["), ("origin", b"http://[::1"), ("origin", b"\x80"), ("origin", b"null"), ("host", b"["),
     ("authorization", b"Bearer \xff"), ("authorization", b"\xff"), ("cookie", b"streamt1=\xff\xfe"),
 )  # fmt: skip
-PATHS = ("/v1/videos/%ff", "/v1/videos/..%2f..", "/v1/videos/%ed%a0%80", "/page/%00.js", "/v1/models/%ff")
+PATHS = (
+    "/v1/videos/%ff",
+    "/v1/videos/..%2f..",
+    "/v1/videos/%ed%a0%80",
+    "/page/%00.js",
+    "/v1/models/%ff",
+    "/v1/videos/x/remix",
+)
 QUERIES = ("limit=" + "9" * 4200, "limit=-1", "after=%ff%fe", "after=video_" + "a" * 32, "order=%00", "limit=1e400")
 
 

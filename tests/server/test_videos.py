@@ -194,3 +194,42 @@ def test_the_page_comes_from_the_package(client: TestClient, path: str) -> None:
 def test_nothing_is_kept_outside_the_data_folder(client: TestClient, tmp_path: Path) -> None:
     finished(client, create(client)["id"])
     assert {path.name for path in tmp_path.iterdir()} <= {"jobs.sqlite", "jobs.sqlite-journal", "videos"}
+
+
+def test_pages_go_on_behind_a_video_that_was_deleted(client: TestClient, gate: Gate) -> None:
+    gate.shut()
+    names = [create(client, seed=seed)["id"] for seed in range(5)]
+    first = client.get("/v1/videos", params={"limit": 2, "order": "asc"}).json()
+    assert first["last_id"] == names[1]
+    for name in names[:2]:
+        client.delete(f"/v1/videos/{name}")
+    for order, left in (("asc", names[2:]), ("desc", [])):
+        page = client.get("/v1/videos", params={"after": names[1], "order": order}).json()
+        assert [job["id"] for job in page["data"]] == left
+    assert client.get("/v1/videos", params={"after": "video_" + "0" * 32}).status_code == 404
+
+
+def test_head_tells_what_get_would(client: TestClient) -> None:
+    name = finished(client, create(client)["id"])["id"]
+    for path in ("/v1/videos", f"/v1/videos/{name}", f"/v1/videos/{name}/content", "/v1/models", "/health", "/metrics"):
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert head.headers["content-length"] == got.headers["content-length"]
+    assert client.head("/v1/videos/video_none").status_code == 404
+
+
+def test_a_client_that_has_the_video_is_told_so(client: TestClient) -> None:
+    path = f"/v1/videos/{finished(client, create(client)['id'])['id']}/content"
+    tag = client.get(path).headers["etag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = client.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_one_model(client: TestClient) -> None:
+    listed = client.get("/v1/models").json()["data"]
+    assert [client.get(f"/v1/models/{model['id']}").json() for model in listed] == listed
+    missing = client.get("/v1/models/sora")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")

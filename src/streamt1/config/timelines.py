@@ -122,7 +122,7 @@ def _told(one: Any, where: str) -> ToldScene:
         raise ConfigError(f"{where}: memory={str(memory)[:SHOWN]!r} is none of {', '.join(get_args(Switch))}")
     if chunks is not None and (not isinstance(chunks, Integral) or isinstance(chunks, bool) or chunks < 1):
         raise ConfigError(f"{where}: chunks={repr(chunks)[:SHOWN]} must be a whole number of at least 1")
-    if chunks is not None and chunks > MOST_CHUNKS:
+    if chunks is not None and int(chunks) > MOST_CHUNKS:
         raise ConfigError(
             f"{where}: chunks={str(chunks)[:SHOWN]} is more than {MOST_CHUNKS}, of which no video has more"
         )

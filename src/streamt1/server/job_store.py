@@ -21,10 +21,10 @@ MIGRATIONS = (
         stream INTEGER NOT NULL, status TEXT NOT NULL, progress INTEGER NOT NULL, attempts INTEGER NOT NULL,
         created_at INTEGER NOT NULL, completed_at INTEGER, code TEXT, message TEXT)
     """,
-    "CREATE TABLE gone (id TEXT PRIMARY KEY)",
+    "CREATE TABLE gone (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, files INTEGER NOT NULL)",
 )
 """What each version of the schema adds to the one before; 0.1 and 0.2 wrote the first, without a number. ``gone`` has
-the names of deleted jobs whose files are still to be deleted."""
+deleted jobs: where each stood in lists, and whether its files are still to be deleted."""
 
 
 class Database:
@@ -116,10 +116,13 @@ class JobStore(Database):
 
     @transaction
     def page(self, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc") -> list[Job]:
-        """Jobs in the order of their creation, those after one of them. Raises ``UnknownVideoError``."""
+        """Jobs in the order of their creation, those after one of them, which may be deleted meanwhile.
+
+        Raises ``UnknownVideoError``.
+        """
         where, values = "", list[Any]()
         if after is not None:
-            where, values = f"WHERE seq {'>' if order == 'asc' else '<'} ?", [self._row(after)["seq"]]
+            where, values = f"WHERE seq {'>' if order == 'asc' else '<'} ?", [self._place(after)]
         query = f"SELECT * FROM jobs {where} ORDER BY seq {order} LIMIT ?"
         return [_job(row) for row in self._run(query, (*values, limit))]
 
@@ -180,19 +183,19 @@ class JobStore(Database):
     @transaction
     def delete(self, name: str) -> None:
         """Its files are still there, see ``cleared``. Raises ``UnknownVideoError``."""
-        self._row(name)
+        place = self._row(name)["seq"]
         self._run("DELETE FROM jobs WHERE id = ?", (name,))
-        self._run("INSERT OR IGNORE INTO gone (id) VALUES (?)", (name,))
+        self._run("INSERT OR IGNORE INTO gone VALUES (?, ?, TRUE)", (name, place))
 
     @transaction
     def cleared(self, name: str) -> None:
         """The files of a deleted job are deleted, too."""
-        self._run("DELETE FROM gone WHERE id = ?", (name,))
+        self._run("UPDATE gone SET files = FALSE WHERE id = ?", (name,))
 
     @transaction
     def gone(self) -> set[str]:
         """Deleted jobs whose files may still be there."""
-        return {row["id"] for row in self._run("SELECT id FROM gone")}
+        return {row["id"] for row in self._run("SELECT id FROM gone WHERE files")}
 
     @transaction
     def recover(self) -> None:
@@ -212,6 +215,11 @@ class JobStore(Database):
 
     def _run(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self.connection.execute(query, values)
+
+    def _place(self, name: str) -> int:
+        """Where a job stands among all, or stood."""
+        gone = self._run("SELECT seq FROM gone WHERE id = ?", (name,)).fetchone()
+        return (gone or self._row(name))["seq"]
 
     def _row(self, name: str) -> sqlite3.Row:
         row = self._run("SELECT * FROM jobs WHERE id = ?", (name,)).fetchone()

@@ -114,9 +114,11 @@ class JobQueue:
 
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
-        if not is_id(name):
-            raise UnknownVideoError(f"there is no video {name[:60]!r}")
-        return self.store.get(name)
+        return self.store.get(_known(name))
+
+    def page(self, limit: int, after: str | None, order: Literal["asc", "desc"]) -> list[Job]:
+        """See ``JobStore.page``."""
+        return self.store.page(limit, None if after is None else _known(after), order)
 
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""
@@ -185,3 +187,10 @@ class JobQueue:
     def _wait(self) -> int:
         """Seconds until a place is likely to be free: as long as a video has taken lately."""
         return max(1, min(LONGEST_WAIT, round(sum(self._seconds) / len(self._seconds))))
+
+
+def _known(name: str) -> str:
+    """Raises ``UnknownVideoError`` for what can be no job's name: it never meets the database."""
+    if not is_id(name):
+        raise UnknownVideoError(f"there is no video {name[:60]!r}")
+    return name

@@ -44,6 +44,11 @@ Checked = Annotated[Service, Depends(checked)]
 router = APIRouter()
 
 
+def read(path: str, **told: Any) -> Any:
+    """A route for GET, and for HEAD, which is answered alike but for the body."""
+    return router.api_route(path, methods=["GET", "HEAD"], **told)
+
+
 @router.post("/v1/videos")
 async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue."""
@@ -52,7 +57,7 @@ async def create(request: Request, service: Checked) -> JSONResponse:
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
-@router.get("/v1/videos")
+@read("/v1/videos")
 def listing(
     service: Checked,
     after: str | None = None,
@@ -60,31 +65,35 @@ def listing(
     order: Literal["asc", "desc"] = "desc",
 ) -> dict[str, Any]:
     """Videos, the newest first; ``after`` goes on behind the last of a page."""
-    if after is not None:
-        after = service.queue.get(after).id
-    jobs = service.queue.store.page(limit + 1, after, order)
+    jobs = service.queue.page(limit + 1, after, order)
     data = [job.record() for job in jobs[:limit]]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return {"object": "list", "data": data, **ends, "has_more": len(jobs) > limit}
 
 
-@router.get("/v1/videos/{name}")
+@read("/v1/videos/{name}")
 def retrieve(name: str, service: Checked) -> JSONResponse:
     """How far a video is."""
     return JSONResponse(service.queue.get(name).record(), headers=POLL_AFTER)
 
 
-@router.get("/v1/videos/{name}/content")
-def content(name: str, service: Checked, variant: Variant = "video") -> FileResponse:
-    """The video, or a picture of it."""
+@read("/v1/videos/{name}/content")
+def content(name: str, request: Request, service: Checked, variant: Variant = "video") -> Response:
+    """The video, or a picture of it; with ``If-None-Match`` only if it is not what the client has."""
     job = _completed(service.queue.get(name))
     file, kind = FILES[variant]
     name = f"{job.id}{Path(file).suffix}"
     path = _there(service, job, file)
-    return FileResponse(path, media_type=kind, filename=name, content_disposition_type="inline")
+    answer = FileResponse(
+        path, media_type=kind, filename=name, content_disposition_type="inline", stat_result=path.stat()
+    )
+    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    if answer.headers["etag"] in known or "*" in known:
+        return Response(status_code=304, headers={"etag": answer.headers["etag"]})
+    return answer
 
 
-@router.get("/v1/videos/{name}/report")
+@read("/v1/videos/{name}/report")
 def report(name: str, service: Checked) -> FileResponse:
     """The page that tells the search."""
     job = _completed(service.queue.get(name))
@@ -100,29 +109,38 @@ def delete(name: str, service: Checked) -> dict[str, Any]:
     return {"id": name, "object": "video.deleted", "deleted": True}
 
 
-@router.get("/v1/models")
+@read("/v1/models")
 def models(service: Checked) -> dict[str, Any]:
     """The presets that are served, in the shape of OpenAI's list of models, and the limits."""
     limits = service.queue.limits
-    data = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "streamt1", **vars(served)}
-        for name, served in service.presets.served.items()
-    ]
+    data = [_model(service, name) for name in service.presets.served]
     bounds = {"prompt": limits.prompt, "seconds": limits.seconds, "width": limits.width, "waiting": limits.waiting}
     return {"object": "list", "data": data, "limits": bounds}
 
 
-@router.get("/health")
+@read("/v1/models/{name}")
+def model(name: str, service: Checked) -> dict[str, Any]:
+    """One of them. Raises ``UnknownVideoError``."""
+    if name not in service.presets.served:
+        raise UnknownVideoError(f"there is no model {name[:60]!r}; this server has {', '.join(service.presets.served)}")
+    return _model(service, name)
+
+
+@read("/health")
 def health(request: Request) -> JSONResponse:
     """For whoever watches over the server; needs no key."""
     state = service_of(request).health()
     return JSONResponse(state, 200 if state["status"] == "ok" else 503)
 
 
-@router.get("/metrics")
+@read("/metrics")
 def metrics(service: Checked) -> Response:
     """For Prometheus."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _model(service: Service, name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "streamt1", **vars(service.presets.served[name])}
 
 
 def _there(service: Service, job: Job, file: str) -> Path:
