@@ -43,13 +43,13 @@ def test_given_chunks_are_what_committing_them_gives() -> None:
     assert isinstance(model, StartingBackbone)
     latents = torch.randn(6, *model.chunk_shape[1:], generator=generator(1))
     started = model.start_from("a", latents)
-    assert started.passes == 2
+    assert len(started.chunks) == 2
     assert torch.equal(torch.cat(started.chunks), latents)
-    plain = model.start("a")
-    for chunk in latents.split(3):
-        plain = model.commit(plain, chunk, None)
-    assert started.branch.memory.id == plain.memory.id
-    assert (model.made(started.branch), model.made(plain)) == (0, 2)
+    given, plain = started.branch, model.start("a")
+    for chunk in started.chunks:
+        given, plain = model.give(given, chunk, None), model.commit(plain, chunk, None)
+    assert given.memory.id == plain.memory.id
+    assert (model.made(given), model.made(plain)) == (0, 2)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 4])

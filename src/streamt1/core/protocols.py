@@ -48,13 +48,12 @@ class Started:
 
     Attributes:
         branch: to go on with.
-        chunks: the latents ``[F, C, H, W]`` of the chunks that memory holds now: the video's first, which are not made.
-        passes: what it took, in model passes of one chunk of one candidate.
+        chunks: the latents ``[F, C, H, W]`` of the video's first chunks, which are to be given one after another; none
+            where the first chunk that is made begins with the frames.
     """
 
     branch: Branch
     chunks: tuple[Tensor, ...] = ()
-    passes: int = 0
 
 
 class Backbone(Protocol):
@@ -215,12 +214,16 @@ class StartingBackbone(Backbone, Protocol):
     """A backbone that can begin with frames that are given: of a picture, or of a video to be gone on with."""
 
     def start_from(self, prompt: str, latents: Tensor) -> Started:
-        """A memory that begins with clean latents ``[F, C, H, W]``, as the model was trained to begin with frames.
+        """An empty memory of a video that begins with clean latents ``[F, C, H, W]``.
 
         Raises:
             PromptError: the backbone cannot use the prompt.
             ConfigError: it cannot begin with so many frames; the message says with how many it can.
         """
+        ...
+
+    def give(self, branch: Branch, latents: Tensor, route: Route | None) -> Branch:
+        """``commit`` of a chunk that was not made."""
         ...
 
 

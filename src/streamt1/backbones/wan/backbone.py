@@ -120,7 +120,6 @@ class WanBackbone:
     def start(self, prompt: str) -> WanBranch:
         return WanBranch(self._read_prompt(prompt.removeprefix(self.shot_prefix)), self.memory.start())
 
-    @torch.no_grad()
     def start_from(self, prompt: str, latents: Tensor) -> Started:
         """See ``StartingBackbone.start_from``."""
         branch, each = self.start(prompt), self.memory.config.chunk
@@ -130,12 +129,11 @@ class WanBackbone:
             return Started(replace(branch, held=upload(latents, self._weight.device, torch.float32)))
         if not len(latents) or len(latents) % each:
             raise ConfigError(f"{len(latents)} latent frames to begin with: this model takes whole chunks of {each}")
-        chunks = latents.split(each)
-        for chunk in chunks:
-            after = self.commit(branch, chunk, None)
-            self.release(branch)
-            branch = after
-        return Started(replace(branch, given=len(chunks)), chunks, len(chunks))
+        return Started(branch, latents.split(each))
+
+    def give(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
+        """See ``StartingBackbone.give``."""
+        return replace(self.commit(branch, latents, route), given=branch.given + 1)
 
     def _read_prompt(self, prompt: str) -> WanPrompt:
         """Beams that switch to one prompt share its keys and values."""
