@@ -1,0 +1,79 @@
+"""Pictures and clips of a user's, as frames of the size and rate that a model makes."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from av.error import FFmpegError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from streamt1.core.errors import ConfigError
+from streamt1.media.colours import Pixels, to_pixels
+
+Fit = Literal["cover", "stretch"]
+"""How a picture of another shape becomes one of the model's: its edges are cut off, or it is stretched."""
+MOST_PIXELS = 100_000_000
+"""Of a picture: twelve times as many as a screen of the largest kind has."""
+
+
+def read_picture(path: Path) -> Tensor:
+    """uint8 ``[1, H, W, 3]``, turned as the camera says; what is transparent is on black.
+
+    Raises ``ConfigError`` for a file that is no picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise ConfigError(f"{path} has {opened.width}x{opened.height} pixels; make it smaller first")
+            turned = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path} is not a picture that can be read: {error}") from error
+    black = Image.new("RGBA", turned.size, (0, 0, 0, 255))
+    return torch.from_numpy(np.asarray(Image.alpha_composite(black, turned).convert("RGB")).copy())[None]
+
+
+def read_tail(path: Path, fps: float, most: int) -> Tensor:
+    """The last frames of a clip at a rate, uint8 ``[T, H, W, 3]``: ``most`` of them, or as many as there are.
+
+    Each is the one that is shown at its time. Raises ``ConfigError`` for a file that is no video.
+    """
+    kept: deque[tuple[float, Pixels]] = deque()
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or 0)
+            for index, frame in enumerate(container.decode(stream)):
+                time = frame.time if frame.time is not None else index / (rate or fps)
+                kept.append((time, to_pixels(frame)))
+                while len(kept) > 2 and kept[1][0] < time - (most + 1) / fps:
+                    kept.popleft()
+    except (FFmpegError, IndexError, OSError) as error:
+        raise ConfigError(f"{path} is not a video that can be read: {error}") from error
+    if not kept:
+        raise ConfigError(f"{path} is not a video that can be read: it has no frames")
+    shapes = {pixels.shape for _, pixels in kept}
+    if len(shapes) > 1:
+        raise ConfigError(f"{path} changes its size on the way; convert it to one size first")
+    times = [time for time, _ in kept]
+    wanted = [times[-1] - back / fps for back in range(most) if times[-1] - back / fps > times[0] - 0.5 / fps]
+    places = [max(place for place, time in enumerate(times) if place == 0 or time <= at + 1e-6) for at in wanted[::-1]]
+    return torch.from_numpy(np.stack([kept[place][1] for place in places]))
+
+
+def fitted(frames: Tensor, height: int, width: int, fit: Fit = "cover") -> Tensor:
+    """uint8 ``[T, H, W, 3]`` -> floats ``[T, 3, height, width]`` in 0..1, bicubic with antialiasing."""
+    pixels = frames.permute(0, 3, 1, 2).float() / 255
+    if fit == "cover":
+        _, _, rows, columns = pixels.shape
+        scale = max(height / rows, width / columns)
+        rows, columns = min(rows, round(height / scale)), min(columns, round(width / scale))
+        top, left = (pixels.shape[2] - rows) // 2, (pixels.shape[3] - columns) // 2
+        pixels = pixels[:, :, top : top + rows, left : left + columns]
+    return F.interpolate(pixels, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
