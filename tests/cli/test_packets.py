@@ -63,6 +63,7 @@ def test_four_bits_are_told_in_the_record(stopped: Path, tmp_path: Path) -> None
     ("arguments", "code", "says"),
     [
         (["pack", "nowhere"], 1, "there is no folder nowhere"),
+        ([*GENERATE, "--pack", "--devices", "2"], 2, "--pack are for one device"),
         ([*GENERATE, "--rebuild", "ship"], 2, "--rebuild is for several devices"),
         ([*GENERATE, "--rebuild", "shop", "--devices", "2"], 2, "did you mean 'ship'"),
     ],
@@ -82,3 +83,17 @@ def test_packets_are_for_one_device_and_must_be_there(stopped: Path) -> None:
     ):
         result = CliRunner().invoke(app, ["resume", str(stopped), *arguments])
         assert (result.exit_code, says in result.stderr) == (code, True), result.output
+
+
+def test_a_packet_is_written_over_nothing_else(stopped: Path, tmp_path: Path) -> None:
+    kept, text = stopped / "checkpoint" / "000001.safetensors", tmp_path / "mine.safetensors"
+    text.write_text("mine")
+    for path in (kept, text):
+        before = path.read_bytes()
+        result = CliRunner().invoke(app, ["pack", str(stopped), "--out", str(path)])
+        assert result.exit_code == 1
+        assert "is there already and is no packet" in result.stderr
+        assert path.read_bytes() == before
+    packet = tmp_path / "packet.safetensors"
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["pack", str(stopped), "--out", str(packet)]).exit_code == 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,26 +12,19 @@ import torch
 from streamt1 import load_config
 from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.backbones.pocket.backbone import PocketBackbone
-from streamt1.core.errors import CheckpointError, StreamT1Warning
+from streamt1.core.errors import CheckpointError
 from streamt1.core.protocols import Models
 from streamt1.distributed import Fleet, remote_models
 from streamt1.distributed.shipping import Rebuild, Way, rebuild_of
 from streamt1.distributed.snapshots import Carried, ShipmentLostError
 from streamt1.families.build import build
 from tests.distributed.links import LocalLink
-from tests.distributed.test_fleet import CONFIG, make
-from tests.distributed.test_models import BASE, PROMPT, SCENES, Shifted, assert_same, searched, singly
+from tests.distributed.test_fleet import CONFIG
+from tests.distributed.test_models import BASE, PROMPT, SCENES, Shifted, assert_same, make, searched, singly
 from tests.search.toy import toy
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 SHORT = singly(BASE)
-
-
-@pytest.fixture
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StreamT1Warning)
-        yield
 
 
 class Shared:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import pytest
 import torch
@@ -15,20 +14,8 @@ from streamt1.distributed.fleet import ATTEMPTS, Want
 from streamt1.distributed.jobs import AskFacts
 from streamt1.search.engine import Engine
 from tests.distributed.links import LocalLink
-from tests.distributed.test_models import BASE, SCENES, Sampling, Shifted, assert_same, searched, singly
+from tests.distributed.test_models import BASE, SCENES, Shifted, assert_same, make, searched, singly
 from tests.search.toy import toy
-
-
-def make():
-    return toy(decoder=Shifted(), clip_reward=Sampling())
-
-
-@pytest.fixture
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StreamT1Warning)
-        yield
-
 
 CONFIG = singly(dataclasses.replace(BASE, beam_size=3, preview_step=2))
 

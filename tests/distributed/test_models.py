@@ -75,6 +75,10 @@ class Everything(Watcher):
         self.shown.append((chunk, frames.clone()))
 
 
+def make():
+    return toy(decoder=Shifted(), clip_reward=Sampling())
+
+
 def searched(models, config, prompt, chunks):
     seen = Everything()
     result = Engine(models, config, seen).run(prompt, chunks, seed=5)

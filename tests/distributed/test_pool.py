@@ -11,14 +11,9 @@ import pytest
 from streamt1.core.errors import StreamT1Warning
 from streamt1.distributed.pool import DevicePool
 from tests.distributed.links import LocalLink, generator, rewards
-from tests.distributed.test_models import BASE, SCENES, Sampling, Shifted, assert_same, searched, singly
-from tests.search.toy import toy
+from tests.distributed.test_models import BASE, SCENES, assert_same, make, searched, singly
 
 CONFIG = singly(BASE)
-
-
-def make():
-    return toy(decoder=Shifted(), clip_reward=Sampling())
 
 
 class Placed(LocalLink):

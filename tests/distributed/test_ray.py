@@ -31,12 +31,20 @@ def test_what_a_device_lacks_is_said_before_anything_begins(tmp_path):
     ("changes", "count", "address", "told"),
     [
         ({"device": "cuda:1"}, 2, None, "is one device"),
+        ({"device": "tpu"}, 2, None, "unknown device 'tpu'"),
+        ({"device": "cpu"}, 99999, None, "99999 devices are too many for this machine"),
         ({"device": "cpu"}, 2, "127.0.0.1:1", "there is no Ray at '127.0.0.1:1'"),
         ({"placement.reward_devices": 2}, 2, None, "of 2 devices leave none that generates; give more devices"),
     ],
 )
 def test_what_cannot_be_had(changes, count, address, told):
     with pytest.raises(ConfigError, match=told), devices(one_by_one(load_config("pocket", changes)), count, address):
+        pass
+
+
+def test_a_cluster_that_is_remembered_and_gone_is_told_at_once(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ConfigError, match="there is no Ray at 'auto'"), devices(CONFIG, None, "auto"):
         pass
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import warnings
 from concurrent.futures import Future
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from streamt1 import load_config
 from streamt1.backbones.gaussian import IdentityDecoder, TargetFrameReward
-from streamt1.core.errors import DeviceLostError, StreamT1Warning
+from streamt1.core.errors import DeviceLostError
 from streamt1.core.protocols import Elsewhere
 from streamt1.core.remote import gathered
 from streamt1.distributed import Fleet, Scorers, remote_models
@@ -30,23 +29,13 @@ from tests.distributed.test_models import (
     Sampling,
     Shifted,
     assert_same,
+    make,
     searched,
     singly,
 )
 from tests.search.toy import toy
 
 WIDE = singly(dataclasses.replace(BASE, beam_size=4))
-
-
-def make():
-    return toy(decoder=Shifted(), clip_reward=Sampling())
-
-
-@pytest.fixture
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StreamT1Warning)
-        yield
 
 
 @pytest.mark.parametrize("name", SETTINGS)

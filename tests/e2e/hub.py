@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -111,8 +111,9 @@ def serving(root: Path) -> Iterator[Hub]:
             self.send_header("Content-Length", str(len(data) if length is None else length))
             self.end_headers()
             if body:
-                self.wfile.write(data)
-                self.wfile.flush()
+                with suppress(ConnectionError):  # the client has heard enough
+                    self.wfile.write(data)
+                    self.wfile.flush()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"

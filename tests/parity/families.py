@@ -1,26 +1,15 @@
-"""Golden sets of the further families: a model, its weights and what its rollouts stored."""
+"""What the golden sets of the further families have in common."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import pytest
-import torch
 from torch import Tensor
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
-from tests.parity.goldens import GoldenSet, golden_sets
+from tests.parity.goldens import GoldenSet
 
 TOLERANCE = 1e-4
-
-
-def family_sets(family: str) -> list[Any]:
-    """Folders of a family's sets; one parameter that skips, with the reason, where there are none."""
-    missing = pytest.mark.skip(reason=f"no golden numbers of {family}: point STREAMT1_GOLDENS to them")
-    return golden_sets(family) or [pytest.param(Path(family), marks=missing)]
 
 
 def family_model(golden: GoldenSet) -> WanModel:
@@ -37,10 +26,7 @@ def family_model(golden: GoldenSet) -> WanModel:
         text_len=c["text_len"],
         freq_dim=c["freq"],
     )
-    model = WanModel(config).eval()
-    weights = golden.arrays("weights.npz")
-    model.load_state_dict({name.removeprefix("model."): torch.from_numpy(w) for name, w in weights.items()})
-    return model
+    return golden.loaded(config)
 
 
 def asked(model: WanModel) -> list[Tensor]:

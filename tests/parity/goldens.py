@@ -43,13 +43,18 @@ def golden_sets(family: str = "stream_t1", everywhere: bool = False) -> list[Pat
     return [found[name] for name in sorted(found)]
 
 
-def reward_sets(name: str) -> list[Any]:
-    """Folders of a reward's golden sets, as pytest parameters; one that skips, with the reason, where there are none.
+def sets_or_skip(family: str) -> list[Any]:
+    """Folders of a family's sets, as pytest parameters; one that skips, with the reason, where there are none.
 
-    They are too large for this repository: ``$STREAMT1_GOLDENS/rewards``, or a folder ``shared`` beside the checkout.
+    Those that are not in this repository: ``$STREAMT1_GOLDENS``, or a folder ``shared`` beside the checkout.
     """
-    missing = pytest.mark.skip(reason=f"no golden numbers of {name}: point STREAMT1_GOLDENS to them")
-    return golden_sets(f"rewards/{name}") or [pytest.param(SHARED, marks=missing)]
+    missing = pytest.mark.skip(reason=f"no golden numbers of {family}: point STREAMT1_GOLDENS to them")
+    return golden_sets(family) or [pytest.param(SHARED, marks=missing)]
+
+
+def reward_sets(name: str) -> list[Any]:
+    """Those of a reward, see ``sets_or_skip``."""
+    return sets_or_skip(f"rewards/{name}")
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
@@ -124,6 +129,10 @@ class GoldenSet:
             out_channels=c["out_dim"],
             patch_size=tuple(c["patch_size"]),
         )
+        return self.loaded(config)
+
+    def loaded(self, config: WanConfig) -> WanModel:
+        """A transformer of these sizes with the set's weights."""
         model = WanModel(config).eval()
         weights = self.arrays("weights.npz")
         model.load_state_dict({name.removeprefix("model."): torch.from_numpy(w) for name, w in weights.items()})

@@ -15,14 +15,14 @@ from streamt1.backbones.wan.branch import WanBranch
 from streamt1.core.protocols import draws_after, steps_after
 from streamt1.core.seeds import generator
 from streamt1.memory import MemoryConfig
-from tests.parity.families import asked, close, family_model, family_sets
-from tests.parity.goldens import GoldenSet, golden_sets, manifest_of
+from tests.parity.families import asked, close, family_model
+from tests.parity.goldens import GoldenSet, golden_sets, manifest_of, sets_or_skip
 
 RUNS = [
     pytest.param((path, run), id=f"{path.name}-{run[0]}")
     for path in golden_sets("causal_forcing")
     for run in manifest_of(path)["cfg"]["runs"]
-] or family_sets("causal_forcing")
+] or sets_or_skip("causal_forcing")
 WINDOW = 21
 
 

@@ -14,15 +14,15 @@ from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.rebuilt import RebuiltBackbone, RebuiltBranch
 from streamt1.core.seeds import generator
 from streamt1.memory import MemoryConfig
-from tests.parity.families import asked, close, family_model, family_sets
-from tests.parity.goldens import GoldenSet, golden_sets, manifest_of
+from tests.parity.families import asked, close, family_model
+from tests.parity.goldens import GoldenSet, golden_sets, manifest_of, sets_or_skip
 
 CHUNK = 3
 RUNS = [
     pytest.param((path, run), id=f"{path.name}-{run['name']}")
     for path in golden_sets("krea")
     for run in manifest_of(path)["cfg"]["runs"]
-] or family_sets("krea")
+] or sets_or_skip("krea")
 
 
 class StubVAE:

@@ -15,10 +15,10 @@ from streamt1.backbones.unipc import UniPCState
 from streamt1.backbones.wan.backbone import WanBackbone, WanBranch
 from streamt1.core.seeds import generator
 from streamt1.memory import MemoryConfig
-from tests.parity.families import asked, close, family_model, family_sets
-from tests.parity.goldens import GoldenSet
+from tests.parity.families import asked, close, family_model
+from tests.parity.goldens import GoldenSet, sets_or_skip
 
-SETS = family_sets("longlive2")
+SETS = sets_or_skip("longlive2")
 PREFIX = "cut to: "
 
 

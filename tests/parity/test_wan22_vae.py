@@ -12,14 +12,13 @@ import torch
 from streamt1.core.seeds import generator
 from streamt1.decoders.wan_encoder import WanVAEEncoder
 from streamt1.decoders.wan_vae import WanVAEDecoder
-from tests.parity.families import family_sets
-from tests.parity.goldens import GoldenSet
+from tests.parity.goldens import GoldenSet, sets_or_skip
 
 BYTE = 1 / 255
 """Our frames are bytes, truncated."""
 
 
-@pytest.fixture(scope="module", params=family_sets("longlive2"), ids=lambda path: path.name)
+@pytest.fixture(scope="module", params=sets_or_skip("longlive2"), ids=lambda path: path.name)
 def golden(request: pytest.FixtureRequest) -> tuple[Any, dict[str, np.ndarray]]:
     diffusers = pytest.importorskip("diffusers.models.autoencoders.autoencoder_kl_wan")
     golden_set = GoldenSet(Path(request.param))

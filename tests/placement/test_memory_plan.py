@@ -199,3 +199,9 @@ def test_what_is_not_there_is_not_placed() -> None:
     assert maker.placement.clip_reward_layers == 0
     assert scorer.placement.rewards == "host"
     assert scorer.placement.text_encoder == scorer.placement.kv == "device", "neither is loaded there"
+
+
+@pytest.mark.parametrize("setting", [{"wan.first_steps": [1, 2, 3]}, {"wan.steps": []}, {"wan.shift": 0.0}])
+def test_steps_that_cannot_be_are_told_before_a_plan(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"must (fall strictly|lie above 0)"):
+        plan_memory(load_config("longlive2", setting), Room(80 * GB, 200 * GB))

@@ -15,6 +15,8 @@ from streamt1.backbones.unipc import UniPC, UniPCState
 from streamt1.core.errors import ConfigError
 
 TRAIN_STEPS = 1000
+MOST_SHIFT = 1000
+"""Hundred times what models are trained with."""
 Sampler = Literal["renoise", "euler", "unipc"]
 UNIPC_FIRST = 0.999
 """Where LongLive 2's levels begin: at 1 itself the solver's first step would be infinite."""
@@ -50,6 +52,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler):
             raise ConfigError(f"sampler={self.sampler!r} is none of {', '.join(get_args(Sampler))}")
+        if not 0 < self.shift <= MOST_SHIFT:
+            raise ConfigError(f"shift={self.shift} must lie above 0, and be {MOST_SHIFT} at most")
         least = 1 if self.sampler == "unipc" else 0
         for name, steps in (("steps", self.steps), ("first_steps", self.first or self.steps)):
             falling = all(a > b for a, b in pairwise(steps))
@@ -109,7 +113,7 @@ def few_step(
     """
     x0, sigmas, timesteps = x, schedule.sigmas.to(x.device), schedule.timesteps.to(x.device)
     if schedule.sampler == "unipc":
-        return _unipc(predict_flow, x, schedule, steps)
+        return _unipc(predict_flow, x, sigmas, timesteps, schedule.solver, steps)
     for i in steps:
         flow = predict_flow(x, timesteps[i])
         x0 = to_x0(x, flow, sigmas[i])
@@ -123,11 +127,17 @@ def few_step(
 
 
 def _unipc(
-    predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, schedule: Schedule, steps: range
+    predict_flow: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    timesteps: Tensor,
+    solver: UniPC,
+    steps: range,
 ) -> tuple[Tensor, Tensor]:
-    solver, state, x0 = schedule.solver, UniPCState.unpacked(x), x
+    """``few_step``, with levels and times on x's device."""
+    state, x0 = UniPCState.unpacked(x), x
     for i in steps:
-        flow = predict_flow(state.x, schedule.timesteps[i].to(x.device))
-        x0 = to_x0(state.x, flow, schedule.sigmas[i].to(x.device))
+        flow = predict_flow(state.x, timesteps[i])
+        x0 = to_x0(state.x, flow, sigmas[i])
         state = solver.step(i, state, x0)
-    return (x0 if steps.stop == len(schedule.steps) else state.packed()), x0
+    return (x0 if steps.stop == len(sigmas) else state.packed()), x0

@@ -29,6 +29,12 @@ REBUILD = Annotated[
 ]
 
 
+def check_one_device(packet: bool, count: int | None, address: str | None) -> None:
+    """Raises ``ConfigError`` where a packet is to be taken in or left, and several devices are asked for."""
+    if packet and (count is not None or address is not None):
+        raise ConfigError("--packet and --pack are for one device: leave out --devices and --ray")
+
+
 @contextmanager
 def loaded(config: RunConfig, count: int | None, address: str | None, rebuild: str | None = None) -> Iterator[Pipeline]:
     """A pipeline over this process's models, or over those of several devices. Raises what both raise.

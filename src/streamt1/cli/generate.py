@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, RAY, REBUILD, in_four_bits, loaded
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, check_one_device, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.folder_names import folder_names
 from streamt1.cli.prompts import read_prompts
@@ -90,6 +90,7 @@ def generate(
     named["models"] = str(models) if models else None
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
     _check_together(seconds is not None and chunks is not None, endless and (prompts is not None or compare))
+    check_one_device(pack, devices, ray)
     options = Options(compare, page, fresh, pack=pack, four_bits=in_four_bits(rebuild))
     with stopping() as stop, ExitStack() as stack:
         check_writable(out or (DEFAULT if DEFAULT.is_dir() else DEFAULT.parent))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, RAY, REBUILD, in_four_bits, loaded
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, check_one_device, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import PACK, Options, run_one
 from streamt1.cli.signals import stopping
-from streamt1.core.errors import ConfigError, OutputError
+from streamt1.core.errors import OutputError
 from streamt1.core.words import counted
 from streamt1.pipeline.run_files import BASELINE, SUMMARY, stored_summary
 
@@ -40,6 +40,7 @@ def resume(
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
 
+    check_one_device(packet is not None or pack, devices, ray)
     summary = _summary(run)
     asked = Asked.of(summary, run / SUMMARY)
     taken = None if packet is None else _packet(packet)
@@ -47,8 +48,6 @@ def resume(
     compare = summary.get("compare") is True
     options = Options(compare=compare, page=page, packet=taken, pack=pack, four_bits=four_bits)
     config = asked.config.model_copy(update={"models": str(models)} if models else {})
-    if (packet or pack) and (devices or ray):
-        raise ConfigError("--packet and --pack are for one device: leave out --devices and --ray")
     with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
         asked = pipeline.asked(asked.scenes, None, asked.seed)
         stop.running = True
@@ -73,11 +72,12 @@ def pack(
     its packet itself where it is stopped.
     """
     from streamt1.pipeline.asked import Asked
-    from streamt1.pipeline.packing import pack_run
+    from streamt1.pipeline.packing import check_packable, pack_run
     from streamt1.pipeline.pipeline import Pipeline
 
     summary = _summary(run)
     asked = Asked.of(summary, run / SUMMARY)
+    check_packable(run, summary, out)
     pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
     asked = pipeline.asked(asked.scenes, None, asked.seed)
     options = {name: summary[name] for name in ("compare", "four_bits") if name in summary}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+BITS = 4
 LEVELS = 15
 """The highest code."""
 GROUP = 32

@@ -140,8 +140,7 @@ class Snapshot:
             OutputError: the name does not end in ``.safetensors``, or it cannot be written.
         """
         path = Path(path)
-        if path.suffix != ENDING:
-            raise OutputError(f"a snapshot's name must end in {ENDING}, and {path.name!r} does not: give another")
+        check_name(path)
         packed = {name: asdict(one) for name, one in self.packed.items()}
         told = json.dumps({"kind": self.kind, "metadata": self.metadata, "packed": packed}, sort_keys=True)
         texts = {FORM: VERSION, TOLD: told, DIGEST: _digest(told, self.tensors)}
@@ -176,6 +175,12 @@ class Snapshot:
             raise CheckpointError(
                 f"{path} was not written as a snapshot is ({type(error).__name__}); {_AGAIN}"
             ) from error
+
+
+def check_name(path: Path) -> None:
+    """Raises ``OutputError`` for a file's name that no snapshot can have."""
+    if path.suffix != ENDING:
+        raise OutputError(f"a snapshot's name must end in {ENDING}, and {path.name!r} does not: give another")
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
@@ -22,6 +22,8 @@ REACHED = 10
 """Seconds that a cluster's address may take to answer."""
 PARTS = 10_000
 """The smallest part of a device that Ray knows is one of so many."""
+MOST = 64
+"""Processes that a Ray which is started here may have, beyond the machine's cores: Ray starts all at once."""
 STORE = 512 * 2**20
 """Bytes of shared memory for what travels, where we start Ray: a candidate's frames are 15 MB at most. What does not
 fit goes by way of the disk."""
@@ -132,7 +134,12 @@ def ray_hosts(count: int | None, address: str | None, device: str, shares: int =
         import ray
     if device.startswith("cuda:"):
         raise ConfigError(f"device {device!r} is one device; with several, say cuda, and Ray gives each its own")
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"unknown device {device!r}: with several, use auto, cpu or cuda")
     own = not ray.is_initialized()
+    most = max(MOST, os.cpu_count() or 1)
+    if own and address is None and count is not None and count > most:
+        raise ConfigError(f"{count} devices are too many for this machine: ask for {most} at most, or name a cluster")
     if own:
         _begin(ray, count, address)
     group = None
@@ -175,7 +182,16 @@ def _begin(ray: Any, count: int | None, address: str | None) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Raises ``OSError`` within seconds where nobody listens; Ray itself would try for minutes."""
+    """Raises ``OSError`` within seconds where nobody listens; Ray itself would try for minutes.
+
+    What ``auto`` means is asked of Ray, which remembers the last cluster of this machine after its end. Raises
+    ``ValueError`` for what is no address.
+    """
+    if address == "auto":
+        with suppress(ImportError):
+            from ray._private.services import canonicalize_bootstrap_address
+
+            address = canonicalize_bootstrap_address(address) or address
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from streamt1.core.errors import UnknownNameError
+from streamt1.core.four_bits import BITS
 
 
 class Offer(Protocol):
@@ -75,13 +76,12 @@ class ByCost:
 MUCH = 16 * 2**20
 """Bytes of a probe: a tenth of a second at 1 Gbit/s. Less says little of a rate."""
 _LEAST = 1e-9
-FOUR_BITS = 4
 REBUILDS: dict[str, Rebuild] = {
     "cost": ByCost(),
     "compute": Compute(),
     "ship": Ship(),
-    "cost-4bit": ByCost(FOUR_BITS),
-    "ship-4bit": Ship(FOUR_BITS),
+    "cost-4bit": ByCost(BITS),
+    "ship-4bit": Ship(BITS),
 }
 """By the names that users give."""
 DEFAULT = "cost"

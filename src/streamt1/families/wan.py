@@ -15,7 +15,7 @@ from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
 from streamt1.families.wan_memory import GB, needs, spare
-from streamt1.families.wan_sizes import latent_size, wan_sizes
+from streamt1.families.wan_sizes import latent_size, wan_schedule, wan_sizes
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -43,12 +43,11 @@ def backbone_over(
     config: RunConfig, model: WanModel, text: Callable[[str], Tensor], vae: Callable[[], AutoencoderKLWan]
 ) -> Backbone:
     """A loaded transformer and text encoder, as a configuration says; ``vae`` loads one where it is needed."""
-    from streamt1.backbones.sampling import Schedule
     from streamt1.backbones.wan.backbone import WanBackbone
 
     wan, kv_device = config.wan, "cpu" if config.placement.kv == "host" else None
     size, copies = latent_size(wan), config.placement.kv_copies * GB
-    schedule = Schedule(wan.steps, wan.shift, config.sampler, wan.first_steps)
+    schedule = wan_schedule(config)
     if config.memory.rebuild != "off":
         return _rebuilt(config, model, text, schedule, vae())
     return WanBackbone(model, text, size, config.memory, schedule, kv_device, copies, wan.shot_prefix, wan.starts)

@@ -9,7 +9,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import CheckpointError
 from streamt1.core.weights import check_fit, layout_of
 from streamt1.families.reward_files import check_hpsv3, check_videoreward
-from streamt1.families.wan_sizes import wan_sizes
+from streamt1.families.wan_sizes import wan_schedule, wan_sizes
 from streamt1.hub.origins import Origin, locate, needed
 
 OF_SIZE = {"1.3B": "longlive, self-forcing, reward-forcing or causal-forcing", "5B": "longlive2", "14B": "krea"}
@@ -27,9 +27,10 @@ def check_files(config: RunConfig) -> None:
     """Every file that the configuration's models will read, by names, sizes and shapes; takes seconds.
 
     Raises:
-        ConfigError: the configuration names no file for a model that it wants.
+        ConfigError: the configuration names no file for a model that it wants, or steps that cannot be.
         CheckpointError: the first file that is missing, not whole, of another kind, or that does not fit; one sentence.
     """
+    wan_schedule(config)
     for check in (_check_transformer, _check_text, _check_decoder, _check_rewards):
         check(config)
 

@@ -17,7 +17,15 @@ from streamt1.config.schema import Placement, RunConfig
 from streamt1.decoders.taehv import BLOCKS, TAEHVConfig
 from streamt1.families import wan_work
 from streamt1.families.family import PHASES, Part
-from streamt1.families.wan_sizes import VAES, RewardSizes, TextSizes, latent_size, wan_parameters, wan_sizes
+from streamt1.families.wan_sizes import (
+    VAES,
+    RewardSizes,
+    TextSizes,
+    latent_size,
+    wan_parameters,
+    wan_schedule,
+    wan_sizes,
+)
 from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
 
@@ -30,6 +38,7 @@ PROCESS = 1.2 * GB
 
 def needs(config: RunConfig) -> Callable[[Placement, int], Iterator[Part]]:
     """All that a run of Wan's models needs, part by part; see ``family.Needs``."""
+    wan_schedule(config)
     return partial(_parts, config, text_sizes(config), reward_sizes(config))
 
 

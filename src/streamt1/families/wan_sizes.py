@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.config import SIZES, WanConfig
-from streamt1.config.schema import WanSettings
+from streamt1.config.schema import RunConfig, WanSettings
 from streamt1.core.errors import SHOWN, ConfigError, UnknownNameError
 
 
@@ -31,6 +32,11 @@ def wan_sizes(wan: WanSettings) -> WanConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"wan.size key {where!r} = {repr(first['input'])[:SHOWN]}: {first['msg']}") from error
+
+
+def wan_schedule(config: RunConfig) -> Schedule:
+    """How chunks are denoised. Raises ``ConfigError`` for steps or a shift that cannot be."""
+    return Schedule(config.wan.steps, config.wan.shift, config.sampler, config.wan.first_steps)
 
 
 def wan_parameters(sizes: WanConfig) -> int:

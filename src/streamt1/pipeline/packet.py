@@ -20,6 +20,7 @@ from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
 from streamt1.core.snapshot import Snapshot
 from streamt1.families.fingerprint import fingerprints
+from streamt1.memory.portable import DAMAGED
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
 from streamt1.search.packing import pack, unpack
@@ -27,7 +28,6 @@ from streamt1.search.state import SearchState
 
 KIND = "run"
 _WITHOUT = "go on without the packet, which makes memory again"
-_DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Packet:
     def _whole(self) -> Iterator[None]:
         try:
             yield
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise CheckpointError(
                 f"{self.path} is not what a packet holds ({type(error).__name__}): pack the run again, or {_WITHOUT}"
             ) from error

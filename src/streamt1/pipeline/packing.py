@@ -6,12 +6,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streamt1.core.errors import ConfigError, Stopped
-from streamt1.core.snapshot import Snapshot
+from streamt1.core.errors import CheckpointError, ConfigError, OutputError, Stopped
+from streamt1.core.safetensors_header import read_header
+from streamt1.core.snapshot import FORM, Snapshot, check_name
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pipeline.run_files import is_finished
 from streamt1.pipeline.run_folder import run_folder
 from streamt1.search.watcher import Watcher
+
+
+def check_packable(folder: Path, summary: Mapping[str, Any], out: Path | None) -> None:
+    """Tells before models are loaded what a run or a file's name rules out.
+
+    Raises:
+        OutputError: the run has finished, or the file is there and is no packet, or cannot be one by its name.
+    """
+    if is_finished(summary):
+        raise OutputError(f"{folder} holds a run that is finished: there is nothing to go on with, so nothing to pack")
+    if out is None:
+        return
+    check_name(out)
+    if not out.exists():
+        return
+    try:
+        replaced = FORM in read_header(out).texts
+    except CheckpointError:
+        replaced = False
+    if not replaced:
+        raise OutputError(f"{out} is there already and is no packet, so it stays: give another name")
 
 
 def pack_run(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
+from streamt1.core.four_bits import BITS
 from streamt1.core.protocols import DecoderState, Models, Portable, PortableStates
 from streamt1.core.remote import here
 from streamt1.core.snapshot import Packed, Snapshot
@@ -25,8 +26,6 @@ from streamt1.search.candidate import Beam
 from streamt1.search.cost import Cost
 from streamt1.search.lease import Lease, release
 from streamt1.search.state import SearchState
-
-BITS = 4
 
 
 @dataclass(eq=False)

@@ -85,12 +85,11 @@ class RebuiltBackbone(WanBackbone):
         """See ``Backbone.commit``: a pass at t = 0 for each chunk that memory holds, over those before it."""
         assert isinstance(branch, RebuiltBranch)
         latents = upload(latents, self._weight.device, torch.float32)
-        held = self.memory.config.local_chunks - 1
-        past = (*branch.past, (latents, route))[-held:]
+        past = (*branch.past, (latents, route))[-self._held_chunks :]
         first = latents[:1] if branch.first is None else branch.first
         branch = self._shown(replace(branch, past=past, first=first), latents)
         oldest = past[0][0]
-        chunks = [torch.cat([self._oldest(branch, oldest), oldest[1:]]), *(chunk for chunk, _ in past[1:])]
+        chunks = [torch.cat([self._oldest(branch), oldest[1:]]), *(chunk for chunk, _ in past[1:])]
         pages: tuple[Page, ...] = ()
         begin = branch.memory.chunks + 1 - len(chunks)
         for chunk in chunks:
@@ -107,10 +106,14 @@ class RebuiltBackbone(WanBackbone):
         last = frames.shape[1] - 1 - (len(latents) - 1) * self.decoder.time_stride
         return replace(branch, state=state, shown=(*branch.shown, frames[0, last])[-len(branch.past) :])
 
-    def _oldest(self, branch: RebuiltBranch, latents: Tensor) -> Tensor:
-        """The first latent that memory is written from, ``[1, C, H, W]``, of a chunk."""
-        held = self.memory.config.local_chunks - 1
-        if branch.made + 1 <= held or self.memory.config.rebuild == "first":
+    @property
+    def _held_chunks(self) -> int:
+        """That memory is written from."""
+        return self.memory.config.local_chunks - 1
+
+    def _oldest(self, branch: RebuiltBranch) -> Tensor:
+        """The first latent that memory is written from, ``[1, C, H, W]``."""
+        if branch.made < self._held_chunks or self.memory.config.rebuild == "first":
             assert branch.first is not None
             return branch.first
         return upload(self.encode_picture(floats(branch.shown[0])), self._weight.device, torch.float32)
