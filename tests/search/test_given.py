@@ -37,7 +37,7 @@ class Seen(Watcher):
         self.events.append(event)
 
 
-def run(config: SearchConfig, own: Models, given: Tensor | None, chunks: int = 3) -> tuple[Result, list[Event]]:
+def run(config: SearchConfig, own: Models, given: Tensor | None, chunks: int = 5) -> tuple[Result, list[Event]]:
     seen = Seen()
     state = start(own, config, "a", chunks, 1, seen, given=given)
     for reached in search(own, config, state, seen):
@@ -92,6 +92,8 @@ def test_a_backbone_that_cannot_begin_so_says_it() -> None:
         start(toy(), SearchConfig(), "a", 2, given=GIVEN)
     with pytest.raises(ConfigError, match="whole chunks of 3"):
         start(models(), SearchConfig(), "a", 2, given=GIVEN[:4])
+    with pytest.raises(ConfigError, match="all 2 chunks of the video are given: make it longer"):
+        start(models(), SearchConfig(), "a", 2, given=GIVEN)
 
 
 @pytest.mark.parametrize("until", [1, 2, 3, 4])
@@ -99,7 +101,7 @@ def test_a_state_is_made_again_of_its_checkpoint(until: int) -> None:
     config, own = SearchConfig(2, 2), models()
     boundaries: list[Boundary] = []
     kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-    state = start(own, config, "a", 3, 1, given=GIVEN)
+    state = start(own, config, "a", 5, 1, given=GIVEN)
     for reached in search(own, config, state):
         boundaries.append(Boundary.of(reached, len(state.spreads)))
         for beam in reached.beams:
@@ -107,7 +109,7 @@ def test_a_state_is_made_again_of_its_checkpoint(until: int) -> None:
             kept[reached.chunk - 1, beam.lineage[-1]] = beam.last.latents, beam.last.noise
         state = reached
     whole = choose(own, config, state)
-    begun = start(own, config, "a", 3, 1, given=GIVEN)
+    begun = start(own, config, "a", 5, 1, given=GIVEN)
     again: SearchState = restore(own, config, begun, boundaries[:until], lambda *at: kept[at])
     for reached in search(own, config, again):
         again = reached
@@ -119,3 +121,10 @@ def test_frames_that_are_held_stand_in_the_first_chunk() -> None:
     assert torch.equal(result.latents[:1], GIVEN[:1])
     assert len(result.latents) == 6
     assert [event.candidates for event in events if isinstance(event, ChunkStarted)] == [4, 4]
+
+
+def test_of_a_clip_whole_chunks_are_given_and_the_rest_is_held() -> None:
+    result, events = run(SearchConfig(2, 2), models(starts="held"), GIVEN[:4], 3)
+    assert torch.equal(result.latents[:4], GIVEN[:4])
+    assert len(result.latents) == 9
+    assert [event.candidates for event in events if isinstance(event, ChunkStarted)] == [1, 4, 4]

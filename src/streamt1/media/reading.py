@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -15,10 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
+from streamt1.core.types import Fit
 from streamt1.media.colours import Pixels, to_pixels
 
-Fit = Literal["cover", "stretch"]
-"""How a picture of another shape becomes one of the model's: its edges are cut off, or it is stretched."""
 MOST_PIXELS = 100_000_000
 """Of a picture: twelve times as many as a screen of the largest kind has."""
 
@@ -45,19 +45,16 @@ def read_tail(path: Path, fps: float, most: int) -> Tensor:
     Each is the one that is shown at its time. Raises ``ConfigError`` for a file that is no video.
     """
     kept: deque[tuple[float, Pixels]] = deque()
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate or 0)
-            for index, frame in enumerate(container.decode(stream)):
-                time = frame.time if frame.time is not None else index / (rate or fps)
-                kept.append((time, to_pixels(frame)))
-                while len(kept) > 2 and kept[1][0] < time - (most + 1) / fps:
-                    kept.popleft()
-    except (FFmpegError, IndexError, OSError) as error:
-        raise ConfigError(f"{path} is not a video that can be read: {error}") from error
-    if not kept:
-        raise ConfigError(f"{path} is not a video that can be read: it has no frames")
+    with _reading(path), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or 0)
+        for index, frame in enumerate(container.decode(stream)):
+            time = frame.time if frame.time is not None else index / (rate or fps)
+            kept.append((time, to_pixels(frame)))
+            while len(kept) > 2 and kept[1][0] < time - (most + 1) / fps:
+                kept.popleft()
+        if not kept:
+            raise StopIteration
     shapes = {pixels.shape for _, pixels in kept}
     if len(shapes) > 1:
         raise ConfigError(f"{path} changes its size on the way; convert it to one size first")
@@ -65,6 +62,21 @@ def read_tail(path: Path, fps: float, most: int) -> Tensor:
     wanted = [times[-1] - back / fps for back in range(most) if times[-1] - back / fps > times[0] - 0.5 / fps]
     places = [max(place for place, time in enumerate(times) if place == 0 or time <= at + 1e-6) for at in wanted[::-1]]
     return torch.from_numpy(np.stack([kept[place][1] for place in places]))
+
+
+def check_video(path: Path) -> None:
+    """Looks at the first frame alone. Raises ``ConfigError`` for a file that is no video."""
+    with _reading(path), av.open(str(path)) as container:
+        next(container.decode(container.streams.video[0]))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FFmpegError, IndexError, OSError, StopIteration) as error:
+        what = "it has no frames" if isinstance(error, StopIteration) else error
+        raise ConfigError(f"{path} is not a video that can be read: {what}") from error
 
 
 def fitted(frames: Tensor, height: int, width: int, fit: Fit = "cover") -> Tensor:

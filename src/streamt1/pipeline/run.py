@@ -19,6 +19,7 @@ from streamt1.core.types import Chunk
 from streamt1.media.mp4 import VideoWriter, write_video
 from streamt1.media.pixels import beside, contact_sheet, labelled, shown
 from streamt1.pipeline.asked import Asked, circumstances
+from streamt1.pipeline.given import Given, write_given
 from streamt1.pipeline.run_files import BASELINE, COMPARISON, SHEET, THUMBNAILS, TRACE, VIDEO, write_summary
 from streamt1.search.choose import Result
 from streamt1.search.score import finite
@@ -51,6 +52,7 @@ class Run:
         seed: the run's seed; with the same configuration it gives the same video.
         recorded: in memory, or read from the run's folder whenever it is asked for.
         folder: where the run was written as it happened; None for one in memory.
+        given: what the video begins with; None where it begins with text alone.
     """
 
     prompt: str
@@ -59,6 +61,7 @@ class Run:
     result: Result
     recorded: Recorded
     folder: Path | None = None
+    given: Given | None = None
 
     @property
     def trace(self) -> tuple[Stamped, ...]:
@@ -93,6 +96,8 @@ class Run:
         write_sheet(folder / SHEET, self)
         write_trace(folder / TRACE, self.trace)
         write_thumbnails(folder / THUMBNAILS, self.thumbnails)
+        if self.given is not None:
+            write_given(folder, self.given)
         whole = {"state": "finished", **self.summary(), **circumstances(self.config)}
         write_summary(folder, whole)
         return folder
@@ -105,7 +110,7 @@ class Run:
         """
         endless = self.result.endless
         chunks = None if endless else len(self.result.beam.chunks)
-        asked = Asked(self.prompt, self.seed, chunks, self.config, self.result.timeline)
+        asked = Asked(self.prompt, self.seed, chunks, self.config, self.result.timeline, self.given)
         return {
             **asked.record(),
             "frames": len(self.pixels) if frames is None else frames,

@@ -6,35 +6,34 @@ baselines and routes begin with it. Its noise is nobody's choice, and nothing is
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Branch, Models, Started, StartingBackbone
-from streamt1.core.timeline import Timeline
 from streamt1.core.types import Route
 from streamt1.search.state import SearchState
 
 
-def started(models: Models, prompt: str, given: Tensor | None) -> Started:
+def started(models: Models, prompt: str, chunks: int | None, given: Tensor | None) -> Started:
     """An empty memory under a prompt, and the chunks that are given, of clean latents ``[F, C, H, W]``.
 
-    Raises ``ConfigError`` for a backbone that cannot begin with frames, or not with so many; ``PromptError``.
+    Args:
+        chunks: length of the video; None for one without an end.
+
+    Raises:
+        ConfigError: the backbone cannot begin with frames, or not with so many, or nothing is left to make.
+        PromptError: it cannot use the prompt.
     """
     backbone = models.backbone
     if given is None:
         return Started(backbone.start(prompt))
     if not isinstance(backbone, StartingBackbone):
         raise ConfigError("this model begins videos from text alone; leave the picture or the video out")
-    return backbone.start_from(prompt, given)
-
-
-def lengthened(timeline: Timeline, chunks: int) -> Timeline:
-    """The timeline whose first scene begins with so many chunks more."""
-    first, *later = timeline.scenes
-    longer = None if first.chunks is None else first.chunks + chunks
-    return replace(timeline, scenes=(replace(first, chunks=longer), *later))
+    begun = backbone.start_from(prompt, given)
+    if chunks is not None and chunks <= len(begun.chunks):
+        backbone.release(begun.branch)
+        raise ConfigError(f"all {chunks} chunks of the video are given: make it longer, or begin with less")
+    return begun
 
 
 def next_given(state: SearchState) -> Tensor | None:

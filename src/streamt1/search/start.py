@@ -13,7 +13,7 @@ from streamt1.search.archive import Archive, InMemory, Nowhere
 from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig, check_endless
 from streamt1.search.cost import CostMeter
-from streamt1.search.given import lengthened, started
+from streamt1.search.given import started
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import check_budget
@@ -34,10 +34,9 @@ def start(
 
     Args:
         prompt: or scenes, which have their own lengths.
-        chunks: length of a video of one prompt; None for one without an end.
+        chunks: length of a video of one prompt, with what is given; None for one without an end.
         archive: keeps what settles; by default in memory, and nowhere for a video without an end.
-        given: clean latents ``[F, C, H, W]`` that the video begins with, before the chunks that are asked for; see
-            ``search.given``.
+        given: clean latents ``[F, C, H, W]`` that the video begins with, see ``search.given``.
 
     Raises:
         ConfigError: the backbone cannot begin with what is given, ``chunks`` is below 1, a budget that does not buy one
@@ -50,8 +49,7 @@ def start(
     timeline = Timeline.plain(prompt, chunks) if isinstance(prompt, str) else prompt
     cost = CostMeter()
     with cost.spend("text"):
-        begun = started(models, timeline.scenes[0].prompt, given)
-    timeline = lengthened(timeline, len(begun.chunks))
+        begun = started(models, timeline.scenes[0].prompt, timeline.chunks, given)
     try:
         announce(models, config, timeline, seed, watcher, len(begun.chunks))
     except BaseException:
@@ -86,4 +84,5 @@ def announce(
     frames = backbone.chunk_shape[0]
     scenes = [[first, scene.prompt] for first, scene in zip(timeline.starts, timeline.scenes)]
     told = scenes if len(scenes) > 1 else None
-    watcher.happened(RunStarted(prompt, seed, chunks, frames, decoder.fps, settings, decoder.time_stride, told))
+    clock = decoder.fps, settings, decoder.time_stride
+    watcher.happened(RunStarted(prompt, seed, chunks, frames, *clock, told, given))
