@@ -65,3 +65,23 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     assert message.replace("PHOTO", str(tmp_path / "PHOTO")) in result.stderr
     assert result.stderr.count("error:") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    run, more = tmp_path / "run", tmp_path / "more"
+    assert streamt1(PROMPT, *FAST, "--out", str(run)).exit_code == 0
+    extend = ["extend", str(run), "--seconds", "0.75", "--out", str(more)]
+    result = invoke(*extend, "--prompt", "a green star sliding on a teal plain background")
+    assert result.exit_code == 0, result.output
+    assert f"the 1.31 s of {run} begin the video" in result.stderr
+    assert video(more / "video.mp4")[0] == 21 + 12
+    assert (more / "report.html").exists()
+    assert invoke("replay", str(more)).exit_code == 0
+    for arguments, code, message in (
+        (["extend", str(run), "--out", str(run)], 2, "is the run that is made longer"),
+        (["extend", str(tmp_path / "nowhere")], 1, "holds no run"),
+        ([*extend[:2], "--seconds", "1", "--chunks", "1"], 2, "not both"),
+    ):
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == code, refused.output
+        assert message in refused.stderr

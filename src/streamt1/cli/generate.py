@@ -103,7 +103,7 @@ def generate(
         asked = [pipeline.asked(text, chunks, seed, **length, given=given) for text in wanted]
         names = [""] if prompts is None else folder_names([one for one in wanted if isinstance(one, str)])
         _say_scenes(asked[0], pipeline)
-        jobs = list(zip(asked, _folders(asked, names, out, options)))
+        jobs = list(zip(asked, folders(asked, names, out, options)))
         stop.running = True
         run_all(pipeline, jobs, options, stop)
 
@@ -118,7 +118,7 @@ def _check_together(both_lengths: bool, endless_several: bool) -> None:
         )
 
 
-def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:
+def folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:
     """Where the runs go, one each. Raises ``OutputError`` where a folder that was asked for holds another run."""
     several = names != [""]
 

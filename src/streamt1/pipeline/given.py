@@ -92,6 +92,11 @@ def clip(models: Models, path: Path) -> Given:
     return _encoded(encoder, path, pixels, [f"the last {seconds:.2f} s of {path} begin the video"])
 
 
+def check_starting(models: Models) -> None:
+    """Raises ``ConfigError`` for models that begin videos with text alone."""
+    _starting(models)
+
+
 def _starting(models: Models) -> tuple[Encoder, StartingBackbone]:
     if models.encoder is None or not isinstance(models.backbone, StartingBackbone):
         what = "several devices" if models.one_by_one else "these models"

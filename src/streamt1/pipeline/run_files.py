@@ -16,11 +16,11 @@ from streamt1.core.json_text import JsonError, parse_json
 
 VIDEO, SHEET, TRACE, THUMBNAILS, SUMMARY = "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "run.json"
 COMPARISON, REPORT = "compare.mp4", "report.html"
-GIVEN = "given.safetensors"
+GIVEN, LATENTS_KEPT = "given.safetensors", "latents.safetensors"
 BASELINE = "baseline"
 """The folder of the plain sample that a run is compared with."""
 PARTIAL, CHECKPOINT = "partial.mp4", "checkpoint"
-OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, GIVEN, SUMMARY)
+OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, GIVEN, LATENTS_KEPT, SUMMARY)
 """Files of a run's folder; what says whose they are comes last. ``checkpoint`` and ``baseline`` are folders in it."""
 BOUNDARIES, BEGUN, SETTLED = "boundaries.jsonl", "asked.json", "settled.jsonl"
 FRAMES, SHOWN, LATENTS = "frames.raw", "shown.raw", "latents.raw"

@@ -35,7 +35,7 @@ from streamt1.pipeline.disk import Room
 from streamt1.pipeline.encoding import Encoding
 from streamt1.pipeline.given import Given, read_given, write_given
 from streamt1.pipeline.packet import Packet, write_packet
-from streamt1.pipeline.run import Run, write_sheet
+from streamt1.pipeline.run import Run, write_latents, write_sheet
 from streamt1.pipeline.run_files import (
     BEGUN,
     CHECKPOINT,
@@ -214,6 +214,7 @@ class RunFolder(Watcher):
         run = Run(asked.prompt, asked.seed, asked.config, result, OnDiskRecord(self.path), self.path, self._given)
         self.video.finish(self.path / VIDEO)
         write_sheet(self.path / SHEET, run)
+        write_latents(self.path, run)
         self._summary = {**self._summary, **run.summary(self.video.frames), "state": "finished", "reason": None}
         write_summary(self.path, self._summary)
         return run
