@@ -51,7 +51,8 @@ def test_the_video_goes_on_where_it_ended(loaded: Pipeline, run: Run, tmp_path: 
     before, after = run.result.beam.chunks, more.result.beam.chunks
     assert [chunk.route for chunk in after[:2]] == [chunk.route for chunk in before[:2]], "memory is what it was"
     moved = (more.frames[1:] - more.frames[:-1]).abs().mean((1, 2, 3))
-    assert moved[len(run.pixels) - 1] < 2 * moved.mean()
+    before_it = moved[: len(run.pixels) - 1]
+    assert moved[len(run.pixels) - 1] <= before_it.max(), "no larger than between the chunks before"
     asked, summary = finished_run(tmp_path / "more")
     assert summary["chunks"] == 5
     assert replay(loaded, tmp_path / "more", asked, summary) == []
@@ -93,9 +94,7 @@ def test_without_its_latents_the_video_is_gone_on_from(
     asked, summary = finished_run(tmp_path / "old")
     wanted = extended(loaded, tmp_path / "old", asked, summary, 1)
     assert wanted.given is not None
-    assert wanted.given.told[0].endswith(
-        "keeps no latents that are whole: it is gone on from by its video's last frames"
-    )
+    assert "keeps no latents that are whole: it is gone on from by its video's last" in wanted.given.told[0]
     more = made(loaded, wanted, tmp_path / "more")
     assert len(more.pixels) == 21 + 12
     assert (more.frames[:21] - old.frames).abs().mean() < 0.05
