@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -23,18 +24,26 @@ MOST_PIXELS = 100_000_000
 """Of a picture: twelve times as many as a screen of the largest kind has."""
 
 
-def read_picture(path: Path) -> Tensor:
+def read_picture(file: Path | BinaryIO, name: str | None = None) -> Tensor:
     """uint8 ``[1, H, W, 3]``, turned as the camera says; what is transparent is on black.
 
-    Raises ``ConfigError`` for a file that is no picture.
+    Args:
+        name: of the file, for messages; its path by default.
+
+    Raises:
+        ConfigError: it is no picture, or a very large one.
     """
+    name = name or str(file)
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             if opened.width * opened.height > MOST_PIXELS:
-                raise ConfigError(f"{path} has {opened.width}x{opened.height} pixels; make it smaller first")
+                raise ConfigError(f"{name} has {opened.width}x{opened.height} pixels; make it smaller first")
             turned = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise ConfigError(f"{path} is not a picture that can be read: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise ConfigError(f"{name} has more than {MOST_PIXELS} pixels; make it smaller first") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        what = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+        raise ConfigError(f"{name} is not a picture that can be read: {what}") from error
     black = Image.new("RGBA", turned.size, (0, 0, 0, 255))
     return torch.from_numpy(np.asarray(Image.alpha_composite(black, turned).convert("RGB")).copy())[None]
 

@@ -11,7 +11,7 @@ from safetensors.torch import load
 
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.pipeline.asked import Asked
-from streamt1.pipeline.given import Given, check_starting, clip
+from streamt1.pipeline.given import Given, clip, given_chunks
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run import digest
 from streamt1.pipeline.run_files import LATENTS_KEPT, VIDEO
@@ -41,7 +41,7 @@ def extended(
         ConfigError: models that begin videos with text alone, or no video to go on from.
         PromptError: the prompt cannot be used.
     """
-    check_starting(pipeline.models)
+    given_chunks(pipeline.models)
     given, before = _kept(pipeline, folder, summary), asked.scenes
     if given is None:
         given = clip(pipeline.models, folder / VIDEO)

@@ -92,9 +92,10 @@ def clip(models: Models, path: Path) -> Given:
     return _encoded(encoder, path, pixels, [f"the last {seconds:.2f} s of {path} begin the video"])
 
 
-def check_starting(models: Models) -> None:
-    """Raises ``ConfigError`` for models that begin videos with text alone."""
-    _starting(models)
+def given_chunks(models: Models) -> int:
+    """Whole chunks that a picture gives. Raises ``ConfigError`` for models that begin videos with text alone."""
+    _, backbone = _starting(models)
+    return backbone.picture_frames // backbone.chunk_shape[0]
 
 
 def _starting(models: Models) -> tuple[Encoder, StartingBackbone]:

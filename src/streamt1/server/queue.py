@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from streamt1.core.errors import BusyError, UnknownVideoError
-from streamt1.core.files import check_writable
+from streamt1.core.files import check_writable, write_whole
 from streamt1.pipeline.session import Live
 from streamt1.search.watcher import Watcher
 from streamt1.server.job_store import JobStore
@@ -18,6 +19,7 @@ from streamt1.server.limits import Limits
 from streamt1.server.schemas import CheckedRequest, Job, is_id
 
 Reason = Literal["deleted", "left", "closing"]
+PICTURE = ".picture"
 LONGEST_WAIT = 120
 """Seconds; a client is never asked to stay away longer."""
 
@@ -76,6 +78,8 @@ class JobQueue:
         for path in self.folder.iterdir():
             if is_id(path.name) and path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)
+            if path.suffix == PICTURE and is_id(path.stem) and path.stem not in known:
+                path.unlink(missing_ok=True)
 
     def submit(self, request: CheckedRequest, watcher: JobWatcher | None = None) -> Job:
         """A job at the end of the queue. Raises ``BusyError`` where too many wait already."""
@@ -84,11 +88,21 @@ class JobQueue:
                 self.refused += 1
                 wait = self._wait()
                 raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
-            job = self.store.add(request, watcher is not None)
+            job = self._added(request, watcher is not None)
             if watcher is not None:
                 self._watchers[job.id] = watcher
             self._changed.notify()
             return job
+
+    def _added(self, request: CheckedRequest, stream: bool) -> Job:
+        job = self.store.add(request, stream)
+        if request.picture is not None:
+            try:
+                write_whole(self.picture_of(job), request.picture, durable=True)
+            except BaseException:
+                self.store.delete(job.id)
+                raise
+        return job
 
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
@@ -99,6 +113,10 @@ class JobQueue:
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""
         return self.folder / job.id
+
+    def picture_of(self, job: Job) -> Path:
+        """Where the picture is that its video begins with, until the job is done."""
+        return self.folder / f"{job.id}{PICTURE}"
 
     def delete(self, name: str) -> None:
         """Forgets a job and its files; one that runs stops within a chunk. Raises ``UnknownVideoError``."""
@@ -112,6 +130,7 @@ class JobQueue:
                 self._running[job.id].stop = "deleted"
                 return
         shutil.rmtree(self.folder_of(job), ignore_errors=True)
+        self._drop_picture(job)
 
     def leave(self, name: str) -> None:
         """Nobody listens to a stream any more: it ends, and its files with it. A job that is done stays."""
@@ -140,6 +159,12 @@ class JobQueue:
             self._running.pop(running.job.id, None)
             if seconds is not None:
                 self._seconds.append(seconds)
+        if running.stop != "closing":
+            self._drop_picture(running.job)
+
+    def _drop_picture(self, job: Job) -> None:
+        with suppress(OSError):
+            self.picture_of(job).unlink(missing_ok=True)
 
     def waiting(self) -> int:
         """Jobs in the queue."""
