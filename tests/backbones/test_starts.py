@@ -43,13 +43,13 @@ def test_given_chunks_are_what_committing_them_gives() -> None:
     assert isinstance(model, StartingBackbone)
     latents = torch.randn(6, *model.chunk_shape[1:], generator=generator(1))
     started = model.start_from("a", latents)
-    assert started.passes == 2
+    assert len(started.chunks) == 2
     assert torch.equal(torch.cat(started.chunks), latents)
-    plain = model.start("a")
-    for chunk in latents.split(3):
-        plain = model.commit(plain, chunk, None)
-    assert started.branch.memory.id == plain.memory.id
-    assert (model.made(started.branch), model.made(plain)) == (0, 2)
+    given, plain = started.branch, model.start("a")
+    for chunk in started.chunks:
+        given, plain = model.give(given, chunk, None), model.commit(plain, chunk, None)
+    assert given.memory.id == plain.memory.id
+    assert (model.made(given), model.made(plain)) == (0, 2)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 4])
@@ -58,10 +58,19 @@ def test_given_frames_must_be_whole_chunks(frames: int) -> None:
         backbone().start_from("a", torch.zeros(frames, 4, 4, 6))
 
 
-@pytest.mark.parametrize("frames", [0, 4])
-def test_held_frames_must_fit_into_a_chunk(frames: int) -> None:
-    with pytest.raises(ConfigError, match=f"^{frames} latent frames to begin with: this model takes 1 to 3"):
-        backbone(starts="held").start_from("a", torch.zeros(frames, 4, 4, 6))
+def test_frames_to_hold_must_be_there() -> None:
+    with pytest.raises(ConfigError, match=r"^0 latent frames to begin with: this model takes 1 or more"):
+        backbone(starts="held").start_from("a", torch.zeros(0, 4, 4, 6))
+
+
+def test_what_is_left_over_is_held_until_the_first_chunk_is_made() -> None:
+    model = backbone(starts="held")
+    latents = torch.randn(4, *model.chunk_shape[1:], generator=generator(1))
+    started = model.start_from("a", latents)
+    branch = model.give(started.branch, started.chunks[0], None)
+    assert branch.held is not None
+    assert torch.equal(torch.cat([*started.chunks, branch.held]), latents)
+    assert model.commit(branch, latents[:3], None).held is None
 
 
 @pytest.mark.parametrize("sampler", ["renoise", "euler", "unipc"])

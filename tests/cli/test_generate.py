@@ -44,7 +44,8 @@ def test_a_run_leaves_a_video_a_trace_and_its_cost(tmp_path: Path) -> None:
     result = streamt1(PROMPT, *FAST, "--seed", "3", "--out", str(tmp_path / "new" / "run"))
     assert result.exit_code == 0, result.output
     folder = tmp_path / "new" / "run"
-    names = ["report.html", "run.json", "sheet.png", "thumbnails.jsonl", "trace.jsonl", "video.mp4"]
+    names = ["latents.safetensors", "report.html", "run.json", "sheet.png", "thumbnails.jsonl", "trace.jsonl"]
+    names += ["video.mp4"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert video(folder / "video.mp4") == (21, 256, 256)
     summary = json.loads((folder / "run.json").read_text())

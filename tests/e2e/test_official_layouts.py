@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,6 +28,7 @@ from streamt1.hub import download
 from streamt1.hub.origins import Origin
 from tests.e2e.hub import Hub, serving
 from tests.parity.goldens import reward_sets, template_file
+from tests.pipeline.test_given import clip_of
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
@@ -202,6 +206,34 @@ def test_from_download_to_video(layout: str, tmp_path: Path) -> None:
     first, later, most = len(config.wan.first_steps or config.wan.steps), len(config.wan.steps), 4
     assert run["cost"]["model_passes"] == most * (first + 5 * later) + 2 * 5
     assert (tmp_path / "out" / "video.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("layout", "of_picture", "of_clip"),
+    [("longlive", 3, 6), ("causal-forcing-framewise", 1, 8), ("longlive2", 1, 8), ("krea", 3, 3)],
+)
+def test_videos_that_begin_with_frames(layout: str, of_picture: int, of_clip: int, tmp_path: Path) -> None:
+    write, extends, files = LAYOUTS[layout]
+    write_wan(tmp_path / "hub")
+    write(tmp_path / "hub")
+    preset = str(tiny_preset(tmp_path / "tiny.yaml", extends, files))
+    Image.new("RGB", (96, 64), (200, 40, 30)).save(tmp_path / "photo.png")
+    frames = np.full((30, 48, 64, 3), 90, dtype=np.uint8)
+    fps = load_config(preset).wan.fps
+    clip = clip_of(tmp_path / "clip.mkv", frames, Fraction(fps))
+    with serving(tmp_path / "hub") as hub:
+        assert streamt1(hub, tmp_path / "home", "download", preset).returncode == 0
+        for begins, file, latents in (("--image", tmp_path / "photo.png", of_picture), ("--video", clip, of_clip)):
+            out = tmp_path / begins
+            arguments = ("generate", PROMPT, "--preset", preset, "--chunks", "2", "--out", str(out), begins, str(file))
+            made = streamt1(hub, tmp_path / "home", *arguments)
+            assert made.returncode == 0, made.stderr
+            assert "is brought to 64x64" in made.stderr
+            summary = json.loads((out / "run.json").read_text())
+            chunk = load_config(preset).memory.chunk
+            assert summary["given"]["latents"] == latents
+            assert summary["chunks"] == 2 + latents // chunk
+            assert streamt1(hub, tmp_path / "home", "replay", str(out)).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def ours(request: pytest.FixtureRequest) -> Ours:
     backbone = WanBackbone(family_model(golden), lambda prompt: rows, size, memory, schedule_of(stored))
     made, calls = Ours(stored, backbone), asked(backbone.model)
     if pictured:
-        branch = backbone.start_from("", torch.from_numpy(stored["first_latent"])).branch
+        begun = backbone.start_from("", torch.from_numpy(stored["first_latent"]))
+        branch = backbone.give(begun.branch, begun.chunks[0], None)
         calls.clear()
         close(branch.memory.pages[0].keys[[0, -1]], stored["first_k"], "first keys")
         close(branch.memory.pages[0].values[[0, -1]], stored["first_v"], "first values")

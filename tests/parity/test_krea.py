@@ -84,7 +84,8 @@ def ours(request: pytest.FixtureRequest) -> Ours:
     source = generator(int(stored["noise_seed"]))
     noise = torch.randn(1, CHUNK * run["blocks"], *backbone.chunk_shape[1:], generator=source).split(CHUNK, dim=1)
     if "start_frame_latents" in stored:
-        branch = backbone.start_from("0", torch.from_numpy(stored["start_frame_latents"])).branch
+        begun = backbone.start_from("0", torch.from_numpy(stored["start_frame_latents"]))
+        branch = backbone.give(begun.branch, begun.chunks[0], None)
         noise = noise[1:]
     else:
         branch = backbone.start("0")

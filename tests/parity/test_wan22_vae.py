@@ -48,7 +48,7 @@ def test_encoded(golden: tuple[Any, dict[str, np.ndarray]]) -> None:
     count, height, width = 1 + 4 * (len(stored["encoded"]) - 1), *(16 * side for side in stored["encoded"].shape[2:])
     clip = torch.rand(1, 3, count, height, width, generator=generator(int(stored["encode_video_seed"])))
     np.testing.assert_allclose((clip * 2 - 1).flatten()[:8], stored["encode_video_first8"], atol=1e-6)
-    encoder = WanVAEEncoder(vae)
+    encoder = WanVAEEncoder(vae, (height, width))
     latents = encoder.encode(clip[0].transpose(0, 1))
     np.testing.assert_allclose(latents.numpy(), stored["encoded"], rtol=0, atol=1e-4)
     first = encoder.encode_picture(clip[0, :, 0])

@@ -103,5 +103,5 @@ def test_the_api_writes_what_the_command_line_writes(tmp_path: Path) -> None:
     assert run.config.dtype == "bfloat16"
     assert run.result.cost.model_passes == 3 * 4
     run.save(tmp_path)
-    names = ["run.json", "sheet.png", "thumbnails.jsonl", "trace.jsonl", "video.mp4"]
+    names = ["latents.safetensors", "run.json", "sheet.png", "thumbnails.jsonl", "trace.jsonl", "video.mp4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names

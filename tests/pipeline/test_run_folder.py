@@ -79,7 +79,7 @@ def assert_same(one: Run, other: Run) -> None:
     assert torch.equal(one.pixels, other.pixels)
     assert one.result.final == other.result.final
     assert told(one.folder) == told(other.folder)
-    for name in ("video.mp4", "sheet.png", "thumbnails.jsonl"):
+    for name in ("video.mp4", "sheet.png", "thumbnails.jsonl", "latents.safetensors"):
         assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
     summaries = [stored_summary(run.folder) for run in (one, other) if run.folder is not None]
     for summary in summaries:
@@ -101,7 +101,7 @@ def test_a_run_that_was_left_twice_equals_one_that_was_not(name: str, loaded: Pi
         assert (summary["state"], summary["reason"]) == ("stopped", "that is enough")
     assert_same(pipeline.run(PROMPT, CHUNKS, 3, folder=tmp_path / "parts"), whole)
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {
-        "run.json", "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl",
+        "run.json", "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "latents.safetensors",
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ BAD: list[tuple[dict[str, Any], str, str | None]] = [
     ({"budget": "3"}, "buys no 4 chunks", None),
     ({"budget": "-5s"}, "above 0", None),
     ({"beams": 2}, "did you mean 'beam_size'?", None),
-    ({"input_reference": "x.png"}, "not supported yet", "input_reference"),
+    ({"input_reference": "x.png"}, "send the picture as a file of a form", "input_reference"),
 ]
 
 

@@ -29,10 +29,13 @@ REBUILD = Annotated[
 ]
 
 
-def check_one_device(packet: bool, count: int | None, address: str | None) -> None:
-    """Raises ``ConfigError`` where a packet is to be taken in or left, and several devices are asked for."""
-    if packet and (count is not None or address is not None):
-        raise ConfigError("--packet and --pack are for one device: leave out --devices and --ray")
+PACKETS, STARTS = "--packet and --pack", "videos that begin with a picture or a video"
+
+
+def check_one_device(what: str, wanted: bool, count: int | None, address: str | None) -> None:
+    """Raises ``ConfigError`` where something is wanted that one device does, and several devices are asked for."""
+    if wanted and (count is not None or address is not None):
+        raise ConfigError(f"{what} are for one device: leave out --devices and --ray")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, RAY, REBUILD, check_one_device, in_four_bits, loaded
+from streamt1.cli.devices import DEVICES, PACKETS, RAY, REBUILD, STARTS, check_one_device, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.folder_names import folder_names
 from streamt1.cli.prompts import read_prompts
@@ -55,13 +55,12 @@ def generate(
     rebuild: REBUILD = None,
     pack: PACK = False,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Not supported yet: videos start from text alone.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture that the video begins with.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A video to go on from: it begins with that one's end.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
     budget: Annotated[str | None, typer.Option(help="Most model passes (200) or seconds (60s) of a video.")] = None,
     memory: Annotated[str | None, typer.Option(help="Plan for so much of the device, as 24GB; what is free.")] = None,
-    host_memory: Annotated[
-        str | None, typer.Option(help="Plan for so much of the host, as 64GB; what is free.")
-    ] = None,
+    host_memory: Annotated[str | None, typer.Option(help="The same of the host, as 64GB.")] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any config key, as search.window=8.")
     ] = None,
@@ -73,9 +72,11 @@ def generate(
     chunk with the same command, or with `streamt1 resume`; until then its video is partial.mp4, which plays.
     """
     from streamt1.config.load import load_config
+    from streamt1.pipeline.given import check_beginning
 
-    if image is not None:
-        raise ConfigError("--image is not supported yet: these models start from text alone")
+    check_one_device(PACKETS, pack, devices, ray)
+    check_one_device(STARTS, image is not None or video is not None, devices, ray)
+    check_beginning(image, video)
     wanted = wanted_videos(prompt, prompts, timeline, scene or [])
     named: dict[str, Any] = {
         "policy": policy,
@@ -90,17 +91,19 @@ def generate(
     named["models"] = str(models) if models else None
     config = load_config(preset, {**read_settings(setting or []), **{k: v for k, v in named.items() if v is not None}})
     _check_together(seconds is not None and chunks is not None, endless and (prompts is not None or compare))
-    check_one_device(pack, devices, ray)
     options = Options(compare, page, fresh, pack=pack, four_bits=in_four_bits(rebuild))
     with stopping() as stop, ExitStack() as stack:
         check_writable(out or (DEFAULT if DEFAULT.is_dir() else DEFAULT.parent))
         pipeline = stack.enter_context(loaded(config, devices, ray, rebuild))
         if pipeline.plan is not None:
             typer.echo("\n".join(pipeline.plan.lines()), err=True)
-        asked = [pipeline.asked(text, chunks, seed, seconds=seconds, endless=endless) for text in wanted]
+        given = pipeline.given(image, video)
+        typer.echo("".join(f"{told}\n" for told in (given.told if given else ())), err=True, nl=False)
+        length = {"seconds": seconds, "endless": endless}
+        asked = [pipeline.asked(text, chunks, seed, **length, given=given) for text in wanted]
         names = [""] if prompts is None else folder_names([one for one in wanted if isinstance(one, str)])
         _say_scenes(asked[0], pipeline)
-        jobs = list(zip(asked, _folders(asked, names, out, options)))
+        jobs = list(zip(asked, folders(asked, names, out, options)))
         stop.running = True
         run_all(pipeline, jobs, options, stop)
 
@@ -115,7 +118,7 @@ def _check_together(both_lengths: bool, endless_several: bool) -> None:
         )
 
 
-def _folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:
+def folders(asked: list[Asked], names: list[str], out: Path | None, options: Options) -> list[Path]:
     """Where the runs go, one each. Raises ``OutputError`` where a folder that was asked for holds another run."""
     several = names != [""]
 

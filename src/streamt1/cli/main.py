@@ -13,6 +13,7 @@ from streamt1.cli.doctor import doctor, plan
 from streamt1.cli.download import download
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.evaluate import evaluate, score
+from streamt1.cli.extend import extend
 from streamt1.cli.generate import generate
 from streamt1.cli.outlets import close_outlets, open_outlets
 from streamt1.cli.report import report
@@ -55,6 +56,7 @@ def presets() -> None:
 
 
 app.command()(generate)
+app.command()(extend)
 app.command()(resume)
 app.command()(pack)
 app.command()(replay)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, RAY, REBUILD, check_one_device, in_four_bits, loaded
+from streamt1.cli.devices import DEVICES, PACKETS, RAY, REBUILD, STARTS, check_one_device, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import PACK, Options, run_one
@@ -40,16 +40,17 @@ def resume(
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
 
-    check_one_device(packet is not None or pack, devices, ray)
+    check_one_device(PACKETS, packet is not None or pack, devices, ray)
     summary = _summary(run)
-    asked = Asked.of(summary, run / SUMMARY)
+    asked = Asked.stored(summary, run)
+    check_one_device(STARTS, asked.given is not None, devices, ray)
     taken = None if packet is None else _packet(packet)
     four_bits = in_four_bits(rebuild) or (taken is not None and taken.bits is not None)
     compare = summary.get("compare") is True
     options = Options(compare=compare, page=page, packet=taken, pack=pack, four_bits=four_bits)
     config = asked.config.model_copy(update={"models": str(models)} if models else {})
     with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
-        asked = pipeline.asked(asked.scenes, None, asked.seed)
+        asked = pipeline.asked(asked.scenes, None, asked.seed, given=asked.given)
         stop.running = True
         run_one(pipeline, Console(markup=False, emoji=False), asked, run, options, stop)
 
@@ -76,10 +77,10 @@ def pack(
     from streamt1.pipeline.pipeline import Pipeline
 
     summary = _summary(run)
-    asked = Asked.of(summary, run / SUMMARY)
+    asked = Asked.stored(summary, run)
     check_packable(run, summary, out)
     pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
-    asked = pipeline.asked(asked.scenes, None, asked.seed)
+    asked = pipeline.asked(asked.scenes, None, asked.seed, given=asked.given)
     options = {name: summary[name] for name in ("compare", "four_bits") if name in summary}
     path, snapshot = pack_run(pipeline, run, asked, options, out, bits)
     chunk = counted(snapshot.metadata["chunk"], "chunk")

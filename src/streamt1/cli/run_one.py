@@ -128,7 +128,7 @@ def run_one(
         folders = (options.fresh, options.compare, options.told(path), options.packet, options.pack)
         main = stack.enter_context(run_folder(path, asked, fps, *folders))
         if options.compare:
-            plain = pipeline.asked(asked.scenes, None, asked.seed, "greedy")
+            plain = pipeline.asked(asked.scenes, None, asked.seed, "greedy", given=asked.given)
             below = path / BASELINE
             folder = stack.enter_context(run_folder(below, plain, fps, _spent(below, plain), True))
             baseline = _recorded(pipeline, console, "one sample", plain, folder, stopping, path)

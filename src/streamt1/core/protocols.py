@@ -16,7 +16,7 @@ from torch import Tensor
 
 from streamt1.core.snapshot import Snapshot
 from streamt1.core.timeline import Switch
-from streamt1.core.types import Remembered, RewardOutput, Route
+from streamt1.core.types import Fit, Remembered, RewardOutput, Route
 
 Branch = Any
 """An opaque, immutable handle of a backbone's memory after some chunks."""
@@ -48,13 +48,12 @@ class Started:
 
     Attributes:
         branch: to go on with.
-        chunks: the latents ``[F, C, H, W]`` of the chunks that memory holds now: the video's first, which are not made.
-        passes: what it took, in model passes of one chunk of one candidate.
+        chunks: the latents ``[F, C, H, W]`` of the video's first chunks, which are to be given one after another; none
+            where the first chunk that is made begins with the frames.
     """
 
     branch: Branch
     chunks: tuple[Tensor, ...] = ()
-    passes: int = 0
 
 
 class Backbone(Protocol):
@@ -214,13 +213,27 @@ def draws_after(backbone: Backbone, branch: Branch) -> int:
 class StartingBackbone(Backbone, Protocol):
     """A backbone that can begin with frames that are given: of a picture, or of a video to be gone on with."""
 
+    @property
+    def picture_frames(self) -> int:
+        """Latent frames that a video begins with where it begins with a picture, which stands still in them."""
+        ...
+
+    @property
+    def remembered_frames(self) -> int:
+        """Latent frames of a clip that the first chunk reads: whole chunks; what came before them need not be given."""
+        ...
+
     def start_from(self, prompt: str, latents: Tensor) -> Started:
-        """A memory that begins with clean latents ``[F, C, H, W]``, as the model was trained to begin with frames.
+        """An empty memory of a video that begins with clean latents ``[F, C, H, W]``.
 
         Raises:
             PromptError: the backbone cannot use the prompt.
             ConfigError: it cannot begin with so many frames; the message says with how many it can.
         """
+        ...
+
+    def give(self, branch: Branch, latents: Tensor, route: Route | None) -> Branch:
+        """``commit`` of a chunk that was not made."""
         ...
 
 
@@ -268,6 +281,27 @@ class PortableStates(Protocol):
 
     def taken(self, plain: Any) -> DecoderState:
         """A state that does what the one did which was told, in this process or in another."""
+        ...
+
+
+class Encoder(Protocol):
+    """Turns pixels into the latents that the decoder shows as those pixels."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what it encodes, in pixels."""
+        ...
+
+    @property
+    def fit(self) -> Fit:
+        """How a picture of another shape is brought to that size."""
+        ...
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """A clip from its beginning, ``[T, 3, H, W]`` in 0..1 -> clean latents ``[F, C, h, w]``, float32.
+
+        ``T = 1 + time_stride * (F - 1)``, with the decoder's ``time_stride``.
+        """
         ...
 
 
@@ -325,6 +359,7 @@ class Models:
             search then gives them all at once, or a group.
         group: how many candidates the search denoises and decodes before it asks the rewards about them and goes on
             with the next ones; for rewards on devices of their own. None: all are decoded before any is scored.
+        encoder: of what videos begin with, where they can begin with frames; None where there is none.
         checked: whether the search looks for latents and frames that are not finite; tensors without numbers, on which
             memory is counted, have neither.
     """
@@ -337,6 +372,7 @@ class Models:
     checked: bool = True
     one_by_one: bool = False
     group: int | None = None
+    encoder: Encoder | None = None
 
     @property
     def scoring_decoder(self) -> Decoder:

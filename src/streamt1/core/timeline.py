@@ -74,6 +74,12 @@ class Timeline:
         """Which scene a chunk belongs to, counted from 0; chunks beyond the end belong to the last."""
         return max(place for place, start in enumerate(self.starts) if start <= chunk)
 
+    def lengthened(self, chunks: int) -> Timeline:
+        """The timeline whose first scene begins with so many chunks more."""
+        first, *later = self.scenes
+        longer = None if first.chunks is None else first.chunks + chunks
+        return Timeline((replace(first, chunks=longer), *later))
+
     def merged(self, switch: Switch) -> Timeline:
         """The same video with as few scenes: a prompt that stays is no new scene, where memory is kept.
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Literal
 
 from torch import Tensor
 
 from streamt1.core.remote import Frames, here
+
+Fit = Literal["cover", "stretch"]
+"""How a picture of another shape becomes one of the model's: its edges are cut off, or it is stretched."""
 
 
 class Route(str, Enum):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streamt1.core.devices import Halving
+from streamt1.core.types import Fit
 from streamt1.core.weights import load_bundled, load_strictly
 from streamt1.decoders.batching import in_batches, joined, state_of_each
 
@@ -200,3 +201,17 @@ class PocketDecoder:
     def encode(self, frames: Tensor) -> Tensor:
         """Pixels [N, 1+4(F-1), 3, H, W] in [0, 1] -> normalised latents [N, F, C, h, w], float32."""
         return self.vae.encode(frames.to(self.vae.mean)).float()
+
+
+class PocketEncoder:
+    """Satisfies ``Encoder``, with the VAE that a ``PocketDecoder`` decodes with."""
+
+    def __init__(self, decoder: PocketDecoder) -> None:
+        side = decoder.vae.config.size
+        self.size: tuple[int, int] = (side, side)
+        self.fit: Fit = "cover"
+        self._decoder = decoder
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """See ``Encoder.encode``: the mean."""
+        return self._decoder.encode(frames[None])[0]

@@ -88,7 +88,9 @@ def _generating(config: RunConfig, device: torch.device, rewards: tuple[FrameRew
         backbone.model.compile_blocks()
     decoder = _built("decoder", "decoders", config.decoder, config, device)
     draft = _built("draft decoder", "decoders", config.draft, config, device) if config.draft else None
-    return Models(backbone, decoder, *rewards, draft)
+    encoders = {name: builder for family in FAMILIES for name, builder in family.encoders.items()}
+    encoder = encoders[config.decoder](config, decoder) if config.decoder in encoders else None
+    return Models(backbone, decoder, *rewards, draft, encoder=encoder)
 
 
 def build_rewards(config: RunConfig, device: torch.device) -> tuple[FrameReward, ClipReward]:

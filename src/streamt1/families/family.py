@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from streamt1.config.schema import Placement, RunConfig
+from streamt1.core.protocols import Encoder
 
 Builder = Callable[[RunConfig, torch.device], Any]
 """Imports what it builds only when it is asked, so that no preset needs what another one imports."""
+
+EncoderBuilder = Callable[[RunConfig, Any], Encoder]
+"""What encodes with the weights of a decoder that is loaded."""
 
 PHASES = ("encode", "denoise", "decode", "score", "commit")
 """What a run does one after another: the prompt; then, chunk by chunk, candidates, pixels, scores, memory."""
@@ -60,6 +64,7 @@ class Family:
         read_prompt: raises ``PromptError`` for a prompt that the backbones cannot read; needs no weights.
         needs: of memory; None for models that run in less than 1 GB.
         spare: what is done with room that a placement leaves; None for nothing.
+        encoders: by the decoder whose weights they encode with.
         check_files: raises ``CheckpointError`` for files that are missing, not whole or that do not fit, before any is
             loaded; None for models that ship in the package.
     """
@@ -72,3 +77,4 @@ class Family:
     needs: Needs | None = None
     spare: Spare | None = None
     check_files: Callable[[RunConfig], None] | None = None
+    encoders: Mapping[str, EncoderBuilder] = field(default_factory=dict)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from streamt1.config.schema import RunConfig
-from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
+from streamt1.core.protocols import Backbone, ClipReward, Decoder, Encoder, FrameReward
 from streamt1.families.family import Builder, Family
 from streamt1.pocket.vocabulary import tokenize
+
+if TYPE_CHECKING:
+    from streamt1.decoders.pocket_vae import PocketDecoder
 
 
 def _backbone(weights: str) -> Builder:
@@ -25,6 +30,12 @@ def _decoder(config: RunConfig, device: torch.device) -> Decoder:
     from streamt1.decoders.pocket_vae import PocketDecoder
 
     return PocketDecoder.bundled(device)
+
+
+def _encoder(config: RunConfig, decoder: PocketDecoder) -> Encoder:
+    from streamt1.decoders.pocket_vae import PocketEncoder
+
+    return PocketEncoder(decoder)
 
 
 def _frame_reward(config: RunConfig, device: torch.device) -> FrameReward:
@@ -45,4 +56,5 @@ POCKET = Family(
     frame_rewards={"pocket": _frame_reward},
     clip_rewards={"pocket": _clip_reward},
     read_prompt=tokenize,
+    encoders={"pocket": _encoder},
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import PromptError
-from streamt1.core.protocols import Backbone, ClipReward, Decoder, FrameReward
+from streamt1.core.protocols import Backbone, ClipReward, Decoder, Encoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
 from streamt1.families.wan_memory import GB, needs, spare
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from streamt1.backbones.sampling import Schedule
     from streamt1.backbones.wan.model import WanModel
+    from streamt1.decoders.recompute import RecomputingDecoder
+    from streamt1.decoders.wan_vae import WanVAEDecoder
 
 
 def _backbone(config: RunConfig, device: torch.device) -> Backbone:
@@ -62,7 +64,8 @@ def _rebuilt(
     from streamt1.decoders.wan_vae import WanVAEDecoder
 
     shows, size = WanVAEDecoder(vae, config.wan.fps), latent_size(config.wan)
-    return RebuiltBackbone(model, text, size, config.memory, schedule, shows, WanVAEEncoder(vae).encode_picture)
+    encoder = WanVAEEncoder(vae, (config.wan.height, config.wan.width))
+    return RebuiltBackbone(model, text, size, config.memory, schedule, shows, encoder.encode_picture)
 
 
 def _decoder(config: RunConfig, device: torch.device) -> Decoder:
@@ -79,6 +82,16 @@ def decoder_over(config: RunConfig, vae: AutoencoderKLWan) -> Decoder:
     states = config.placement.decoder_states
     decoder = WanVAEDecoder(vae, config.wan.fps, config.batches.decoder, states == "host")
     return RecomputingDecoder(decoder) if states == "recompute" and config.draft is None else decoder
+
+
+def encoder_over(config: RunConfig, decoder: WanVAEDecoder | RecomputingDecoder) -> Encoder:
+    """Encodes with the VAE of a decoder, as a configuration says."""
+    from streamt1.decoders.recompute import RecomputingDecoder
+    from streamt1.decoders.wan_encoder import WanVAEEncoder
+
+    inner: Any = decoder.inner if isinstance(decoder, RecomputingDecoder) else decoder
+    size = config.wan.height, config.wan.width
+    return WanVAEEncoder(inner.vae, size, "stretch" if config.wan.starts == "held" else "cover")
 
 
 def _taehv(config: RunConfig, device: torch.device) -> Decoder:
@@ -122,4 +135,5 @@ WAN = Family(
     needs=needs,
     spare=spare,
     check_files=check_files,
+    encoders={"wan": encoder_over},
 )

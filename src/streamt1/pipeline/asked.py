@@ -19,6 +19,8 @@ from streamt1.core.json_text import parse_json
 from streamt1.core.provenance import versions
 from streamt1.core.timeline import Scene, Switch, Timeline
 from streamt1.families.fingerprint import fingerprints
+from streamt1.pipeline.given import Given, read_given
+from streamt1.pipeline.run_files import SUMMARY
 from streamt1.search.config import SearchConfig, for_endless
 
 WHERE = (
@@ -39,6 +41,7 @@ class Asked:
         chunks: None for a video without an end.
         config: its policy decides.
         timeline: of several scenes; None for one prompt.
+        given: what the video begins with; ``chunks`` and ``timeline`` count its chunks.
     """
 
     prompt: str
@@ -46,6 +49,7 @@ class Asked:
     chunks: int | None
     config: RunConfig
     timeline: Timeline | None = None
+    given: Given | None = None
 
     @property
     def scenes(self) -> Timeline:
@@ -65,11 +69,16 @@ class Asked:
         told = {"prompt": self.prompt, "seed": self.seed, "chunks": self.chunks, "config": config}
         if self.timeline is not None:
             told["timeline"] = [dataclasses.asdict(scene) for scene in self.timeline.scenes]
+        if self.given is not None:
+            told["given"] = self.given.record()
         return parse_json(json.dumps(told))
 
     @classmethod
     def of(cls, summary: Mapping[str, Any], where: Path) -> Asked:
-        """What a ``run.json`` asks for. Raises ``OutputError`` for one that does not say, ``ConfigError``."""
+        """What a ``run.json`` asks for, but for what the video begins with.
+
+        Raises ``OutputError`` for one that does not say, ``ConfigError``.
+        """
         try:
             prompt, seed, chunks = summary["prompt"], summary["seed"], summary["chunks"]
             config = {key: value for key, value in summary["config"].items() if key != "effective_search"}
@@ -82,9 +91,20 @@ class Asked:
             raise OutputError(f"{where} does not say what was asked for ({error}); generate the video again") from error
         return cls(prompt, seed, chunks, config_of(config), timeline)
 
+    @classmethod
+    def stored(cls, summary: Mapping[str, Any], folder: Path) -> Asked:
+        """What the run in a folder asks for. Raises what ``of`` and ``read_given`` raise."""
+        asked, told = cls.of(summary, folder / SUMMARY), summary.get("given")
+        return asked if told is None else dataclasses.replace(asked, given=read_given(folder, told))
+
     def difference(self, summary: Mapping[str, Any]) -> str | None:
         """The first thing that a stored run asked for otherwise, in words; None where it is the same run."""
         own, config = self.record(), _filled(summary)
+        told = summary.get("given")
+        if self.given is None and told is not None:
+            return "it begins with a picture or a video"
+        if self.given is not None and not self.given.same(told):
+            return "it begins with text alone" if told is None else "it begins with another picture or video"
         for name in ("prompt", "seed", "chunks"):
             if own[name] != summary.get(name):
                 return f"{name} {summary.get(name)!r}, not {own[name]!r}"

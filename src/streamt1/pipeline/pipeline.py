@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from streamt1.core.seeds import check_seed
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.asked import Asked
+from streamt1.pipeline.given import Given, check_beginning, clip, picture
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import Run
 from streamt1.pipeline.run_folder import RunFolder, run_folder
@@ -32,6 +34,7 @@ from streamt1.search.state import SearchState
 from streamt1.search.watcher import ToTheEnd, Watcher, Watchers
 from streamt1.search.width import check_budget
 
+log = logging.getLogger("streamt1")
 Prompt = str | Sequence[Any] | Timeline
 """One prompt, or scenes; see ``Pipeline.stream``."""
 NextScene = Callable[[], Scene | None]
@@ -97,44 +100,72 @@ class Pipeline:
         *,
         seconds: float | None = None,
         endless: bool = False,
+        given: Given | None = None,
     ) -> Asked:
-        """What the arguments of ``stream`` ask for. Raises ``PromptError`` and ``ConfigError``."""
+        """What the arguments of ``stream`` ask for. Raises ``PromptError`` and ``ConfigError``.
+
+        Args:
+            given: see ``Pipeline.given``. Its chunks come before those of a prompt or of scenes, and are the first of a
+                ``Timeline``.
+        """
         check_seed(seed)
         config = self.config.with_policy(policy) if policy is not None else self.config
         if endless and (chunks is not None or seconds is not None):
             raise ConfigError("a video without an end has no length: leave out seconds and chunks, or endless")
-        timeline = self.timeline(prompt, chunks, seconds, endless).merged(config.memory.switch)
+        before = 0 if given is None else len(given.latents) // self.clock.latents
+        timeline = self.timeline(prompt, chunks, seconds, endless, before).merged(config.memory.switch)
         first, whole = timeline.scenes[0].prompt, timeline.chunks
-        asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None)
+        asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None, given)
         if whole is None:
             check_endless(asked.search)
         else:
-            check_budget(config.effective_search.budget_passes, self.models, timeline)
+            check_budget(config.effective_search.budget_passes, self.models, timeline, before)
         return asked
 
+    def given(self, image: str | Path | None = None, video: str | Path | None = None) -> Given | None:
+        """What a video begins with: a picture, or the end of a clip that it goes on from. None for neither.
+
+        Raises ``ConfigError``: both, a file that cannot be read, or models that begin videos with text alone.
+        """
+        check_beginning(image, video)
+        if image is None and video is None:
+            return None
+        found = clip(self.models, Path(video)) if video is not None else picture(self.models, Path(image or ""))
+        for told in found.told:
+            log.info("%s", told)
+        return found
+
     def timeline(
-        self, prompt: Prompt, chunks: int | None = None, seconds: float | None = None, endless: bool = False
+        self,
+        prompt: Prompt,
+        chunks: int | None = None,
+        seconds: float | None = None,
+        endless: bool = False,
+        given: int = 0,
     ) -> Timeline:
-        """Scenes in chunks: what is told in seconds snaps to the next chunk boundary. Raises as ``asked`` does."""
+        """Scenes in chunks: what is told in seconds snaps to the next chunk boundary. Raises as ``asked`` does.
+
+        ``given``: chunks that come before those that are made.
+        """
         if isinstance(prompt, Timeline):
             if chunks is not None or seconds is not None:
                 raise ConfigError("a timeline has its own length: leave out seconds and chunks")
-            return self._checked(prompt)
+            return self._checked(prompt, given)
         if isinstance(prompt, str):
             self.check_prompt(prompt)
-            return Timeline.plain(prompt, None if endless else self.length(chunks, seconds))
+            return Timeline.plain(prompt, None if endless else self.length(chunks, seconds)).lengthened(given)
         told = told_scenes(prompt)
         whole = None if chunks is None and seconds is None else self.length(chunks, seconds)
-        return self._checked(resolved(told, self.clock, whole, endless))
+        return self._checked(resolved(told, self.clock, whole, endless)).lengthened(given)
 
-    def _checked(self, timeline: Timeline) -> Timeline:
+    def _checked(self, timeline: Timeline, given: int = 0) -> Timeline:
         for number, scene in enumerate(timeline.scenes, 1):
             try:
                 self.check_prompt(scene.prompt)
             except PromptError as error:
                 raise PromptError(f"scene {number}: {error}") from error
         if timeline.chunks is not None:
-            self.length(timeline.chunks, None)
+            self.length(timeline.chunks - given, None)
         return timeline
 
     @property
@@ -152,6 +183,8 @@ class Pipeline:
         *,
         seconds: float | None = None,
         endless: bool = False,
+        image: str | Path | None = None,
+        video: str | Path | None = None,
         folder: str | Path | None = None,
         fresh: bool = False,
     ) -> Stream:
@@ -166,6 +199,9 @@ class Pipeline:
             watcher: sees the search; it may raise ``Cancelled`` to end it, or ``Stopped``.
             endless: no length; the search goes on until the watcher raises ``Stopped``, and then ends with a video.
                 What has been read is kept nowhere but in ``folder``.
+            image: a picture that the video begins with.
+            video: a clip that it goes on from: it begins with the clip's end. ``chunks`` and ``seconds`` are those of
+                what is made after it.
             folder: the run is written there as it happens. Where an unfinished run of the same arguments is there, it
                 is gone on with; see ``pipeline.run_folder``.
             fresh: begin anew, whatever is in the folder.
@@ -174,7 +210,8 @@ class Pipeline:
             PromptError, ConfigError: at once; what is raised later, while the stream is read: see ``Engine.run``.
             OutputError: the folder cannot be written, or holds another run; while the stream is read.
         """
-        asked = self.asked(prompt, chunks, seed, policy, seconds=seconds, endless=endless)
+        given = self.given(image, video)
+        asked = self.asked(prompt, chunks, seed, policy, seconds=seconds, endless=endless, given=given)
         if folder is None:
             return Stream(self.search(asked, Recorder(), watcher))
         return Stream(self._in_folder(asked, Path(folder), fresh, watcher))
@@ -189,12 +226,14 @@ class Pipeline:
         *,
         seconds: float | None = None,
         endless: bool = False,
+        image: str | Path | None = None,
+        video: str | Path | None = None,
         folder: str | Path | None = None,
         fresh: bool = False,
     ) -> Run:
         """The same as ``stream``, read to its end."""
-        length = {"seconds": seconds, "endless": endless}
-        return self.stream(prompt, chunks, seed, policy, watcher, **length, folder=folder, fresh=fresh).finish()
+        what = {"seconds": seconds, "endless": endless, "image": image, "video": video}
+        return self.stream(prompt, chunks, seed, policy, watcher, **what, folder=folder, fresh=fresh).finish()
 
     def _in_folder(
         self, asked: Asked, path: Path, fresh: bool, watcher: Watcher, next_scene: NextScene = lambda: None

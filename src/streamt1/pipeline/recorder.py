@@ -38,7 +38,8 @@ class Recorder(Watcher):
 
     def begin(self, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
         """The state before the first chunk."""
-        return start(models, asked.search, asked.scenes, None, asked.seed, Watchers((self, watcher)))
+        given = None if asked.given is None else asked.given.latents
+        return start(models, asked.search, asked.scenes, None, asked.seed, Watchers((self, watcher)), given=given)
 
     def boundary(self, state: SearchState) -> None:
         """A chunk is decided."""
@@ -56,7 +57,7 @@ class Recorder(Watcher):
 
     def finish(self, asked: Asked, result: Result) -> Run:
         """The run, with what was noted of it."""
-        return Run(asked.prompt, asked.seed, asked.config, result, self)
+        return Run(asked.prompt, asked.seed, asked.config, result, self, given=asked.given)
 
     def happened(self, event: Event) -> None:
         self.stamped.append(Stamped(round(perf_counter() - self._begin, 4), event))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors.torch import save
 from torch import Tensor
 
 from streamt1.config.schema import RunConfig
@@ -19,7 +20,17 @@ from streamt1.core.types import Chunk
 from streamt1.media.mp4 import VideoWriter, write_video
 from streamt1.media.pixels import beside, contact_sheet, labelled, shown
 from streamt1.pipeline.asked import Asked, circumstances
-from streamt1.pipeline.run_files import BASELINE, COMPARISON, SHEET, THUMBNAILS, TRACE, VIDEO, write_summary
+from streamt1.pipeline.given import Given, write_given
+from streamt1.pipeline.run_files import (
+    BASELINE,
+    COMPARISON,
+    LATENTS_KEPT,
+    SHEET,
+    THUMBNAILS,
+    TRACE,
+    VIDEO,
+    write_summary,
+)
 from streamt1.search.choose import Result
 from streamt1.search.score import finite
 from streamt1.trace.store import Stamped, write_thumbnails, write_trace
@@ -51,6 +62,7 @@ class Run:
         seed: the run's seed; with the same configuration it gives the same video.
         recorded: in memory, or read from the run's folder whenever it is asked for.
         folder: where the run was written as it happened; None for one in memory.
+        given: what the video begins with; None where it begins with text alone.
     """
 
     prompt: str
@@ -59,6 +71,7 @@ class Run:
     result: Result
     recorded: Recorded
     folder: Path | None = None
+    given: Given | None = None
 
     @property
     def trace(self) -> tuple[Stamped, ...]:
@@ -81,7 +94,8 @@ class Run:
         return self.result.frames
 
     def save(self, folder: str | Path) -> Path:
-        """Writes ``video.mp4``, ``sheet.png``, ``trace.jsonl``, ``thumbnails.jsonl``, ``run.json``; returns the folder.
+        """Writes ``video.mp4``, ``sheet.png``, ``latents.safetensors``, ``trace.jsonl``, ``thumbnails.jsonl``,
+        ``run.json``; returns the folder.
 
         Each file appears whole or not at all. A run that was given a folder from the start needs no saving.
 
@@ -91,8 +105,11 @@ class Run:
         folder = Path(folder)
         write_video(folder / VIDEO, shown(self.pixels), self.result.fps)
         write_sheet(folder / SHEET, self)
+        write_latents(folder, self)
         write_trace(folder / TRACE, self.trace)
         write_thumbnails(folder / THUMBNAILS, self.thumbnails)
+        if self.given is not None:
+            write_given(folder, self.given)
         whole = {"state": "finished", **self.summary(), **circumstances(self.config)}
         write_summary(folder, whole)
         return folder
@@ -105,7 +122,7 @@ class Run:
         """
         endless = self.result.endless
         chunks = None if endless else len(self.result.beam.chunks)
-        asked = Asked(self.prompt, self.seed, chunks, self.config, self.result.timeline)
+        asked = Asked(self.prompt, self.seed, chunks, self.config, self.result.timeline, self.given)
         return {
             **asked.record(),
             "frames": len(self.pixels) if frames is None else frames,
@@ -167,6 +184,15 @@ def _chunk_outcome(chunk: Chunk) -> dict[str, Any]:
 def _label(run: Run) -> str:
     names = {"greedy": "one sample", "stream_t1": "Stream-T1", "beam": "beam search"}
     return names.get(run.config.policy, run.config.policy.replace("_", " "))
+
+
+def write_latents(folder: Path, run: Run) -> None:
+    """The video's latents, with which a later run goes on; those of a video without an end are not known any more.
+
+    Raises ``OutputError``.
+    """
+    if not run.result.endless:
+        write_whole(folder / LATENTS_KEPT, save({"latents": run.result.latents.cpu().contiguous()}))
 
 
 def write_sheet(path: Path, *runs: Run) -> None:

@@ -16,10 +16,11 @@ from streamt1.core.json_text import JsonError, parse_json
 
 VIDEO, SHEET, TRACE, THUMBNAILS, SUMMARY = "video.mp4", "sheet.png", "trace.jsonl", "thumbnails.jsonl", "run.json"
 COMPARISON, REPORT = "compare.mp4", "report.html"
+GIVEN, LATENTS_KEPT = "given.safetensors", "latents.safetensors"
 BASELINE = "baseline"
 """The folder of the plain sample that a run is compared with."""
 PARTIAL, CHECKPOINT = "partial.mp4", "checkpoint"
-OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, SUMMARY)
+OWN = (TRACE, THUMBNAILS, VIDEO, PARTIAL, SHEET, COMPARISON, REPORT, GIVEN, LATENTS_KEPT, SUMMARY)
 """Files of a run's folder; what says whose they are comes last. ``checkpoint`` and ``baseline`` are folders in it."""
 BOUNDARIES, BEGUN, SETTLED = "boundaries.jsonl", "asked.json", "settled.jsonl"
 FRAMES, SHOWN, LATENTS = "frames.raw", "shown.raw", "latents.raw"
@@ -99,7 +100,10 @@ def clear(folder: Path) -> None:
 def same_video(summary: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
     """Whether two runs asked for the same prompts, seed and length: a search and its plain sample."""
     names = ("prompt", "seed", "chunks", "timeline")
-    return other is not None and all(summary.get(name) == other.get(name) for name in names)
+    if other is None:
+        return False
+    begins = [(one.get("given") or {}).get("source") for one in (summary, other)]
+    return begins[0] == begins[1] and all(summary.get(name) == other.get(name) for name in names)
 
 
 def is_report(path: Path) -> bool:

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -32,11 +33,13 @@ from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
 from streamt1.pipeline.checkpoints import Checkpoints, Stored, load_latents, run_of
 from streamt1.pipeline.disk import Room
 from streamt1.pipeline.encoding import Encoding
+from streamt1.pipeline.given import Given, read_given, write_given
 from streamt1.pipeline.packet import Packet, write_packet
-from streamt1.pipeline.run import Run, write_sheet
+from streamt1.pipeline.run import Run, write_latents, write_sheet
 from streamt1.pipeline.run_files import (
     BEGUN,
     CHECKPOINT,
+    GIVEN,
     PACKET,
     PARTIAL,
     SHEET,
@@ -84,8 +87,9 @@ class RunFolder(Watcher):
         run: str,
         packet: Packet | None = None,
         packs: bool = False,
+        given: Given | None = None,
     ) -> None:
-        self.path, self._summary, self._stored = path, summary, stored
+        self.path, self._summary, self._stored, self._given = path, summary, stored, given
         self._run, self._packet, self._packs = run, packet, packs
         self.packed: Path | None = None
         self.resumed, self.seconds = len(stored), 0.0
@@ -114,7 +118,8 @@ class RunFolder(Watcher):
         seen = watcher if self._stored else Watchers((self, watcher))
         spent = self._stored[-1].boundary.cost.seconds["total"] if self._stored else 0.0
         self._begin = perf_counter() - spent
-        state = start(models, asked.search, asked.scenes, None, asked.seed, seen, archive)
+        given = None if self._given is None else self._given.latents
+        state = start(models, asked.search, asked.scenes, None, asked.seed, seen, archive, given)
         self._look_for_room(models, asked, state)
         if not self._stored:
             return state
@@ -131,12 +136,12 @@ class RunFolder(Watcher):
 
     def _unpacked(self, packet: Packet, models: Models, asked: Asked, watcher: Watcher) -> SearchState:
         """The state of a packet. Chunks that have settled are seen again; those of a video without an end are gone."""
-        announce(models, asked.search, asked.scenes, asked.seed, watcher)
         archive = packet.archived(self.path / CHECKPOINT)
         self._archive = archive
         state = packet.state(models, archive, asked.config)
         self._begin = perf_counter() - state.cost.seconds["total"]
         try:
+            announce(models, asked.search, asked.scenes, asked.seed, watcher, len(state.given))
             if isinstance(archive, OnDisk):
                 shown, seen = archive.shown(), Watchers((_Again(self._encoding), watcher))
                 for chunk, (begin, end) in enumerate(pairwise(archive.until[: state.final + 1])):
@@ -206,9 +211,10 @@ class RunFolder(Watcher):
         self._encoding.confirm()
         self._encoding.wait()
         self._sync()
-        run = Run(asked.prompt, asked.seed, asked.config, result, OnDiskRecord(self.path), self.path)
+        run = Run(asked.prompt, asked.seed, asked.config, result, OnDiskRecord(self.path), self.path, self._given)
         self.video.finish(self.path / VIDEO)
         write_sheet(self.path / SHEET, run)
+        write_latents(self.path, run)
         self._summary = {**self._summary, **run.summary(self.video.frames), "state": "finished", "reason": None}
         write_summary(self.path, self._summary)
         return run
@@ -311,6 +317,8 @@ def run_folder(
         if summary is not None:
             check_unfinished(path, asked, summary, again)
             check_same_weights(summary, around["weights"])
+            if asked.given is not None and (path / GIVEN).exists():
+                asked = replace(asked, given=read_given(path, summary["given"]))
             stored, run = taken_up(path, run)
         if packet is not None:
             packet.check(asked.config, run, len(stored))
@@ -318,7 +326,9 @@ def run_folder(
         if summary is not None and stored:
             now |= before_now(path, summary, around)
         write_summary(path, now)
-        folder = RunFolder(path, now, stored, fps, run, packet, packs)
+        if asked.given is not None and not (path / GIVEN).exists():
+            write_given(path, asked.given)
+        folder = RunFolder(path, now, stored, fps, run, packet, packs, asked.given)
         try:
             if not stored:
                 write_whole(path / CHECKPOINT / BEGUN, json.dumps(asked.record()).encode(), durable=True)

@@ -35,6 +35,10 @@ class Clock:
         stride, latents = models.decoder.time_stride, models.backbone.chunk_shape[0]
         return cls(latents, 1 + stride * (latents - 1), stride * latents, models.decoder.fps)
 
+    def frames(self, latents: int) -> int:
+        """Pixel frames of the video's first so many latent frames, at least 1."""
+        return 1 + self.later // self.latents * (latents - 1)
+
     def seconds(self, chunks: int) -> float:
         """Length of the first so many chunks."""
         return (self.first + self.later * (chunks - 1)) / self.fps if chunks else 0.0

@@ -19,6 +19,7 @@ from streamt1.core.types import Chunk, Route, Score
 from streamt1.search.candidate import Beam
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import Cost, CostMeter
+from streamt1.search.given import written
 from streamt1.search.lease import Lease, release
 from streamt1.search.settle import leave, settle
 from streamt1.search.state import SearchState
@@ -167,7 +168,7 @@ def _grown(models: Models, state: SearchState, survivors: Sequence[Survivor], lo
         for survivor in survivors:
             parent, (latents, noise) = parents[survivor.parent], load(state.chunk, survivor.candidate)
             frames, [after] = models.scoring_decoder.decode([parent.decoder_state], latents[None])
-            branch = None if state.at_last else models.backbone.commit(parent.branch, latents, survivor.route)
+            branch = None if state.at_last else written(models, state, parent.branch, latents, survivor.route)
             chunk = Chunk(state.chunk, survivor.seed, noise, latents, frames[0], survivor.score, survivor.route)
             lineage = (*parent.lineage, survivor.candidate)
             beams.append(Beam(branch, after, (*parent.chunks, chunk), lineage, parent.before))

@@ -9,6 +9,7 @@ from streamt1.core.protocols import Branch, Models
 from streamt1.search.candidate import Beam, Candidate
 from streamt1.search.config import SearchConfig
 from streamt1.search.cost import CostMeter
+from streamt1.search.given import written
 from streamt1.search.lease import Lease, release
 from streamt1.search.settle import leave, settle, shared_chunks
 from streamt1.search.state import SearchState
@@ -48,7 +49,8 @@ def _written(models: Models, state: SearchState, candidate: Candidate, cost: Cos
     if state.at_last:
         return None
     with cost.spend("model", model_passes=1):
-        return models.backbone.commit(candidate.parent.branch, candidate.chunk.latents, candidate.chunk.route)
+        chunk = candidate.chunk
+        return written(models, state, candidate.parent.branch, chunk.latents, chunk.route)
 
 
 def _tell(models: Models, watcher: Watcher, candidate: Candidate, rank: int, branch: Branch | None) -> None:

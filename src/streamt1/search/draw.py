@@ -24,7 +24,8 @@ def draw(models: Models, config: SearchConfig, state: SearchState, total: int) -
 def _of_candidate(models: Models, config: SearchConfig, state: SearchState, beam: Beam, rank: int, index: int) -> Draw:
     """Noise between the steps is not drawn for a backbone that draws it itself."""
     last, backbone = beam.last, models.backbone
-    parent_seed, parent_noise = (last.seed, last.noise) if last else (None, None)
+    parent_seed = last.seed if last else None
+    parent_noise = last.noise if last and state.chunk > len(state.given) else None
     seed = candidate_seed(config.seeds, state.seed, state.chunk, rank, index, parent_seed)
     draws = 0 if isinstance(backbone, DrawingBackbone) else draws_after(backbone, beam.branch)
     noise, fresh = draw_noise(seed, backbone.chunk_shape, draws)

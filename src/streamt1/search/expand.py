@@ -15,6 +15,7 @@ from streamt1.search.cost import CostMeter
 from streamt1.search.decode import batches, check_count, decode, filled
 from streamt1.search.draw import draw
 from streamt1.search.early_pruning import PREVIEW, early_prune
+from streamt1.search.given import next_given
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import Spending, candidates_for, switch_passes, usual_widths
@@ -28,17 +29,15 @@ def expand(
     models: Models, config: SearchConfig, state: SearchState, watcher: Watcher, cost: CostMeter
 ) -> list[Candidate]:
     """The candidates of the next chunk, those of the best beam first."""
-    total = width(models, config, state)
+    given = next_given(state)
+    total = width(models, config, state) if given is None else 1
     watcher.happened(ChunkStarted(state.chunk, [beam.lineage[-1] for beam in state.beams if beam.lineage], total))
     draws = draw(models, config, state, total)
-    x, steps = torch.stack([draw.noise for draw in draws]), range(steps_after(models.backbone, draws[0].parent.branch))
-    if config.preview_step is not None and config.preview_step < len(steps):
-        look, steps = steps[: config.preview_step], steps[config.preview_step :]
-        x, previews = _grown(models, config, state, draws, x, look, PREVIEW, cost)
-        kept = early_prune(models, config, state, previews, cost)
-        draws, x = [draws[row] for row in kept], x[kept]
-        del previews
-    _, candidates = _grown(models, config, state, draws, x, steps, state.proposed, cost)
+    candidates = (
+        _made(models, config, state, draws, cost)
+        if given is None
+        else decode(models, config, draws, given[None].float(), state.proposed, "decode", cost)
+    )
     for candidate in candidates:
         parent = candidate.parent.lineage[-1] if candidate.parent.lineage else None
         made = candidate.chunk
@@ -47,6 +46,20 @@ def expand(
         if models.checked:
             _warn_of(candidate, watcher)
     return candidates
+
+
+def _made(
+    models: Models, config: SearchConfig, state: SearchState, draws: Sequence[Draw], cost: CostMeter
+) -> list[Candidate]:
+    """The candidates that are denoised to their end."""
+    x, steps = torch.stack([draw.noise for draw in draws]), range(steps_after(models.backbone, draws[0].parent.branch))
+    if config.preview_step is not None and config.preview_step < len(steps):
+        look, steps = steps[: config.preview_step], steps[config.preview_step :]
+        x, previews = _grown(models, config, state, draws, x, look, PREVIEW, cost)
+        kept = early_prune(models, config, state, previews, cost)
+        draws, x = [draws[row] for row in kept], x[kept]
+        del previews
+    return _grown(models, config, state, draws, x, steps, state.proposed, cost)[1]
 
 
 def _warn_of(candidate: Candidate, watcher: Watcher) -> None:

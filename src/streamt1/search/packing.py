@@ -86,14 +86,14 @@ def pack(models: Models, state: SearchState, bits: int | None = None) -> tuple[d
             snapshot = backbone.dump(beam.branch)
             branch = _branch(tensors, f"beam.{rank}", snapshot if bits is None else snapshot.in_four_bits())
         shown = tensors.state(f"beam.{rank}.decoder", _plain(models.scoring_decoder, beam.decoder_state))
-        before = [_score(score) for score in beam.before]
-        told = {"lineage": list(beam.lineage), "first": beam.first, "before": before}
+        told = {"lineage": list(beam.lineage), "first": beam.first, "before": [_score(score) for score in beam.before]}
         beams.append({**told, "branch": branch, "decoder": shown})
     numbers = {name: getattr(state, name) for name in ("seed", "chunk", "proposed", "spreads_before", "final")}
     record = {
         **numbers,
         "timeline": [dataclasses.asdict(scene) for scene in state.timeline.scenes],
         "spreads": list(state.spreads),
+        "given": [tensors.put(f"given.{place}", chunk) for place, chunk in enumerate(state.given)],
         "cost": dataclasses.asdict(state.cost),
         "chunks": chunks,
         "beams": beams,
@@ -142,6 +142,7 @@ def unpack(
             archive=archive,
             display=_taken(models.decoder, state(record["display"])) if models.draft else models.decoder.start(),
             lease=Lease(),
+            given=tuple(map(tensor, record.get("given", ()))),
             **{name: int(record[name]) for name in ("seed", "chunk", "proposed", "spreads_before", "final")},
         )
     except BaseException:

@@ -37,6 +37,7 @@ class SearchState:
         display: state of ``Models.decoder`` after the settled chunks, where a draft decoder shows the candidates.
         cost: spent so far.
         lease: on the memory of the beams.
+        given: latents ``[F, C, H, W]`` of the first chunks, where these are not made; see ``search.given``.
     """
 
     timeline: Timeline
@@ -51,6 +52,7 @@ class SearchState:
     display: DecoderState = None
     cost: Cost = field(default_factory=Cost)
     lease: Lease = field(default_factory=Lease)
+    given: tuple[Tensor, ...] = ()
 
     @property
     def chunks(self) -> int | None:

@@ -105,11 +105,11 @@ def switch_passes(models: Models, timeline: Timeline, scene: int, beams: int) ->
     return beams * sum(models.backbone.switch_passes(one.memory) for one in later)
 
 
-def check_budget(budget_passes: int | None, models: Models, timeline: Timeline) -> None:
-    """Raises ``ConfigError`` for a budget that does not even buy one sample."""
+def check_budget(budget_passes: int | None, models: Models, timeline: Timeline, given: int = 0) -> None:
+    """Raises ``ConfigError`` for a budget that buys not even one sample; the first ``given`` chunks are not made."""
     if budget_passes is None:
         return
     chunks, first = timeline.chunks or 1, first_steps(models.backbone)
-    least = first + (chunks - 1) * (models.backbone.steps + 1) + switch_passes(models, timeline, 1, 1)
+    least = given + first + (chunks - given - 1) * (models.backbone.steps + 1) + switch_passes(models, timeline, 1, 1)
     if budget_passes < least:
         raise ConfigError(f"a budget of {budget_passes} model passes buys no {chunks} chunks: one sample takes {least}")

@@ -13,16 +13,22 @@ from streamt1.core.errors import ConfigError, TooLargeError
 from streamt1.core.json_text import JsonError
 from streamt1.core.json_text import parse_json as core_json
 
+PICTURE = "input_reference"
+"""The field of a form that may be a file; it becomes bytes."""
 
-async def read_fields(request: Request, most: int) -> Any:
+
+async def read_fields(request: Request, most: int, picture: int = 0) -> Any:
     """What a body holds: the parsed JSON, or a form's fields by name; empty fields of a form count as absent.
+
+    Args:
+        picture: bytes that a form with files may have more.
 
     Raises:
         TooLargeError: the body has more than ``most`` bytes.
         ConfigError: it is neither JSON nor a form.
     """
-    body = await _bounded(request, most)
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    body = await _bounded(request, most + picture if kind == "multipart/form-data" else most)
     if kind == "application/json" or kind.endswith("+json"):
         return parse_json(body)
     parsers = {"multipart/form-data": MultiPartParser, "application/x-www-form-urlencoded": FormParser}
@@ -32,7 +38,7 @@ async def read_fields(request: Request, most: int) -> Any:
         form = await parsers[kind](request.headers, _once(body)).parse()
     except (MultiPartException, KeyError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"the form cannot be read: {getattr(error, 'message', None) or 'it is damaged'}") from error
-    return _fields(form)
+    return await _fields(form)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -46,13 +52,13 @@ def parse_json(text: str | bytes) -> Any:
         ) from error
 
 
-def _fields(form: FormData) -> dict[str, Any]:
+async def _fields(form: FormData) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            fields[name] = value.filename or "a file"
-        elif name in fields:
+        if name in fields:
             raise ConfigError(f"the field {name[:60]!r} is given twice")
+        if isinstance(value, UploadFile):
+            fields[name] = await value.read() if name == PICTURE else value.filename or "a file"
         elif value != "" or name == "prompt":
             fields[name] = value
     return fields

@@ -18,6 +18,7 @@ class Limits:
         waiting: jobs that may wait; one more is answered with 429.
         body: bytes of a request.
         patience: seconds that a stream's client may take to say what it wants.
+        picture: bytes of a picture that comes with a request, in a form.
     """
 
     prompt: int = 4000
@@ -26,6 +27,7 @@ class Limits:
     waiting: int = 10
     body: int = 65536
     patience: float = 30.0
+    picture: int = 20_000_000
 
     def __post_init__(self) -> None:
         for name in ("prompt", "seconds", "width", "waiting"):

@@ -6,12 +6,13 @@ import logging
 import shutil
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from streamt1.core.errors import BusyError, UnknownVideoError
-from streamt1.core.files import check_writable
+from streamt1.core.files import check_writable, write_whole
 from streamt1.pipeline.session import Live
 from streamt1.search.watcher import Watcher
 from streamt1.server.job_store import JobStore
@@ -22,6 +23,7 @@ log = logging.getLogger("streamt1.server")
 LOST = "lost"
 """Folder beside that of the videos, for those that the database does not know."""
 Reason = Literal["deleted", "left", "closing"]
+PICTURE = ".picture"
 LONGEST_WAIT = 120
 """Seconds; a client is never asked to stay away longer."""
 
@@ -83,19 +85,20 @@ class JobQueue:
         for name in self.store.gone():
             self._clear(name)
         known, lost = self.store.names(), self.folder.parent / LOST
-        strange = [path for path in self.folder.iterdir() if is_id(path.name) and path.name not in known]
+        strange = [path for path in self.folder.iterdir() if _owner(path) and _owner(path) not in known]
         for path in strange:
             lost.mkdir(exist_ok=True)
             path.rename(lost / path.name)
         if strange:
             log.warning(
                 "%d videos in %s are not in %s: they are now in %s, whole; nothing was deleted",
-                len(strange), self.folder, self.store.path, lost,
+                len({_owner(path) for path in strange}), self.folder, self.store.path, lost,
             )  # fmt: skip
 
     def _clear(self, name: str) -> None:
         """Deletes the files of a job that is deleted."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
+        self._drop_picture(name)
         if not (self.folder / name).exists():
             self.store.cleared(name)
 
@@ -106,11 +109,21 @@ class JobQueue:
                 self.refused += 1
                 wait = self._wait()
                 raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
-            job = self.store.add(request, watcher is not None)
+            job = self._added(request, watcher is not None)
             if watcher is not None:
                 self._watchers[job.id] = watcher
             self._changed.notify()
             return job
+
+    def _added(self, request: CheckedRequest, stream: bool) -> Job:
+        job = self.store.add(request, stream)
+        if request.picture is not None:
+            try:
+                write_whole(self.picture_of(job), request.picture, durable=True)
+            except BaseException:
+                self.store.delete(job.id)
+                raise
+        return job
 
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
@@ -123,6 +136,13 @@ class JobQueue:
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""
         return self.folder / job.id
+
+    def picture_of(self, job: Job) -> Path:
+        """Where the picture is that its video begins with, until the job is done."""
+        return self._picture(job.id)
+
+    def _picture(self, name: str) -> Path:
+        return self.folder / f"{name}{PICTURE}"
 
     def delete(self, name: str) -> None:
         """Forgets a job and its files; one that runs stops within a chunk. Raises ``UnknownVideoError``."""
@@ -166,6 +186,12 @@ class JobQueue:
                 self._seconds.append(seconds)
         if running.stop == "deleted":
             self._clear(running.job.id)
+        elif running.stop != "closing":
+            self._drop_picture(running.job.id)
+
+    def _drop_picture(self, name: str) -> None:
+        with suppress(OSError):
+            self._picture(name).unlink(missing_ok=True)
 
     def waiting(self) -> int:
         """Jobs in the queue."""
@@ -194,3 +220,9 @@ def _known(name: str) -> str:
     if not is_id(name):
         raise UnknownVideoError(f"there is no video {name[:60]!r}")
     return name
+
+
+def _owner(path: Path) -> str | None:
+    """The job that a folder or a picture belongs to; None for what is no job's."""
+    name = path.stem if path.suffix == PICTURE else path.name
+    return name if is_id(name) else None

@@ -52,7 +52,8 @@ def read(path: str, **told: Any) -> Any:
 @router.post("/v1/videos")
 async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue."""
-    fields = await read_fields(request, service.queue.limits.body)
+    limits = service.queue.limits
+    fields = await read_fields(request, limits.body, limits.picture)
     job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields)))
     return JSONResponse(job.record(), headers=POLL_AFTER)
 

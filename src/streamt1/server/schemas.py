@@ -7,6 +7,8 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +19,8 @@ from streamt1.config.timelines import told_scenes
 from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import check_prompt
+from streamt1.media.reading import read_picture
+from streamt1.pipeline.given import given_chunks
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.timelines import resolved
 from streamt1.search.config import apply_policy, check_endless, for_endless
@@ -38,6 +42,7 @@ class VideoRequest(BaseModel):
         timeline: scenes in place of a prompt, each with ``prompt``, ``seconds`` or ``chunks``, and ``memory``.
         endless: of a stream: goes on until it is told to end, at most as long as the server allows.
         devices: how many of the server's devices make it; the video is the same. None: as the server was started.
+        input_reference: a digest of the picture that the video begins with; clients send the picture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +61,7 @@ class VideoRequest(BaseModel):
     timeline: list[Any] | None = None
     endless: bool = False
     devices: int | None = Field(default=None, ge=1)
+    input_reference: str | None = None
 
 
 class FieldError(ConfigError):
@@ -76,14 +82,16 @@ class CheckedRequest:
     Attributes:
         fields: as the client gave them.
         preset: the preset that is meant.
-        chunks: length; the most of a stream without an end.
+        chunks: length, with what is given; the most of a stream without an end.
         size: ``WIDTHxHEIGHT`` of the video.
+        picture: the file that the video begins with, of a request that has just come.
     """
 
     fields: VideoRequest
     preset: str
     chunks: int
     size: str
+    picture: bytes | None = None
 
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
@@ -157,17 +165,18 @@ def read_request(keys: Any) -> VideoRequest:
     """Raises ``ConfigError``: an unknown field, or a value of the wrong type."""
     if not isinstance(keys, Mapping):
         raise ConfigError("a request is an object of fields, at least {'prompt': ...}")
-    if keys.get("input_reference") is not None:
-        raise FieldError("input_reference", "not supported yet: these models start from text alone")
+    picture = keys.get("input_reference")
+    if picture is not None and not isinstance(picture, bytes):
+        raise FieldError("input_reference", "send the picture as a file of a form (multipart/form-data)")
     for name in keys:
-        if name not in VideoRequest.model_fields and name != "input_reference":
+        if name not in VideoRequest.model_fields:
             raise UnknownNameError("field", str(name)[:60], VideoRequest.model_fields)
     if keys.get("timeline") is None and "prompt" not in keys:
         raise FieldError("prompt", "Field required")
     if keys.get("timeline") is not None and "prompt" in keys:
         raise FieldError("timeline", "it has its own prompts: leave out prompt")
     try:
-        return VideoRequest.model_validate({k: v for k, v in keys.items() if k != "input_reference"})
+        return VideoRequest.model_validate({**keys, "input_reference": picture and sha256(picture).hexdigest()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise FieldError(".".join(str(part) for part in first["loc"]), first["msg"]) from error
@@ -211,12 +220,14 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         presets.check_devices(preset, request.devices)
     if request.size not in (None, served.size):
         raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
-    timeline = timeline_of(request, pipeline.chunks_for(request.seconds))
+    request, given = _begun(request, keys.get("input_reference"), pipeline)
+    timeline = timeline_of(request, pipeline.chunks_for(request.seconds) + given)
     if request.endless:
         check_endless(for_endless(apply_policy(config.policy, config.search)))
     else:
-        check_budget(config.search.budget_passes, pipeline.models, timeline)
-    return CheckedRequest(request, preset, timeline.chunks or pipeline.chunks_for(request.seconds), served.size)
+        check_budget(config.search.budget_passes, pipeline.models, timeline, given)
+    chunks = timeline.chunks or pipeline.chunks_for(request.seconds)
+    return CheckedRequest(request, preset, chunks, served.size, keys.get("input_reference"))
 
 
 def timeline_of(request: VideoRequest, chunks: int) -> Timeline:
@@ -240,6 +251,24 @@ def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipel
     seconds = round(pipeline.clock.seconds(chunks), 3)
     fields = request.fields.model_copy(update={"seconds": seconds, "timeline": scenes})
     return dataclasses.replace(request, fields=fields, chunks=chunks)
+
+
+def _begun(request: VideoRequest, picture: bytes | None, pipeline: Pipeline) -> tuple[VideoRequest, int]:
+    """The same request, whose first scene has the chunks that a picture gives, and their number. Looks at the picture.
+
+    Raises ``FieldError``.
+    """
+    if picture is None:
+        return request, 0
+    try:
+        given = given_chunks(pipeline.models)
+        read_picture(BytesIO(picture), "the file")
+    except ConfigError as error:
+        raise FieldError("input_reference", str(error)) from error
+    if request.timeline is None:
+        return request, given
+    longer = timeline_of(request, 0).lengthened(given)
+    return request.model_copy(update={"timeline": [dataclasses.asdict(scene) for scene in longer.scenes]}), given
 
 
 def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits: Limits) -> VideoRequest:

@@ -8,11 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-from streamt1.core.errors import Cancelled, ConfigError, StreamT1Error, UnknownVideoError
+from streamt1.core.errors import Cancelled, ConfigError, OutputError, StreamT1Error, UnknownVideoError
 from streamt1.core.files import write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
+from streamt1.pipeline.given import Given
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run_files import REPORT, VIDEO, is_finished, stored_summary, tidy
 from streamt1.pipeline.run_folder import run_folder
@@ -113,7 +114,8 @@ class Worker:
                 f" {', '.join(presets.served)}"
             )
         pipeline = presets.pipeline(preset, configured(presets.config(preset), fields))
-        asked = pipeline.asked(timeline_of(fields, job.request.chunks), None, fields.seed)
+        given = self._given(job, pipeline)
+        asked = pipeline.asked(timeline_of(fields, job.request.chunks), None, fields.seed, given=given)
         if _is_made(path, asked):
             tidy(path)
             return self._finished(job, path, pipeline)
@@ -130,6 +132,15 @@ class Worker:
             write_whole(path / THUMBNAIL, middle_thumbnail(run.pixels, THUMBNAIL_SIDE))
             self.metrics.passes.inc(run.result.cost.model_passes)
         return self._finished(job, path, pipeline)
+
+    def _given(self, job: Job, pipeline: Pipeline) -> Given | None:
+        """What a job's video begins with. Raises ``OutputError`` where its picture is not there any more."""
+        path = self.queue.picture_of(job)
+        if job.request.fields.input_reference is None:
+            return None
+        if not path.is_file():
+            raise OutputError("the picture that this video begins with is lost: send it again")
+        return pipeline.given(image=path)
 
     def _finished(self, job: Job, path: Path, pipeline: Pipeline) -> str:
         made = as_made(job.request, stored_summary(path) or {}, pipeline)

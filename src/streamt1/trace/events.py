@@ -31,6 +31,7 @@ class RunStarted(Event):
         config: the search's own configuration.
         time_stride: pixel frames per latent frame, after the video's first, which gives one; None in older traces.
         scenes: the first chunk of each scene, and its prompt, as far as they are known; None for a single prompt.
+        given: how many of the first chunks are not made, but of a picture or another video; 0 in older traces.
     """
 
     kind: ClassVar[str] = "run_started"
@@ -42,6 +43,7 @@ class RunStarted(Event):
     config: Mapping[str, Any] = field(default_factory=dict)
     time_stride: int | None = None
     scenes: list[list[int | str]] | None = None
+    given: int = 0
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class WanBackbone:
         kv_device: where pages are kept; None means with the model. Each layer's are brought to it as they are read.
         device_pages: bytes beside the model for copies of pages that are kept elsewhere.
         shot_prefix: what the prompt of a chunk that begins a shot begins with.
-        starts: how a video begins with given frames: ``written`` to memory as whole chunks, or ``held`` in the first
-            chunk, whose other frames are made (LongLive 2).
+        starts: how a video begins with given frames that are no whole chunk: ``written`` to memory takes none, so that
+            a picture stands still for a chunk; ``held`` holds them in the first chunk that is made (LongLive 2).
 
     Attributes:
         batch: how many candidates run at once; shrinks where memory runs out.
@@ -120,22 +120,32 @@ class WanBackbone:
     def start(self, prompt: str) -> WanBranch:
         return WanBranch(self._read_prompt(prompt.removeprefix(self.shot_prefix)), self.memory.start())
 
-    @torch.no_grad()
+    @property
+    def picture_frames(self) -> int:
+        return 1 if self.starts == "held" else self.memory.config.chunk
+
+    @property
+    def remembered_frames(self) -> int:
+        rules = self.memory.config
+        return max(rules.window - rules.chunk, rules.chunk)
+
     def start_from(self, prompt: str, latents: Tensor) -> Started:
-        """See ``StartingBackbone.start_from``."""
-        branch, each = self.start(prompt), self.memory.config.chunk
-        if self.starts == "held":
-            if not 0 < len(latents) <= each:
-                raise ConfigError(f"{len(latents)} latent frames to begin with: this model takes 1 to {each}")
-            return Started(replace(branch, held=upload(latents, self._weight.device, torch.float32)))
-        if not len(latents) or len(latents) % each:
-            raise ConfigError(f"{len(latents)} latent frames to begin with: this model takes whole chunks of {each}")
-        chunks = latents.split(each)
-        for chunk in chunks:
-            after = self.commit(branch, chunk, None)
-            self.release(branch)
-            branch = after
-        return Started(replace(branch, given=len(chunks)), chunks, len(chunks))
+        """See ``StartingBackbone.start_from``. Whole chunks are given; what is left over is held in the next one."""
+        each, held = self.memory.config.chunk, None
+        whole = len(latents) // each * each
+        if not len(latents) or (len(latents) > whole and self.starts != "held"):
+            raise ConfigError(f"{len(latents)} latent frames to begin with: this model takes {self._counts}")
+        if len(latents) > whole:
+            held = upload(latents[whole:], self._weight.device, torch.float32)
+        return Started(replace(self.start(prompt), held=held), latents[:whole].split(each) if whole else ())
+
+    @property
+    def _counts(self) -> str:
+        return "1 or more" if self.starts == "held" else f"whole chunks of {self.memory.config.chunk}"
+
+    def give(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
+        """See ``StartingBackbone.give``."""
+        return replace(self.commit(branch, latents, route), given=branch.given + 1, held=branch.held)
 
     def _read_prompt(self, prompt: str) -> WanPrompt:
         """Beams that switch to one prompt share its keys and values."""

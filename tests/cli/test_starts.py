@@ -1,0 +1,87 @@
+"""``streamt1 generate --image`` and ``--video``."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from streamt1.cli.main import app
+from tests.cli.test_generate import FAST, PROMPT, invoke, streamt1, video
+from tests.pipeline.test_given import clip_of
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.new("RGB", (128, 64), (200, 40, 30)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_a_picture_begins_the_video(photo: Path, tmp_path: Path) -> None:
+    result = streamt1(PROMPT, *FAST, "--image", str(photo), "--compare", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 0, result.output
+    assert f"{photo} has 128x64 pixels and is brought to 64x64, its edges cut off\n" in result.stderr
+    assert video(tmp_path / "run" / "video.mp4")[0] == 9 + 2 * 12
+    for folder in (tmp_path / "run", tmp_path / "run" / "baseline"):
+        assert json.loads((folder / "run.json").read_text())["given"]["latents"] == 3
+    again = streamt1(PROMPT, *FAST, "--image", str(photo), "--compare", "--out", str(tmp_path / "run"))
+    assert "is finished" in again.stdout
+    assert invoke("replay", str(tmp_path / "run")).exit_code == 0
+    result = CliRunner().invoke(app, ["generate", PROMPT, *FAST, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert "it begins with a picture or a video" in result.stderr
+
+
+def test_a_clip_is_gone_on_from(tmp_path: Path) -> None:
+    frames = np.full((48, 64, 64, 3), 90, dtype=np.uint8)
+    clip = clip_of(tmp_path / "clip.mkv", frames, Fraction(24))
+    result = streamt1(PROMPT, *FAST, "--video", str(clip), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 0, result.output
+    assert f"the last 1.31 s of {clip} begin the video" in result.stderr
+    assert video(tmp_path / "run" / "video.mp4")[0] == 21 + 2 * 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image", "nowhere.png"], "nowhere.png is not a picture that can be read"),
+        (["--video", "PHOTO.txt"], "PHOTO.txt is not a video that can be read"),
+        (["--image", "PHOTO", "--video", "PHOTO"], "give image or video, not both"),
+        (["--image", "PHOTO", "--devices", "2"], "videos that begin with a picture or a video are for one device"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(
+    arguments: list[str], message: str, photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "PHOTO.txt").write_text("no video")
+    told = [str(photo) if word == "PHOTO" else word.replace("PHOTO", str(tmp_path / "PHOTO")) for word in arguments]
+    result = CliRunner().invoke(app, ["generate", PROMPT, *FAST, *told, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert message.replace("PHOTO", str(tmp_path / "PHOTO")) in result.stderr
+    assert result.stderr.count("error:") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    run, more = tmp_path / "run", tmp_path / "more"
+    assert streamt1(PROMPT, *FAST, "--out", str(run)).exit_code == 0
+    extend = ["extend", str(run), "--seconds", "0.75", "--out", str(more)]
+    result = invoke(*extend, "--prompt", "a green star sliding on a teal plain background")
+    assert result.exit_code == 0, result.output
+    assert f"the 1.31 s of {run} begin the video" in result.stderr
+    assert video(more / "video.mp4")[0] == 21 + 12
+    assert (more / "report.html").exists()
+    assert invoke("replay", str(more)).exit_code == 0
+    for arguments, code, message in (
+        (["extend", str(run), "--out", str(run)], 2, "is the run that is made longer"),
+        (["extend", str(tmp_path / "nowhere")], 1, "holds no run"),
+        ([*extend[:2], "--seconds", "1", "--chunks", "1"], 2, "not both"),
+    ):
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == code, refused.output
+        assert message in refused.stderr

@@ -1,0 +1,116 @@
+"""A picture that comes with a request begins its video: on the bundled model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from streamt1.config.load import load_config
+from streamt1.server.app import make_app
+from streamt1.server.models import LoadedPresets
+from streamt1.server.service import Service
+from tests.server.test_bad_input import nothing_happened
+from tests.server.test_videos import PROMPT, status
+from tests.server.toy import until
+
+
+def photo(colour: tuple[int, int, int] = (200, 40, 30), size: tuple[int, int] = (96, 64)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def finished(client: TestClient, name: str) -> dict[str, Any]:
+    """A real model takes its time where others use the machine."""
+    until(lambda: status(client, name) in ("completed", "failed"), 240.0)
+    return client.get(f"/v1/videos/{name}").json()
+
+
+@pytest.fixture(scope="module")
+def presets() -> LoadedPresets:
+    return LoadedPresets.load("cpu", {"pocket": load_config("pocket", {"policy": "greedy"})})
+
+
+@pytest.fixture
+def pocket(presets: LoadedPresets, tmp_path: Path) -> Service:
+    return Service.over([presets], tmp_path)
+
+
+@pytest.fixture
+def served(pocket: Service) -> Iterator[TestClient]:
+    with TestClient(make_app(pocket)) as client:
+        yield client
+
+
+def test_a_picture_begins_the_video(served: TestClient, pocket: Service) -> None:
+    form = {"prompt": PROMPT, "seconds": "0.6"}
+    answer = served.post("/v1/videos", data=form, files={"input_reference": ("photo.png", photo(), "image/png")})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["chunks"] == 2
+    done = finished(served, answer.json()["id"])
+    assert (done["status"], done["progress"]) == ("completed", 100), done
+    content = served.get(f"/v1/videos/{done['id']}/content").content
+    with av.open(io.BytesIO(content)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == 2 * 9 + 3
+    assert abs(frames[0].mean((0, 1)) - (200, 40, 30)).max() < 30, "the VAE never saw a plain picture"
+    assert [path.name for path in pocket.queue.folder.iterdir()] == [done["id"]], "the picture is not kept"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the file is not a picture that can be read: its format is not known"),
+        (b"<svg/>", "the file is not a picture that can be read: its format is not known"),
+        (photo()[:60], "the file is not a picture that can be read"),
+    ],
+)
+def test_what_is_no_picture_is_refused(content: bytes, says: str, served: TestClient, pocket: Service) -> None:
+    answer = served.post("/v1/videos", data={"prompt": PROMPT}, files={"input_reference": ("photo.png", content)})
+    assert answer.status_code == 400, answer.text
+    assert says in answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] == "input_reference"
+    nothing_happened(served, pocket)
+
+
+def test_a_large_file_and_a_second_one_are_refused(served: TestClient, pocket: Service) -> None:
+    most = pocket.queue.limits.picture + pocket.queue.limits.body
+    answer = served.post("/v1/videos", data={"prompt": PROMPT}, files={"input_reference": ("a.png", b"x" * most)})
+    assert answer.status_code == 413
+    two = [("input_reference", ("a.png", photo())), ("input_reference", ("b.png", photo()))]
+    answer = served.post("/v1/videos", data={"prompt": PROMPT}, files=two)
+    assert "is given twice" in answer.json()["error"]["message"]
+    nothing_happened(served, pocket)
+
+
+def test_models_that_begin_with_text_alone_say_so(client: TestClient, service: Service) -> None:
+    answer = client.post("/v1/videos", data={"prompt": PROMPT}, files={"input_reference": ("photo.png", photo())})
+    assert answer.status_code == 400
+    assert "these models begin videos with text alone" in answer.json()["error"]["message"]
+    nothing_happened(client, service)
+
+
+def test_a_job_waits_with_its_picture(presets: LoadedPresets, tmp_path: Path) -> None:
+    """The server is closed before its worker begins, and opened again; then the picture of another job is lost."""
+    fields = {"prompt": PROMPT, "seconds": "0.6", "input_reference": photo()}
+    before = Service.over([presets], tmp_path)
+    kept, lost = (before.queue.submit(before.checked(fields)) for _ in range(2))
+    before.queue.picture_of(lost).unlink()
+    stray = before.queue.folder / f"video_{'0' * 32}.picture"
+    stray.write_bytes(b"of a job that is not known")
+    before.queue.store.close()
+    with TestClient(make_app(Service.over([presets], tmp_path))) as client:
+        assert not stray.exists()
+        assert finished(client, kept.id)["status"] == "completed"
+        failed = finished(client, lost.id)
+        assert failed["status"] == "failed"
+        assert failed["error"]["message"] == "the picture that this video begins with is lost: send it again"
+        waiting = client.post("/v1/videos", data={"prompt": PROMPT}, files={"input_reference": ("a.png", photo())})
+        client.delete(f"/v1/videos/{waiting.json()['id']}")
