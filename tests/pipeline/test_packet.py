@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,34 @@ def test_what_does_not_fit_is_refused_by_its_name(loaded: Pipeline, asked: Asked
     with (run / "checkpoint" / "settled.jsonl").open("a") as file:
         file.write("what comes behind is cut off")
     made(loaded, asked, run, packet=packet)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"\x01\x00",
+        lambda whole: whole[:-8],
+        lambda whole: whole + b"more",
+        lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+        lambda whole: whole[:200] + b"}" + whole[201:],
+        lambda whole: bytes(len(whole)),
+        lambda whole: b"\xff" * 8 + whole[8:],
+        lambda whole: b"<!DOCTYPE html><html><body>404</body></html>",
+        lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+        lambda whole: b'{"error": "not found"}',
+        lambda whole: b"PK\x03\x04" + whole,
+        lambda whole: b"\x1f\x8b\x08" + whole,
+    ],
+)  # fmt: skip
+def test_a_damaged_packet_is_called_one(damage: Callable[[bytes], bytes], run: Path, loaded: Pipeline, asked: Asked):
+    packet, _ = pack_run(loaded, run, asked, {}, None, None)
+    packet.write_bytes(damage(packet.read_bytes()))
+    with pytest.raises(CheckpointError) as told:
+        Packet.read(packet)
+    assert "pack the run again" in str(told.value)
+    assert "download" not in str(told.value)
+    assert "snapshot" not in str(told.value)
 
 
 def test_settled_frames_that_were_not_copied_are_missed(loaded: Pipeline, tmp_path: Path) -> None:

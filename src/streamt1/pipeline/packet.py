@@ -23,7 +23,7 @@ from streamt1.families.fingerprint import fingerprints
 from streamt1.memory.portable import DAMAGED
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
-from streamt1.search.packing import pack, unpack
+from streamt1.search.packing import PACKET, pack, unpack
 from streamt1.search.state import SearchState
 
 KIND = "run"
@@ -45,7 +45,7 @@ class Packet:
     @classmethod
     def read(cls, path: Path) -> Packet:
         """Raises ``CheckpointError`` for a file that is missing, damaged, or something else."""
-        snapshot = Snapshot.read(path)
+        snapshot = Snapshot.read(path, PACKET)
         if snapshot.kind != KIND:
             raise CheckpointError(f"{path} holds one branch of memory, not a run: give a file of `streamt1 pack`")
         return cls(path, snapshot)
@@ -145,7 +145,7 @@ def write_packet(
         "names": names,
         "state": record,
     }
-    snapshot = Snapshot(KIND, tensors, told)
+    snapshot = Snapshot(KIND, tensors, told, words=PACKET)
     snapshot.write(path)
     return snapshot
 

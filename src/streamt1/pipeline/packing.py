@@ -13,6 +13,7 @@ from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run_files import is_finished
 from streamt1.pipeline.run_folder import run_folder
+from streamt1.search.packing import PACKET
 from streamt1.search.watcher import Watcher
 
 
@@ -26,7 +27,7 @@ def check_packable(folder: Path, summary: Mapping[str, Any], out: Path | None) -
         raise OutputError(f"{folder} holds a run that is finished: there is nothing to go on with, so nothing to pack")
     if out is None:
         return
-    check_name(out)
+    check_name(out, PACKET)
     if not out.exists():
         return
     try:

@@ -18,6 +18,7 @@ from streamt1.core.errors import ConfigError
 from streamt1.core.four_bits import BITS
 from streamt1.core.protocols import DecoderState, Models, Portable, PortableStates
 from streamt1.core.remote import here
+from streamt1.core.safetensors_header import Words
 from streamt1.core.snapshot import Packed, Snapshot
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.core.types import Chunk, Route, Score
@@ -26,6 +27,12 @@ from streamt1.search.candidate import Beam
 from streamt1.search.cost import Cost
 from streamt1.search.lease import Lease, release
 from streamt1.search.state import SearchState
+
+PACKET = Words(
+    "packet",
+    "was not copied to its end",
+    "copy it again from where it was written (`streamt1 pack`, or --pack), or pack the run again",
+)
 
 
 @dataclass(eq=False)
@@ -166,7 +173,7 @@ def _branch(tensors: _Tensors, name: str, snapshot: Snapshot) -> dict[str, Any]:
 def _snapshot(told: Mapping[str, Any], tensor: Callable[[str], Tensor]) -> Snapshot:
     packed = {name: Packed.read(one) for name, one in told["packed"].items()}
     tensors = {own: tensor(name) for own, name in told["tensors"].items()}
-    return Snapshot(str(told["kind"]), tensors, told["metadata"], packed)
+    return Snapshot(str(told["kind"]), tensors, told["metadata"], packed, PACKET)
 
 
 def _chunk(tensors: _Tensors, name: str, chunk: Chunk) -> dict[str, Any]:
