@@ -79,7 +79,9 @@ class GaussianBackbone:
     def load(self, snapshot: Snapshot) -> GaussianBranch:
         """See ``Portable.load``."""
         if snapshot.kind != "gaussian":
-            raise CheckpointError(f"the {snapshot.words.noun} is of a {snapshot.kind[:20]!r} backbone, not of 'gaussian'")
+            raise CheckpointError(
+                f"the {snapshot.words.noun} is of a {snapshot.kind[:20]!r} backbone, not of 'gaussian'"
+            )
         snapshot.check_same("walk", self._walk(), "by another walk", "load it into the one it names")
         try:
             mean = snapshot.tensor("mean")

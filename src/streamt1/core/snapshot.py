@@ -28,6 +28,12 @@ FORM, VERSION, TOLD, DIGEST = "streamt1.snapshot", "1", "told", "digest"
 MOST = 12
 """Differences that a message names."""
 SNAPSHOT = Words("snapshot", "was not copied to its end", "copy it again from where it was made")
+PACKET = Words(
+    "packet",
+    "was not copied to its end",
+    "copy it again from where it was written (`streamt1 pack`, or --pack), or pack the run again",
+)
+"""How messages call a file of one branch, and a file with all of a run."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class Snapshot:
                 raise ValueError(f"a {self.words.noun} cannot hold {name!r}, which is of {tensor.dtype}")
             if not all_finite(tensor):
                 raise CheckpointError(
-                    f"the {self.words.noun} holds NaN or infinite values in {name!r}, which would spread to every later frame:"
-                    " go on from an earlier branch"
+                    f"the {self.words.noun} holds NaN or infinite values in {name!r}, which would spread to every later"
+                    " frame: go on from an earlier branch"
                 )
         object.__setattr__(self, "tensors", tensors)
         object.__setattr__(self, "metadata", parse_json(json.dumps(dict(self.metadata), allow_nan=False)))

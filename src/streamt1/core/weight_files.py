@@ -93,7 +93,7 @@ def _check_torch(path: Path, size: int, start: bytes) -> None:
     if start[:4] != _ZIP:
         return
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} was not downloaded to its end: it has {size} bytes and no directory; {WEIGHTS.again}")
+        raise CheckpointError(f"{path} {WEIGHTS.cut}: it has {size} bytes and no directory; {WEIGHTS.again}")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -18,12 +18,12 @@ from streamt1.core.devices import enough_memory, resolve_device
 from streamt1.core.errors import CheckpointError
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
-from streamt1.core.snapshot import Snapshot
+from streamt1.core.snapshot import PACKET, Snapshot
 from streamt1.families.fingerprint import fingerprints
 from streamt1.memory.portable import DAMAGED
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
-from streamt1.search.packing import PACKET, pack, unpack
+from streamt1.search.packing import pack, unpack
 from streamt1.search.state import SearchState
 
 KIND = "run"

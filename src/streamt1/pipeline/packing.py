@@ -8,12 +8,11 @@ from typing import Any
 
 from streamt1.core.errors import CheckpointError, ConfigError, OutputError, Stopped
 from streamt1.core.safetensors_header import read_header
-from streamt1.core.snapshot import FORM, Snapshot, check_name
+from streamt1.core.snapshot import FORM, PACKET, Snapshot, check_name
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run_files import is_finished
 from streamt1.pipeline.run_folder import run_folder
-from streamt1.search.packing import PACKET
 from streamt1.search.watcher import Watcher
 
 

@@ -18,8 +18,7 @@ from streamt1.core.errors import ConfigError
 from streamt1.core.four_bits import BITS
 from streamt1.core.protocols import DecoderState, Models, Portable, PortableStates
 from streamt1.core.remote import here
-from streamt1.core.safetensors_header import Words
-from streamt1.core.snapshot import Packed, Snapshot
+from streamt1.core.snapshot import PACKET, Packed, Snapshot
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.core.types import Chunk, Route, Score
 from streamt1.search.archive import Archive
@@ -27,12 +26,6 @@ from streamt1.search.candidate import Beam
 from streamt1.search.cost import Cost
 from streamt1.search.lease import Lease, release
 from streamt1.search.state import SearchState
-
-PACKET = Words(
-    "packet",
-    "was not copied to its end",
-    "copy it again from where it was written (`streamt1 pack`, or --pack), or pack the run again",
-)
 
 
 @dataclass(eq=False)
