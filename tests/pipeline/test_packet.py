@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamt1.config.load import load_config
-from streamt1.core.errors import Cancelled, CheckpointError, ConfigError, Stopped
+from streamt1.core.errors import Cancelled, CheckpointError, ConfigError, OutputError, Stopped
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
 from streamt1.core.snapshot import Snapshot
@@ -276,6 +276,40 @@ def test_settled_frames_that_were_not_copied_are_missed(loaded: Pipeline, tmp_pa
     with pytest.raises(CheckpointError, match=r"frames.raw is not what it was when the packet was made: copy"):
         made(pipeline, asked, tmp_path, packet=packet)
     made(pipeline, asked, tmp_path)
+
+
+def lost(folder: Path) -> None:
+    (folder / "000001.safetensors").unlink()
+
+
+def damaged(folder: Path) -> None:
+    lines = folder / "boundaries.jsonl"
+    lines.write_bytes(b"#" + lines.read_bytes()[1:])
+
+
+@pytest.mark.parametrize("harm", [lost, damaged], ids=["lost", "damaged"])
+def test_a_packet_needs_no_boundary_before_its_own(
+    harm: Callable[[Path], None], loaded: Pipeline, asked: Asked, run: Path, tmp_path: Path
+) -> None:
+    packet, _ = pack_run(loaded, run, asked, {}, tmp_path / "packet.safetensors", None)
+    shutil.copytree(run, tmp_path / "whole")
+    harm(run / "checkpoint")
+    with pytest.raises(OutputError, match=r"Give a packet of the run, if there is one \(resume --packet\)"):
+        made(loaded, asked, run)
+    with pytest.warns(UserWarning, match="goes on from the packet, and later needs one again"), pytest.raises(Stopped):
+        made(loaded, asked, run, StopsIn(2, ChunkStarted), packet=packet, packs=True)
+    later = run / "checkpoint" / PACKET
+    with pytest.warns(UserWarning, match="goes on from the packet"):
+        assert_same(made(loaded, asked, run, packet=later), made(loaded, asked, tmp_path / "whole"))
+
+
+def test_a_packet_of_a_boundary_that_is_gone_is_refused(
+    loaded: Pipeline, asked: Asked, run: Path, tmp_path: Path
+) -> None:
+    packet, _ = pack_run(loaded, run, asked, {}, tmp_path / "packet.safetensors", None)
+    (run / "checkpoint" / "boundaries.jsonl").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot be gone on with"):
+        made(loaded, asked, run, packet=packet)
 
 
 def test_there_must_be_something_to_pack(loaded: Pipeline, asked: Asked, tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ class Packet:
     def bits(self) -> int | None:
         return self.snapshot.metadata.get("bits")
 
+    @property
+    def chunk(self) -> int | None:
+        """How many chunks were decided; None where it does not tell."""
+        chunk = self.snapshot.metadata.get("chunk")
+        return chunk if type(chunk) is int else None
+
     def archived(self, checkpoint: Path) -> Archive:
         """What keeps the settled chunks, in the files of a checkpoint; nothing for a video without an end.
 

@@ -88,7 +88,7 @@ class RunFolder(Watcher):
         self.path, self._summary, self._stored = path, summary, stored
         self._run, self._packet, self._packs = run, packet, packs
         self.packed: Path | None = None
-        self.resumed, self.seconds = len(stored), 0.0
+        self.resumed, self.seconds = stored[-1].boundary.chunk if stored else 0, 0.0
         self._ends = {name: size for name, (size, _) in stored[-1].ends.items()} if stored else {}
         checkpoint = path / CHECKPOINT
         checkpoint.mkdir(exist_ok=True)
@@ -136,6 +136,7 @@ class RunFolder(Watcher):
         self._archive = archive
         state = packet.state(models, archive, asked.config)
         self._begin = perf_counter() - state.cost.seconds["total"]
+        self._checkpoints.go_on(state)
         try:
             if isinstance(archive, OnDisk):
                 shown, seen = archive.shown(), Watchers((_Again(self._encoding), watcher))
@@ -311,9 +312,9 @@ def run_folder(
         if summary is not None:
             check_unfinished(path, asked, summary, again)
             check_same_weights(summary, around["weights"])
-            stored, run = taken_up(path, run)
+            stored, run = taken_up(path, run, None if packet is None else packet.chunk)
         if packet is not None:
-            packet.check(asked.config, run, len(stored))
+            packet.check(asked.config, run, stored[-1].boundary.chunk if stored else 0)
         now = {"state": "running", "reason": None, **asked.record(), **options, **around}
         if summary is not None and stored:
             now |= before_now(path, summary, around)
