@@ -6,11 +6,40 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Table = dict[int, tuple[int, str]]
 """Process -> its parent, and its command line."""
+
+
+_apart = set[int]()
+"""Threads whose forks get groups of their own."""
+
+
+@contextmanager
+def own_groups() -> Iterator[None]:
+    """What this thread starts inside gets a process group of its own, where it is forked with a hook of Python's.
+
+    So a signal to the group of this process, as of a terminal or of ``timeout``, is for this process alone.
+    """
+    me = threading.get_ident()
+    _apart.add(me)
+    try:
+        yield
+    finally:
+        _apart.discard(me)
+
+
+def _forked() -> None:
+    if threading.get_ident() in _apart:
+        os.setpgid(0, 0)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def end_below(mark: str) -> None:

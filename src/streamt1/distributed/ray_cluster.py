@@ -13,7 +13,7 @@ from typing import Any
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.stopping import before_leaving
-from streamt1.distributed.processes import end_below
+from streamt1.distributed.processes import end_below, own_groups
 
 REACHED = 10
 """Seconds that a cluster's address may take to answer."""
@@ -59,7 +59,8 @@ def _begin(ray: Any, count: int | None, address: str | None) -> None:
             ray.init(address=address, **quiet)
         else:
             cores = max(count or 0, os.cpu_count() or 1)
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
+            with own_groups():
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OverflowError, OSError) as error:
         where = f"at {address!r}" if address is not None else "on this machine"
         raise ConfigError(f"there is no Ray {where} ({first_line(error)})") from error
