@@ -218,6 +218,24 @@ def test_a_video_that_is_deleted_while_it_waits_for_devices_is_gone(tmp_path: Pa
         assert client.get(f"/v1/videos/{name}").status_code == 404
 
 
+def test_waiting_for_devices_is_no_attempt(tmp_path: Path) -> None:
+    """A server that goes down three times meanwhile has not failed three times to make the video."""
+    service = shared(tmp_path, 2)
+    with TestClient(make_app(service)) as client:
+        loan = service.presets._pool.take(2, lambda: True)  # type: ignore[attr-defined]
+        name = client.post("/v1/videos", json={**ORDER, "seconds": "1"}).json()["id"]
+        until(lambda: service.queue.at_work(), 30)
+        assert service.queue.get(name).attempts == 0
+        service.queue.close()
+        until(lambda: not service.queue.at_work(), 30)
+        assert (service.queue.get(name).status, service.queue.get(name).attempts) == ("queued", 0)
+        loan.give_back()
+    service = shared(tmp_path, 2)
+    with TestClient(make_app(service)):
+        until(lambda: service.queue.get(name).status == "completed", 120)
+        assert service.queue.get(name).attempts == 1
+
+
 def test_more_devices_a_job_than_there_are_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--devices-per-job=3: this server has 2 devices"):
         shared(tmp_path, 2, 3)
