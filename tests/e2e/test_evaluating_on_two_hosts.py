@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e import test_killing_evaluations
-from tests.e2e.test_killing_devices import two_hosts
+from tests.e2e.test_killing_devices import kill_all, processes_of, two_hosts
 from tests.e2e.test_killing_evaluations import rows_of, wait_for_rows, whole
 
 pytest.importorskip("ray")
@@ -34,21 +34,19 @@ def across(hosts: Any, suite: Path, folder: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def of_host(host: str) -> list[int]:
-    """The processes in a namespace."""
-    told = subprocess.run(["ip", "netns", "pids", host], check=True, capture_output=True, text=True).stdout
-    return [int(pid) for pid in told.split()]
-
-
-def devices_of(host: str) -> list[int]:
-    return [pid for pid in of_host(host) if (Path(f"/proc/{pid}/cmdline").read_bytes()).startswith(b"ray::Calls")]
+def has_device(host: str) -> bool:
+    for pid in processes_of(host):
+        with suppress(OSError):  # it has ended
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Calls"):
+                return True
+    return False
 
 
 def test_both_hosts_make_the_rows_of_one(two_hosts: Any, whole: Any, tmp_path: Path) -> None:
     suite, rows = whole
     process, seen = across(two_hosts, suite, tmp_path / "across"), set[str]()
     while process.poll() is None:
-        seen |= {host for host in two_hosts[0] if devices_of(host)}
+        seen |= {host for host in two_hosts[0] if has_device(host)}
         time.sleep(0.1)
     assert process.returncode == 0, process.communicate()[1].decode()
     assert seen == set(two_hosts[0]), "each host has a device"
@@ -62,8 +60,7 @@ def test_a_host_is_lost_in_the_middle(two_hosts: Any, whole: Any, tmp_path: Path
     wait_for_rows(process, tmp_path / "across", random.Random(6).randint(3, 6))
     assert process.poll() is None
     subprocess.run(["ip", "netns", "exec", second, "ip", "link", "set", "st1b", "down"], check=True)
-    for pid in of_host(second):
-        os.kill(pid, signal.SIGKILL)
+    kill_all(second)
     errors = process.communicate(timeout=400)[1].decode()
     assert process.returncode == 0, errors
     assert "is lost" in errors
@@ -78,8 +75,7 @@ def test_the_command_and_then_a_host_are_lost(two_hosts: Any, whole: Any, tmp_pa
     process.communicate()
     process = across(two_hosts, suite, tmp_path / "across")
     wait_for_rows(process, tmp_path / "across", 3)
-    for pid in of_host(two_hosts[0][1]):
-        os.kill(pid, signal.SIGKILL)
+    kill_all(two_hosts[0][1])
     errors = process.communicate(timeout=400)[1].decode()
     assert process.returncode == 0, errors
     assert rows_of(tmp_path / "across") == rows

@@ -33,15 +33,16 @@ KILLS = int(os.environ.get("STREAMT1_KILLS", "8"))
 class Server:
     """``streamt1 serve`` over two devices, in a process of its own."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, **around: str) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         arguments = ["serve", "--data", str(data), "--port", str(port), "--devices", "2", "--device", "cpu"]
         with data.with_suffix(".log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamt1", *arguments], stdout=log, stderr=subprocess.STDOUT
-            )
+                [sys.executable, "-m", "streamt1", *arguments], stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, **around}, start_new_session=True,
+            )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
         until = time.monotonic() + 120
         while True:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_killing import PROMPT, assert_same
+from tests.e2e.test_killing_servers import Server, serving
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -103,7 +104,7 @@ def test_an_evaluation(number: signal.Signals, tmp_path: Path) -> None:
 @signals
 def test_while_ray_starts(kind: str, number: signal.Signals, tmp_path: Path) -> None:
     """At any moment: by the number of processes that there are, and a little later."""
-    for there in range(2, 9):
+    for there in (2, 4, 6, 8):
         mark = f"{kind}{os.getpid()}{number}{there}"
         wanted = GENERATE if kind == "generate" else ["evaluate", "pocket-quick"]
         process = begun(mark, *wanted, "--devices", "2", "--out", str(tmp_path / mark))
@@ -111,4 +112,22 @@ def test_while_ray_starts(kind: str, number: signal.Signals, tmp_path: Path) -> 
         while len(marked(mark)) < there and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(0.1 * (there % 3))
-        assert ended(process, number, mark, bool(there % 2))[-1].startswith(f"ended by {number.name}")
+        assert ended(process, number, mark, there % 4 == 0)[-1].startswith(f"ended by {number.name}")
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["the server", "its group"])
+@signals
+def test_a_server_with_a_job(number: signal.Signals, alone: bool, tmp_path: Path) -> None:
+    mark = f"server{os.getpid()}{number}{alone}"
+    server = Server(tmp_path / "data", **{NAME: mark})
+    name = server.order()
+    server.wait_for_progress(name, 20)
+    (server.process.send_signal if alone else lambda one: os.killpg(server.process.pid, one))(number)
+    assert server.process.wait(40) == 128 + number
+    until = time.monotonic() + GONE
+    while left := marked(mark):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+    assert "Traceback" not in (tmp_path / "data.log").read_text()
+    with serving(tmp_path / "data") as server:
+        assert server.ended(name)["status"] == "completed"
