@@ -53,3 +53,9 @@ with before_leaving(lambda: print("two", flush=True)), before_leaving(lambda: pr
 def test_what_must_be_done_before_leaving_is_done_last_first() -> None:
     ended = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "three\ntwo\n")
+
+
+def test_what_fails_before_leaving_holds_nothing_up() -> None:
+    code = LEAVING.replace('print("three", flush=True)', "1 / 0")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM\n")

@@ -34,9 +34,11 @@ def leave(number: int, frame: FrameType | None = None) -> NoReturn:
     """A signal's handler: ends the process at once, with one line and the signal's exit code."""
     del frame
     os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
-    for work in reversed(_before):
-        work()
-    os._exit(SIGNALLED + number)
+    try:
+        for work in reversed(_before):
+            work()
+    finally:
+        os._exit(SIGNALLED + number)
 
 
 def importing(frame: FrameType | None) -> bool:
