@@ -38,7 +38,7 @@ def connected(ray: Any, count: int | None, address: str | None) -> Iterator[None
     with before_leaving(ours) if address is None else nullcontext():
         try:
             _begin(ray, count, address)
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException:
             if address is None:
                 ours()  # Ray does not know yet what it was starting
             raise
@@ -61,7 +61,7 @@ def _begin(ray: Any, count: int | None, address: str | None) -> None:
             cores = max(count or 0, os.cpu_count() or 1)
             with own_groups():
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OverflowError, OSError) as error:
+    except Exception as error:  # Ray raises bare ones, such as where its processes don't come in time
         where = f"at {address!r}" if address is not None else "on this machine"
         raise ConfigError(f"there is no Ray {where} ({first_line(error)})") from error
     except SystemExit:
