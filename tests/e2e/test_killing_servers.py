@@ -44,7 +44,7 @@ class Server:
                 env={**os.environ, **around}, start_new_session=True,
             )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while True:
             try:
                 self.client.get("/health")
@@ -64,7 +64,7 @@ class Server:
         return self.client.get("/v1/videos").json()["data"]
 
     def ended(self, name: str) -> dict[str, Any]:
-        until = time.monotonic() + 180
+        until = time.monotonic() + 400
         while (job := self.job(name))["status"] not in ("completed", "failed"):
             assert time.monotonic() < until, job
             time.sleep(0.05)

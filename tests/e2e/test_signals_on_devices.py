@@ -54,7 +54,7 @@ def ended(process: subprocess.Popen[str], number: signal.Signals, mark: str, alo
         process.send_signal(number)
     else:
         os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number, errors
     assert "Traceback" not in errors
     until = time.monotonic() + GONE
@@ -65,7 +65,7 @@ def ended(process: subprocess.Popen[str], number: signal.Signals, mark: str, alo
 
 
 def wait_for(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= lines):
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -86,8 +86,8 @@ def test_a_run_and_one_that_is_gone_on_with(number: signal.Signals, tmp_path: Pa
         assert told[-1].startswith(f"ended by {number.name} after ")
         assert told[-1].endswith(f"go on with: streamt1 resume {run}")
         process = begun(mark, "resume", run, "--devices", "2", "--no-report")
-    assert process.wait(120) == 0
-    assert begun(mark, *GENERATE, "--devices", "1", "--out", str(tmp_path / "whole")).wait(120) == 0
+    assert process.wait(400) == 0
+    assert begun(mark, *GENERATE, "--devices", "1", "--out", str(tmp_path / "whole")).wait(400) == 0
     assert_same(tmp_path / "run", tmp_path / "whole")
     assert not marked(mark)
 
@@ -123,7 +123,7 @@ def test_a_server_with_a_job(number: signal.Signals, alone: bool, tmp_path: Path
     name = server.order()
     server.wait_for_progress(name, 20)
     (server.process.send_signal if alone else lambda one: os.killpg(server.process.pid, one))(number)
-    assert server.process.wait(40) == 128 + number
+    assert server.process.wait(120) == 128 + number
     until = time.monotonic() + GONE
     while left := marked(mark):
         assert time.monotonic() < until, left
