@@ -62,8 +62,12 @@ def _begin(ray: Any, count: int | None, address: str | None) -> None:
             with own_groups():
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
     except Exception as error:  # Ray raises bare ones, such as where its processes don't come in time
-        where = f"at {address!r}" if address is not None else "on this machine"
-        raise ConfigError(f"there is no Ray {where} ({first_line(error)})") from error
+        told = first_line(error)
+        if address is not None:
+            raise ConfigError(f"there is no Ray at {address!r} ({told})") from error
+        raise ConfigError(
+            f"there is no Ray on this machine ({told}); where it is busy, try again, or name a cluster that runs"
+        ) from error
     except SystemExit:
         _put_back(before)
         if mine:
