@@ -21,6 +21,15 @@ def test_presets_are_listed() -> None:
     assert [line.split()[0] for line in result.output.splitlines()] == names
 
 
+def test_a_plan_that_fits_nowhere_is_one_sentence_and_its_table() -> None:
+    result = CliRunner().invoke(app, ["plan", "krea", "--memory", "24GB"])
+    assert result.exit_code == 2
+    first, second, *table = result.stderr.splitlines()
+    assert first.startswith("error: 24.0 GB of the device do not hold this preset")
+    assert second == "the least it needs:"
+    assert [line.split()[0] for line in table[-3:]] == ["reserve", "needed", "needed"]
+
+
 def test_version() -> None:
     told = CliRunner().invoke(app, ["--version"]).output.strip()
     assert told == streamt1.__version__

@@ -37,3 +37,25 @@ def test_a_signal_ends_a_command_in_one_line(number: signal.Signals, moment: str
     assert ended.returncode == 128 + number
     assert ended.stderr == f"ended by {number.name}\n"
     assert not ended.stdout
+
+
+LEAVING = """
+import signal
+from streamt1.core.stopping import before_leaving, leave
+with before_leaving(lambda: print("one", flush=True)):
+    pass
+with before_leaving(lambda: print("two", flush=True)), before_leaving(lambda: print("three", flush=True)):
+    signal.signal(signal.SIGTERM, leave)
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_what_must_be_done_before_leaving_is_done_last_first() -> None:
+    ended = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "three\ntwo\n")
+
+
+def test_what_fails_before_leaving_holds_nothing_up() -> None:
+    code = LEAVING.replace('print("three", flush=True)', "1 / 0")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "ended by SIGTERM\n")

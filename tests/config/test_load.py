@@ -2,9 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from streamt1.backbones.wan.config import WanConfig
 from streamt1.config.load import load_config, preset_names
 from streamt1.core.devices import resolve_device
 from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.families.wan_sizes import wan_sizes
+from streamt1.memory import MemoryConfig
+from streamt1.search.config import SearchConfig
 
 
 def test_every_preset_loads() -> None:
@@ -79,3 +83,44 @@ def test_devices() -> None:
         with pytest.raises(ConfigError, match=name):
             resolve_device(name)
     assert issubclass(UnknownNameError, ConfigError)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("search.top_k", "search.lag", "search.taper", "search.budget_seconds", "memory.window", "memory.shot_offset"),
+        *("placement.reward_devices", "placement.kv_copies", "threads", "batches.decoder", "limits.candidates"),
+        *("limits.seconds", "wan.fps", "wan.height", "wan.shift", "wan.lora_alpha"),
+    ],
+)
+@pytest.mark.parametrize("value", [True, False])
+def test_true_is_no_number(key: str, value: bool) -> None:
+    with pytest.raises(ConfigError, match=key.rpartition(".")[2]):
+        load_config("pocket", {key: value})
+
+
+def test_true_is_no_number_in_lists_and_in_python() -> None:
+    with pytest.raises(ConfigError, match=r"'wan\.steps' = True must be a number"):
+        load_config("longlive", {"wan.steps": [1000, True]})
+    with pytest.raises(ConfigError, match=r"wan\.size key 'num_layers' = True must be a number"):
+        wan_sizes(load_config("longlive", {"wan.size": {"num_layers": True}}).wan)
+    for made in (lambda: SearchConfig(top_k=True), lambda: MemoryConfig(recall=True), lambda: WanConfig(eps=True)):
+        with pytest.raises(ConfigError, match="=True must be a number"):
+            made()
+    assert load_config("pocket", {"compile": True, "search.propagation": False}).compile
+
+
+@pytest.mark.parametrize(("offset", "fine"), [(10_000, True), (10_001, False), (10**30, False), (-1, False)])
+def test_a_shot_jumps_so_far_and_no_further(offset: int, fine: bool) -> None:
+    if fine:
+        assert load_config("pocket", {"memory.shot_offset": offset}).memory.shot_offset == offset
+        return
+    with pytest.raises(ConfigError, match=r"shot_offset=.* must lie in 0\.\.10000 latent frames"):
+        load_config("pocket", {"memory.shot_offset": offset})
+
+
+@pytest.mark.parametrize("key", ["device_memory", "host_memory"])
+@pytest.mark.parametrize("amount", ["", "much", "24"])
+def test_an_amount_of_memory_is_one(key: str, amount: str) -> None:
+    with pytest.raises(ConfigError, match=f"config key '{key}': '{amount}' .*write it like 24GB"):
+        load_config("pocket", {key: amount})

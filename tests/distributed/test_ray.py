@@ -48,6 +48,15 @@ def test_a_cluster_that_is_remembered_and_gone_is_told_at_once(monkeypatch):
         pass
 
 
+def test_a_ray_that_does_not_begin_is_one_sentence(monkeypatch):
+    def init(**told):
+        raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(ConfigError, match=r"no Ray on this machine \(Exception: The current"), devices(CONFIG, 2):
+        pass
+
+
 def test_other_batches_are_refused():
     with pytest.raises(ConfigError, match="several compute candidates one at a time"):
         one_by_one(load_config("pocket", {"search.candidate_batch": 4}))

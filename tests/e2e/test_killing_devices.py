@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,21 @@ def run(*command: str, **around: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=90, env={**os.environ, **around})
 
 
+def processes_of(host: str) -> list[int]:
+    """Those in a namespace."""
+    told = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True).stdout
+    return [int(pid) for pid in told.split()]
+
+
+def kill_all(host: str) -> None:
+    """What a namespace runs, also what comes meanwhile in place of what was killed."""
+    while there := processes_of(host):
+        for pid in there:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
 @pytest.fixture
 def two_hosts():
     """Two network namespaces with a cable between them and a node of one Ray in each."""
@@ -140,8 +156,8 @@ def two_hosts():
             run("ip", "netns", "exec", host, ray, "start", *role, *usual, **around)
         yield hosts, around
     finally:
-        for host in hosts:
-            subprocess.run(["ip", "netns", "exec", host, ray, "stop", "--force"], capture_output=True)
+        for host in hosts:  # `ray stop` would end every Ray of this machine
+            kill_all(host)
             subprocess.run(["ip", "netns", "del", host], capture_output=True)
 
 

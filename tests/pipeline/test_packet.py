@@ -2,14 +2,14 @@
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamt1.config.load import load_config
-from streamt1.core.errors import Cancelled, CheckpointError, ConfigError, Stopped
+from streamt1.core.errors import Cancelled, CheckpointError, ConfigError, OutputError, Stopped
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
 from streamt1.core.snapshot import Snapshot
@@ -240,6 +240,34 @@ def test_what_does_not_fit_is_refused_by_its_name(loaded: Pipeline, asked: Asked
     made(loaded, asked, run, packet=packet)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"\x01\x00",
+        lambda whole: whole[:-8],
+        lambda whole: whole + b"more",
+        lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+        lambda whole: whole[:200] + b"}" + whole[201:],
+        lambda whole: bytes(len(whole)),
+        lambda whole: b"\xff" * 8 + whole[8:],
+        lambda whole: b"<!DOCTYPE html><html><body>404</body></html>",
+        lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+        lambda whole: b'{"error": "not found"}',
+        lambda whole: b"PK\x03\x04" + whole,
+        lambda whole: b"\x1f\x8b\x08" + whole,
+    ],
+)  # fmt: skip
+def test_a_damaged_packet_is_called_one(damage: Callable[[bytes], bytes], run: Path, loaded: Pipeline, asked: Asked):
+    packet, _ = pack_run(loaded, run, asked, {}, None, None)
+    packet.write_bytes(damage(packet.read_bytes()))
+    with pytest.raises(CheckpointError) as told:
+        Packet.read(packet)
+    assert "pack the run again" in str(told.value)
+    assert "download" not in str(told.value)
+    assert "snapshot" not in str(told.value)
+
+
 def test_settled_frames_that_were_not_copied_are_missed(loaded: Pipeline, tmp_path: Path) -> None:
     pipeline = Pipeline(load_config("pocket", {"policy": "greedy"}), loaded.models)
     asked = pipeline.asked(PROMPT, 3, 3)
@@ -248,6 +276,40 @@ def test_settled_frames_that_were_not_copied_are_missed(loaded: Pipeline, tmp_pa
     with pytest.raises(CheckpointError, match=r"frames.raw is not what it was when the packet was made: copy"):
         made(pipeline, asked, tmp_path, packet=packet)
     made(pipeline, asked, tmp_path)
+
+
+def lost(folder: Path) -> None:
+    (folder / "000001.safetensors").unlink()
+
+
+def damaged(folder: Path) -> None:
+    lines = folder / "boundaries.jsonl"
+    lines.write_bytes(b"#" + lines.read_bytes()[1:])
+
+
+@pytest.mark.parametrize("harm", [lost, damaged], ids=["lost", "damaged"])
+def test_a_packet_needs_no_boundary_before_its_own(
+    harm: Callable[[Path], None], loaded: Pipeline, asked: Asked, run: Path, tmp_path: Path
+) -> None:
+    packet, _ = pack_run(loaded, run, asked, {}, tmp_path / "packet.safetensors", None)
+    shutil.copytree(run, tmp_path / "whole")
+    harm(run / "checkpoint")
+    with pytest.raises(OutputError, match=r"Give a packet of the run, if there is one \(resume --packet\)"):
+        made(loaded, asked, run)
+    with pytest.warns(UserWarning, match="goes on from the packet, and later needs one again"), pytest.raises(Stopped):
+        made(loaded, asked, run, StopsIn(2, ChunkStarted), packet=packet, packs=True)
+    later = run / "checkpoint" / PACKET
+    with pytest.warns(UserWarning, match="goes on from the packet"):
+        assert_same(made(loaded, asked, run, packet=later), made(loaded, asked, tmp_path / "whole"))
+
+
+def test_a_packet_of_a_boundary_that_is_gone_is_refused(
+    loaded: Pipeline, asked: Asked, run: Path, tmp_path: Path
+) -> None:
+    packet, _ = pack_run(loaded, run, asked, {}, tmp_path / "packet.safetensors", None)
+    (run / "checkpoint" / "boundaries.jsonl").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot be gone on with"):
+        made(loaded, asked, run, packet=packet)
 
 
 def test_there_must_be_something_to_pack(loaded: Pipeline, asked: Asked, tmp_path: Path) -> None:

@@ -147,6 +147,9 @@ def test_a_server_that_lost_all_devices_asks_for_them_again(tmp_path: Path, alon
         (["--devices", "2", "--device", "cpu", "--device", "cpu"], "give one --device at most"),
         (["--devices", "2", "--device", "cuda:1"], "is one device"),
         (["--devices-per-job", "2"], "give one of them too"),
+        (["--devices", "2", "--devices-per-job", "3"], "--devices-per-job=3: this server has 2 devices"),
+        (["--devices", "2", "--memory", ""], "config key 'device_memory': '' is not an amount of memory"),
+        (["--devices", "2", "--ray", ""], "there is no Ray at ''"),
     ],
 )
 def test_what_cannot_be_had_is_told_before_it_listens(
@@ -154,6 +157,7 @@ def test_what_cannot_be_had_is_told_before_it_listens(
 ) -> None:
     pytest.importorskip("ray")
     monkeypatch.setattr("streamt1.server.app.listen", lambda *args: pytest.fail("it listens"))
+    monkeypatch.setattr("ray.init", lambda **told: pytest.fail("it starts Ray"))
     found = typer.testing.CliRunner().invoke(app, ["serve", "--data", str(tmp_path / "data"), *more])
     assert found.exit_code == 2
     assert told in found.stderr
@@ -199,6 +203,7 @@ def test_devices_that_are_not_there_are_refused(devices: Any, told: str, tmp_pat
         assert answer.status_code == 400
         assert told in answer.json()["error"]["message"]
         assert "devices" in answer.json()["error"]["message"]
+        assert answer.json()["error"]["param"] == "devices"
 
 
 def test_a_video_that_is_deleted_while_it_waits_for_devices_is_gone(tmp_path: Path) -> None:
@@ -211,6 +216,24 @@ def test_a_video_that_is_deleted_while_it_waits_for_devices_is_gone(tmp_path: Pa
         assert until(lambda: not service.queue.at_work() or None, 30)
         loan.give_back()
         assert client.get(f"/v1/videos/{name}").status_code == 404
+
+
+def test_waiting_for_devices_is_no_attempt(tmp_path: Path) -> None:
+    """A server that goes down three times meanwhile has not failed three times to make the video."""
+    service = shared(tmp_path, 2)
+    with TestClient(make_app(service)) as client:
+        loan = service.presets._pool.take(2, lambda: True)  # type: ignore[attr-defined]
+        name = client.post("/v1/videos", json={**ORDER, "seconds": "1"}).json()["id"]
+        until(lambda: service.queue.at_work(), 30)
+        assert service.queue.get(name).attempts == 0
+        service.queue.close()
+        until(lambda: not service.queue.at_work(), 30)
+        assert (service.queue.get(name).status, service.queue.get(name).attempts) == ("queued", 0)
+        loan.give_back()
+    service = shared(tmp_path, 2)
+    with TestClient(make_app(service)):
+        until(lambda: service.queue.get(name).status == "completed", 120)
+        assert service.queue.get(name).attempts == 1
 
 
 def test_more_devices_a_job_than_there_are_is_one_error(tmp_path: Path) -> None:

@@ -79,7 +79,9 @@ class GaussianBackbone:
     def load(self, snapshot: Snapshot) -> GaussianBranch:
         """See ``Portable.load``."""
         if snapshot.kind != "gaussian":
-            raise CheckpointError(f"the snapshot is of a {snapshot.kind[:20]!r} backbone, not of 'gaussian'")
+            raise CheckpointError(
+                f"the {snapshot.words.noun} is of a {snapshot.kind[:20]!r} backbone, not of 'gaussian'"
+            )
         snapshot.check_same("walk", self._walk(), "by another walk", "load it into the one it names")
         try:
             mean = snapshot.tensor("mean")
@@ -87,7 +89,9 @@ class GaussianBackbone:
             if mean.shape != self.chunk_shape or mean.dtype != torch.float32:
                 raise ValueError("a mean of another shape")
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError("the snapshot is not what a backbone dumps: dump it again") from error
+            raise CheckpointError(
+                f"the {snapshot.words.noun} is not what a backbone dumps; {snapshot.words.again}"
+            ) from error
         self.live += 1
         return GaussianBranch(mean, routes)
 

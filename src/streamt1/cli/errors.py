@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from streamt1.core.errors import ConfigError, PromptError, StreamT1Error, StreamT1Warning
+from streamt1.core.errors import ConfigError, DoesNotFitError, PromptError, StreamT1Error, StreamT1Warning
 from streamt1.core.stopping import SIGNALLED, interruptible
 
 P = ParamSpec("P")
@@ -52,7 +52,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             with interruptible():
                 return command(*args, **kwargs)
         except StreamT1Error as error:
-            typer.echo(f"error: {one_line(error)}", err=True)
+            table = error.table if isinstance(error, DoesNotFitError) else ()
+            typer.echo("\n".join([f"error: {one_line(error)}", *table]), err=True)
             raise typer.Exit(exit_code(error)) from error
         except OSError as error:  # of a path that the user named: too long, a loop of links, not for this user
             named = "" if error.filename is None else f"{str(error.filename)[:SHOWN]!r}: "

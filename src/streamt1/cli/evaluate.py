@@ -71,12 +71,13 @@ def evaluate(
             "give --jobs (processes of this machine), or --devices and --ray (processes of Ray), not both"
         )
     if report_only:
-        held = read_suite(out).model_copy(update={"judge": judge} if judge else {})
+        held = read_suite(out).model_copy(update={"judge": judge} if judge is not None else {})
         _report(held, read_rows(out / ROWS), out)
         return
     changes = {"prompts": read_prompts(prompts) if prompts else None, "preset": preset, "judge": judge}
     wanted = load_suite(suite, {key: value for key, value in changes.items() if value is not None})
-    config = load_config(wanted.preset, {**read_settings(setting or []), **({"device": device} if device else {})})
+    named = {} if device is None else {"device": device}
+    config = load_config(wanted.preset, {**read_settings(setting or []), **named})
     with _workers(config, jobs, devices, ray) as (config, processes, opener):
         rows = run_suite(wanted, config, out, processes, export_vbench, _Progress(), opener)
     _report(wanted, rows, out)

@@ -13,7 +13,7 @@ from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import PACK, Options, run_one
 from streamt1.cli.signals import stopping
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.words import counted
 from streamt1.pipeline.run_files import BASELINE, SUMMARY, stored_summary
 
@@ -49,6 +49,11 @@ def resume(
     compare = summary.get("compare") is True
     options = Options(compare=compare, page=page, packet=taken, pack=pack, four_bits=four_bits)
     config = asked.config.model_copy(update={"models": str(models)} if models else {})
+    if (devices is not None or ray is not None) and config.search.candidate_batch != 1:
+        raise ConfigError(
+            f"{run} was begun on one device, which computes candidates together and so rounds otherwise than several"
+            " do: go on without --devices and --ray"
+        )
     with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
         asked = pipeline.asked(asked.scenes, None, asked.seed, given=asked.given)
         stop.running = True

@@ -82,10 +82,18 @@ def _over(
     """All presets, each on all devices: a process for every preset on every device. Raises what ``devices`` does."""
     from streamt1.distributed.devices import one_by_one, pool_of
     from streamt1.distributed.ray_hosts import ray_hosts
-    from streamt1.server.shared import SharedPresets
+    from streamt1.server.shared import SharedPresets, check_share
+
+    def check_usual(most: int) -> None:
+        for name, config in configs.items() if usual is not None else ():
+            least = most if config.placement.reward_devices else 1
+            check_share("--devices-per-job", usual or 0, most, name, least)
 
     configs = {name: one_by_one(config) for name, config in configs.items()}
+    if count is not None:
+        check_usual(count)
     with ray_hosts(count, address, device, len(configs)) as hosts:
+        check_usual(hosts.count)
         where = f"{hosts.count} x {hosts.device}"
         typer.echo(f"loading {', '.join(configs)} on {where}", err=True)
         with pool_of(hosts, configs) as pool:

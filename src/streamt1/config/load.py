@@ -14,7 +14,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.config.yaml_text import parse_yaml, read_yaml
 from streamt1.core.errors import ConfigError, UnknownNameError
 from streamt1.core.files import packaged_names
-from streamt1.core.validation import check_names, check_plain, validated
+from streamt1.core.validation import check_names, check_plain, parse_size, validated
 from streamt1.memory import MemoryConfig
 from streamt1.search.config import SearchConfig, apply_policy
 
@@ -74,8 +74,18 @@ def config_of(keys: Mapping[str, Any]) -> RunConfig:
     check_plain("config key", keys)
     config = validated(RunConfig, keys, "config key")
     check_plain("config key", config.model_dump())
+    for name in ("device_memory", "host_memory"):
+        _check_amount(name, getattr(config, name))
     config.limits.check_width(apply_policy(config.policy, config.search))
     return config
+
+
+def _check_amount(name: str, text: str | None) -> None:
+    try:
+        if text is not None:
+            parse_size(text)
+    except ConfigError as error:
+        raise ConfigError(f"config key {name!r}: {error}") from error
 
 
 def _present(key: str) -> str:

@@ -4,7 +4,8 @@
 
     StreamT1Error
     ├── ConfigError            an unknown key, or a value out of range (the message names the key and what is allowed)
-    │   └── UnknownNameError   an unknown preset, policy or key (the message names the nearest known one)
+    │   ├── UnknownNameError   an unknown preset, policy or key (the message names the nearest known one)
+    │   └── DoesNotFitError    no placement of the models fits the memory (its table has the parts)
     ├── PromptError            an empty prompt, or a word that the model does not know
     ├── CheckpointError        a missing, truncated or mismatched weights file, or snapshot of memory
     ├── MissingExtraError      a feature whose optional packages are not installed (the message has the install line)
@@ -65,13 +66,28 @@ class UnknownNameError(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known, name = sorted(known), name[:SHOWN]
-        self._made_of = kind, name, known
+        self.kind, self.name, self._made_of = kind, name, (kind, name, known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._made_of
+
+
+class DoesNotFitError(ConfigError):
+    """No placement of a preset's models fits the memory that they may take.
+
+    Attributes:
+        table: lines for people, below the message: the parts of the placement that comes nearest.
+    """
+
+    def __init__(self, message: str, table: Iterable[str] = ()) -> None:
+        self.table = tuple(table)
+        super().__init__(message, self.table)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class PromptError(StreamT1Error):

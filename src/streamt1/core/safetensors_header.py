@@ -18,7 +18,24 @@ BITS = {
 }  # fmt: skip
 """Of a value, by its type's name."""
 MOST_SIDES, LONGEST_SIDE = 16, 2**40
-_AGAIN = "delete it and download again"
+
+
+@dataclass(frozen=True)
+class Words:
+    """How messages call a file.
+
+    Attributes:
+        noun: what it is.
+        cut: what happened to one whose end is missing, as the end of a sentence.
+        again: how a damaged one is replaced.
+    """
+
+    noun: str
+    cut: str
+    again: str
+
+
+WEIGHTS = Words("weights file", "was not downloaded to its end", "delete it and download again")
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return read_header(path).entries
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, words: Words = WEIGHTS) -> Header:
     """The header of a file, checked against the file. Raises ``CheckpointError``."""
     damaged = f"{path} is no whole safetensors file"
     try:
@@ -49,23 +66,25 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > LARGEST_HEADER:
-                raise CheckpointError(f"{damaged}: its header claims {length} bytes; {_AGAIN}")
+                raise CheckpointError(f"{damaged}: its header claims {length} bytes; {words.again}")
             header = parse_json(file.read(length))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{damaged}: its header cannot be read; {_AGAIN}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{damaged}: its header cannot be read; {words.again}") from error
     if not isinstance(header, dict):
-        raise CheckpointError(f"{damaged}: its header cannot be read (it holds no object); {_AGAIN}")
+        raise CheckpointError(f"{damaged}: its header cannot be read (it holds no object); {words.again}")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for name, entry in entries.items():
         if not _is_entry(entry):
             raise CheckpointError(
-                f"{damaged}: its header cannot be read (what it says of {name[:80]!r} cannot be); {_AGAIN}"
+                f"{damaged}: its header cannot be read (what it says of {name[:80]!r} cannot be); {words.again}"
             )
-    expected = 8 + length + _end_of(entries, damaged)
+    expected = 8 + length + _end_of(entries, damaged, words)
     if size < expected:
-        raise CheckpointError(f"{path} was not downloaded to its end: it has {size} of {expected} bytes; {_AGAIN}")
+        raise CheckpointError(f"{path} {words.cut}: it has {size} of {expected} bytes; {words.again}")
     if size > expected:
-        raise CheckpointError(f"{damaged}: it has {size} bytes, its header tells of {expected}; {_AGAIN}")
+        raise CheckpointError(f"{damaged}: it has {size} bytes, its header tells of {expected}; {words.again}")
     texts: Any = header.get("__metadata__")
     plain = isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
     return Header(entries, dict(texts) if plain else {}, 8 + length)
@@ -88,13 +107,13 @@ def _are_sizes(values: Any) -> bool:
     return isinstance(values, list) and all(type(one) is int and 0 <= one < LONGEST_SIDE for one in values)
 
 
-def _end_of(entries: dict[str, Any], damaged: str) -> int:
+def _end_of(entries: dict[str, Any], damaged: str, words: Words) -> int:
     """Where the last tensor ends. Raises ``CheckpointError`` where two overlap, or nothing is between two."""
     end = 0
     for begin, after in sorted(entry["data_offsets"] for entry in entries.values()):
         if begin != end:
             raise CheckpointError(
-                f"{damaged}: its tensors overlap, or leave a gap, at byte {min(begin, end)}; {_AGAIN}"
+                f"{damaged}: its tensors overlap, or leave a gap, at byte {min(begin, end)}; {words.again}"
             )
         end = after
     return end

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import ConfigError
+from streamt1.core.validation import check_whole
 
 
 def derive_seed(run_seed: int, chunk: int, beam: int, candidate: int, purpose: str = "noise") -> int:
@@ -44,6 +45,7 @@ def draw_noise(seed: int, shape: tuple[int, ...], draws: int) -> tuple[Tensor, T
 
 
 def check_seed(seed: int) -> None:
-    """Raises ``ConfigError`` for a seed that does not fit into 64 bits, as files and generators hold it."""
+    """Raises ``ConfigError`` for a seed that is no whole number of 64 bits, as files and generators hold it."""
+    check_whole("seed", seed)
     if not -(2**63) <= seed < 2**63:
         raise ConfigError(f"seed={str(seed)[:40]} must lie in -2**63 .. 2**63 - 1")

@@ -15,7 +15,7 @@ from streamt1.core.errors import SHOWN, CheckpointError, OutputError
 from streamt1.core.four_bits import GROUP, FourBits, Lost, group_of, to_four_bits
 from streamt1.core.identity import byte_view
 from streamt1.core.json_text import parse_json
-from streamt1.core.safetensors_header import read_header
+from streamt1.core.safetensors_header import Words, read_header
 from streamt1.core.tensor_files import NAMES, read_all_tensors, write_tensors
 from streamt1.core.weight_files import check_weight_file
 from streamt1.core.weights import FORMS, all_finite
@@ -27,7 +27,13 @@ FORM, VERSION, TOLD, DIGEST = "streamt1.snapshot", "1", "told", "digest"
 """The texts of a file's header: that it is a snapshot, and of which version; what is told; the digest of all."""
 MOST = 12
 """Differences that a message names."""
-_AGAIN = "copy it again from where it was made"
+SNAPSHOT = Words("snapshot", "was not copied to its end", "copy it again from where it was made")
+PACKET = Words(
+    "packet",
+    "was not copied to its end",
+    "copy it again from where it was written (`streamt1 pack`, or --pack), or pack the run again",
+)
+"""How messages call a file of one branch, and a file with all of a run."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Snapshot:
         tensors: by name; of one that is packed, its parts.
         metadata: what JSON can hold, by names.
         packed: of tensors in four bits.
+        words: how messages call it, where it is a part of something else.
 
     Raises:
         CheckpointError: a tensor holds NaN or infinite values.
@@ -71,16 +78,17 @@ class Snapshot:
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]
     packed: Mapping[str, Packed] = field(default_factory=dict)
+    words: Words = SNAPSHOT
 
     def __post_init__(self) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         for name, tensor in tensors.items():
             if tensor.dtype not in NAMES:
-                raise ValueError(f"a snapshot cannot hold {name!r}, which is of {tensor.dtype}")
+                raise ValueError(f"a {self.words.noun} cannot hold {name!r}, which is of {tensor.dtype}")
             if not all_finite(tensor):
                 raise CheckpointError(
-                    f"the snapshot holds NaN or infinite values in {name!r}, which would spread to every later frame:"
-                    " go on from an earlier branch"
+                    f"the {self.words.noun} holds NaN or infinite values in {name!r}, which would spread to every later"
+                    " frame: go on from an earlier branch"
                 )
         object.__setattr__(self, "tensors", tensors)
         object.__setattr__(self, "metadata", parse_json(json.dumps(dict(self.metadata), allow_nan=False)))
@@ -123,7 +131,7 @@ class Snapshot:
         """
         there, here = self.metadata.get(part), parse_json(json.dumps(dict(here)))
         if not isinstance(there, dict):
-            raise CheckpointError(f"the snapshot does not tell its {part}; {_AGAIN}")
+            raise CheckpointError(f"the {self.words.noun} does not tell its {part}; {self.words.again}")
         names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
         if names:
             pairs = ((name, there.get(name, "missing"), here.get(name, "missing")) for name in names[:MOST])
@@ -131,7 +139,8 @@ class Snapshot:
                 f"{_short(name)} is {_short(made)} there and {_short(own)} here" for name, made, own in pairs
             ]
             more = ", ..." if len(names) > MOST else ""
-            raise CheckpointError(f"the snapshot was made {how} ({', '.join(differences)}{more}): {remedy}")
+            told = f"{how} ({', '.join(differences)}{more})"
+            raise CheckpointError(f"the {self.words.noun} was made {told}: {remedy}")
 
     def write(self, path: str | Path) -> Path:
         """Writes one safetensors file, whole or not at all; returns its path.
@@ -140,7 +149,7 @@ class Snapshot:
             OutputError: the name does not end in ``.safetensors``, or it cannot be written.
         """
         path = Path(path)
-        check_name(path)
+        check_name(path, self.words)
         packed = {name: asdict(one) for name, one in self.packed.items()}
         told = json.dumps({"kind": self.kind, "metadata": self.metadata, "packed": packed}, sort_keys=True)
         texts = {FORM: VERSION, TOLD: told, DIGEST: _digest(told, self.tensors)}
@@ -148,7 +157,7 @@ class Snapshot:
         return path
 
     @classmethod
-    def read(cls, path: str | Path) -> Snapshot:
+    def read(cls, path: str | Path, words: Words = SNAPSHOT) -> Snapshot:
         """What ``write`` has written.
 
         Raises:
@@ -156,31 +165,31 @@ class Snapshot:
         """
         path = Path(path)
         if path.suffix != ENDING:
-            raise CheckpointError(f"{path} is no snapshot: its name does not end in {ENDING}")
-        check_weight_file(path)
-        header = read_header(path)
+            raise CheckpointError(f"{path} is no {words.noun}: its name does not end in {ENDING}")
+        check_weight_file(path, words)
+        header = read_header(path, words)
         form, told, digest = (header.texts.get(name) for name in (FORM, TOLD, DIGEST))
         if form is None or told is None or digest is None:
-            raise CheckpointError(f"{path} holds tensors, but no snapshot of a memory: give a file that was dumped")
+            raise CheckpointError(f"{path} holds tensors, but no {words.noun} of a memory; {words.again}")
         if form != VERSION:
-            raise CheckpointError(f"{path} is a snapshot of version {form[:20]!r}, and {VERSION} is read here")
+            raise CheckpointError(f"{path} is a {words.noun} of version {form[:20]!r}, and {VERSION} is read here")
         tensors = read_all_tensors(path, header)
         if _digest(told, tensors) != digest:
-            raise CheckpointError(f"{path} is damaged: it does not hold what was written; {_AGAIN}")
+            raise CheckpointError(f"{path} is damaged: it does not hold what was written; {words.again}")
         try:
             record = parse_json(told)
             packed = {str(name): Packed.read(one) for name, one in record["packed"].items()}
-            return cls(str(record["kind"]), tensors, dict(record["metadata"]), packed)
+            return cls(str(record["kind"]), tensors, dict(record["metadata"]), packed, words)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(
-                f"{path} was not written as a snapshot is ({type(error).__name__}); {_AGAIN}"
+                f"{path} was not written as a {words.noun} is ({type(error).__name__}); {words.again}"
             ) from error
 
 
-def check_name(path: Path) -> None:
+def check_name(path: Path, words: Words = SNAPSHOT) -> None:
     """Raises ``OutputError`` for a file's name that no snapshot can have."""
     if path.suffix != ENDING:
-        raise OutputError(f"a snapshot's name must end in {ENDING}, and {path.name!r} does not: give another")
+        raise OutputError(f"a {words.noun}'s name must end in {ENDING}, and {path.name!r} does not: give another")
 
 
 def _short(value: Any) -> str:

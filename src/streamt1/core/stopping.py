@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, Protocol
@@ -17,11 +17,28 @@ SIGNALLED = 128
 _IMPORTS = "<frozen importlib._bootstrap>"
 
 
+_before = list[Callable[[], None]]()
+
+
+@contextmanager
+def before_leaving(work: Callable[[], None]) -> Iterator[None]:
+    """Inside, ``leave`` does this first, such as ending processes that would outlive this one."""
+    _before.append(work)
+    try:
+        yield
+    finally:
+        _before.remove(work)
+
+
 def leave(number: int, frame: FrameType | None = None) -> NoReturn:
     """A signal's handler: ends the process at once, with one line and the signal's exit code."""
     del frame
     os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
-    os._exit(SIGNALLED + number)
+    try:
+        for work in reversed(_before):
+            work()
+    finally:
+        os._exit(SIGNALLED + number)
 
 
 def importing(frame: FrameType | None) -> bool:

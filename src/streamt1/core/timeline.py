@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Literal, get_args
 
 from streamt1.core.errors import SHOWN, ConfigError
+from streamt1.core.validation import check_whole
 
 Switch = Literal["keep", "recache", "cut", "shot"]
 """What a new prompt does to a model's memory, see ``memory.switch``."""
@@ -50,6 +51,8 @@ class Timeline:
         for number, scene in enumerate(self.scenes, 1):
             if scene.chunks is None and number < len(self.scenes):
                 raise ConfigError(f"scene {number} has no length, and others follow it")
+            if scene.chunks is not None:
+                check_whole(f"scene {number}: chunks", scene.chunks)
             if scene.chunks is not None and scene.chunks < 1:
                 raise ConfigError(f"scene {number} has {scene.chunks} chunks: it needs at least 1")
 

@@ -15,6 +15,7 @@ from streamt1.config.schema import RunConfig
 from streamt1.core.errors import ConfigError, StreamT1Error
 from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
+from streamt1.core.validation import check_whole
 from streamt1.distributed.fleet import Fleet
 from streamt1.distributed.models import remote_models
 from streamt1.distributed.pool import DevicePool
@@ -70,6 +71,7 @@ def devices(
     """
     rebuild_of(rebuild)
     if count is not None:
+        check_whole("count", count)
         _check_split(config, count)
     with ray_hosts(count, address, config.device) as hosts, devices_of(hosts, config, rebuild) as models:
         yield models

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
+from streamt1.distributed.ray_cluster import connected, first_line
 from streamt1.distributed.seats import LinkLostError
 from streamt1.distributed.snapshots import Carried, ShipmentLostError
 
@@ -18,15 +17,10 @@ PATIENCE = 60
 """Seconds that a cluster may take to give what was asked for."""
 ARRIVES = 600
 """Seconds that memory may take from one process to another; where its sender is gone, Ray says so before."""
-REACHED = 10
-"""Seconds that a cluster's address may take to answer."""
 PARTS = 10_000
 """The smallest part of a device that Ray knows is one of so many."""
 MOST = 64
 """Processes that a Ray which is started here may have, beyond the machine's cores: Ray starts all at once."""
-STORE = 512 * 2**20
-"""Bytes of shared memory for what travels, where we start Ray: a candidate's frames are 15 MB at most. What does not
-fit goes by way of the disk."""
 
 
 class Host:
@@ -56,7 +50,7 @@ class Host:
                 cause = getattr(error, "cause", None)
                 answer.set_exception(cause if isinstance(cause, Exception) else error)
             else:
-                answer.set_exception(LinkLostError(_first_line(error)))
+                answer.set_exception(LinkLostError(first_line(error)))
 
         self._actor.call.remote(function, args).future().add_done_callback(done)
         return answer
@@ -113,7 +107,7 @@ class ObjectStore:
         try:
             return ray.get(sent, timeout=ARRIVES)
         except RayError as error:
-            raise ShipmentLostError(_first_line(error)) from error
+            raise ShipmentLostError(first_line(error)) from error
 
 
 @contextmanager
@@ -140,10 +134,7 @@ def ray_hosts(count: int | None, address: str | None, device: str, shares: int =
     most = max(MOST, os.cpu_count() or 1)
     if own and address is None and count is not None and count > most:
         raise ConfigError(f"{count} devices are too many for this machine: ask for {most} at most, or name a cluster")
-    if own:
-        _begin(ray, count, address)
-    group = None
-    try:
+    with connected(ray, count, address) if own else nullcontext():
         there = ray.cluster_resources()
         gpu = device == "cuda" or (device == "auto" and there.get("GPU", 0) >= 1)
         kind = "GPU" if gpu else "CPU"
@@ -152,51 +143,9 @@ def ray_hosts(count: int | None, address: str | None, device: str, shares: int =
             raise ConfigError(f"{count} devices were asked for, and Ray has {there.get(kind, 0):g} of kind {kind}")
         bundle = {"CPU": 1.0, "GPU": 1.0} if gpu else {"CPU": 1.0}
         group = ray.util.placement_group([bundle] * count, strategy="PACK")
-        if not group.wait(PATIENCE):
-            raise ConfigError(f"Ray gave no {count} devices within {PATIENCE} seconds: others may be using them")
-        yield Hosts(ray, group, count, gpu, shares)
-    finally:
-        if group is not None:
+        try:
+            if not group.wait(PATIENCE):
+                raise ConfigError(f"Ray gave no {count} devices within {PATIENCE} seconds: others may be using them")
+            yield Hosts(ray, group, count, gpu, shares)
+        finally:
             ray.util.remove_placement_group(group)
-        if own:
-            ray.shutdown()
-
-
-def _begin(ray: Any, count: int | None, address: str | None) -> None:
-    """Connects to a cluster, or starts one. Signals stay with whoever had them."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    try:
-        if address is not None:
-            _check_reachable(address)
-            ray.init(address=address, **quiet)
-        else:
-            cores = max(count or 0, os.cpu_count() or 1)
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OverflowError, OSError) as error:
-        where = f"at {address!r}" if address is not None else "on this machine"
-        raise ConfigError(f"there is no Ray {where} ({_first_line(error)})") from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _check_reachable(address: str) -> None:
-    """Raises ``OSError`` within seconds where nobody listens; Ray itself would try for minutes.
-
-    What ``auto`` means is asked of Ray, which remembers the last cluster of this machine after its end. Raises
-    ``ValueError`` for what is no address.
-    """
-    if address == "auto":
-        with suppress(ImportError):
-            from ray._private.services import canonicalize_bootstrap_address
-
-            address = canonicalize_bootstrap_address(address) or address
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

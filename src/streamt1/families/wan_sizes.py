@@ -14,6 +14,7 @@ from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.config import SIZES, WanConfig
 from streamt1.config.schema import RunConfig, WanSettings
 from streamt1.core.errors import SHOWN, ConfigError, UnknownNameError
+from streamt1.core.validation import check_no_switch
 
 
 def wan_sizes(wan: WanSettings) -> WanConfig:
@@ -27,11 +28,13 @@ def wan_sizes(wan: WanSettings) -> WanConfig:
     if unknown is not None:
         raise UnknownNameError("wan.size key", unknown, known)
     try:
-        return TypeAdapter(WanConfig).validate_python(wan.size)
+        made = TypeAdapter(WanConfig).validate_python(wan.size)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"wan.size key {where!r} = {repr(first['input'])[:SHOWN]}: {first['msg']}") from error
+    check_no_switch("wan.size key", wan.size, vars(made))
+    return made
 
 
 def wan_schedule(config: RunConfig) -> Schedule:

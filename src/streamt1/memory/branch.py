@@ -10,15 +10,18 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import SHOWN, ConfigError
 from streamt1.core.identity import content_id
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, Route
+from streamt1.core.validation import check_numbers
 from streamt1.memory.pages import Page, PagePool
 from streamt1.memory.recall import with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
 
 Rebuild = Literal["off", "encoded", "first"]
+FURTHEST = 10_000
+"""Latent frames that a shot may jump by, over half an hour: rotary was never trained so far, and stays exact."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class MemoryConfig:
             position lies beyond the window (LongLive's infinite attention).
         recall: how many scenes' first chunks are kept aside, those shown last. When a scene returns, its own is read
             again as one more sink, for as long as the scene lasts (``memory.recall``). 0 keeps none.
-        shot_offset: latent frames that time jumps by, besides, where a shot begins (``memory.shots``).
+        shot_offset: latent frames that time jumps by, besides, where a shot begins (``memory.shots``); at most
+            ``FURTHEST``.
         rebuild: whether memory is written anew after every chunk, from the last clean latents (``window`` less the
             current chunk), at the same positions (Krea). Of those the oldest is then, once it is no longer the video's
             first, either that one all the same (``first``), or what was shown there as a picture (``encoded``).
@@ -60,6 +64,7 @@ class MemoryConfig:
     rebuild: Rebuild = "off"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.chunk < 1:
             raise ConfigError(f"chunk={self.chunk} must be at least 1 latent frame")
         for name in ("window", "sink", "max_sink"):
@@ -80,8 +85,8 @@ class MemoryConfig:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is none of {', '.join(values)}")
         if self.recall < 0:
             raise ConfigError(f"recall={self.recall} must be at least 0 scenes")
-        if self.shot_offset < 0:
-            raise ConfigError(f"shot_offset={self.shot_offset} must be at least 0 latent frames")
+        if not 0 <= self.shot_offset <= FURTHEST:
+            raise ConfigError(f"shot_offset={str(self.shot_offset)[:SHOWN]} must lie in 0..{FURTHEST} latent frames")
         if self.switch == "shot":
             check_shots(self)
         if self.rebuild != "off":

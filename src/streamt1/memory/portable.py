@@ -88,8 +88,8 @@ def branch_of(
         keys, values = (snapshot.tensor(f"{PAGES}{i}.{part}") for part in ("keys", "values"))
         if not tuple(keys.shape) == tuple(values.shape) == tuple(shape) or {keys.dtype, values.dtype} - {*dtypes}:
             raise CheckpointError(
-                f"the snapshot has keys of {list(keys.shape)} in {keys.dtype}, and the model makes {list(shape)}:"
-                " load it into the model that made it"
+                f"the {snapshot.words.noun} has keys of {list(keys.shape)} in {keys.dtype}, and the model makes"
+                f" {list(shape)}: load it into the model that made it"
             )
         packed = snapshot.packed.get(f"{PAGES}{i}.keys")
         if packed is not None:  # it holds something else now

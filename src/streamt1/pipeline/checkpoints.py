@@ -76,6 +76,10 @@ class Checkpoints:
         self._lines.sync()
         self._spreads += boundary.spread is not None
 
+    def go_on(self, state: SearchState) -> None:
+        """The next boundary follows this state, wherever it came from."""
+        self._spreads = len(state.spreads)
+
     def close(self) -> None:
         """Nothing can be added any more."""
         self._lines.close()
@@ -111,6 +115,26 @@ def stored_boundaries(folder: Path, root: Path, run: str) -> tuple[list[Stored],
                 return found, name
         found.append(stored)
     return found, ""
+
+
+def boundary_of(folder: Path, root: Path, run: str, chunk: int) -> Stored | None:
+    """One boundary of a run's checkpoint, whatever became of those before it and of its tensors; for a packet of it.
+
+    Args:
+        root, run: see ``stored_boundaries``.
+        chunk: how many chunks were decided.
+
+    Returns:
+        None where it was not noted, or the files that grow with the run do not reach it.
+    """
+    end = 0
+    for line in whole_lines(folder / BOUNDARIES):
+        end += len(line) + 1
+        stored = _read(line, end, run)
+        if stored is not None and stored.boundary.chunk == chunk:
+            whole = all(name in GROW and _Grown(root / name).reaches(*told) for name, told in stored.ends.items())
+            return stored if whole else None
+    return None
 
 
 class _Grown:

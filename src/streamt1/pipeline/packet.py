@@ -18,7 +18,7 @@ from streamt1.core.devices import enough_memory, resolve_device
 from streamt1.core.errors import CheckpointError
 from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
-from streamt1.core.snapshot import Snapshot
+from streamt1.core.snapshot import PACKET, Snapshot
 from streamt1.families.fingerprint import fingerprints
 from streamt1.memory.portable import DAMAGED
 from streamt1.pipeline.spill import OnDisk
@@ -45,7 +45,7 @@ class Packet:
     @classmethod
     def read(cls, path: Path) -> Packet:
         """Raises ``CheckpointError`` for a file that is missing, damaged, or something else."""
-        snapshot = Snapshot.read(path)
+        snapshot = Snapshot.read(path, PACKET)
         if snapshot.kind != KIND:
             raise CheckpointError(f"{path} holds one branch of memory, not a run: give a file of `streamt1 pack`")
         return cls(path, snapshot)
@@ -53,6 +53,12 @@ class Packet:
     @property
     def bits(self) -> int | None:
         return self.snapshot.metadata.get("bits")
+
+    @property
+    def chunk(self) -> int | None:
+        """How many chunks were decided; None where it does not tell."""
+        chunk = self.snapshot.metadata.get("chunk")
+        return chunk if type(chunk) is int else None
 
     def archived(self, checkpoint: Path) -> Archive:
         """What keeps the settled chunks, in the files of a checkpoint; nothing for a video without an end.
@@ -145,7 +151,7 @@ def write_packet(
         "names": names,
         "state": record,
     }
-    snapshot = Snapshot(KIND, tensors, told)
+    snapshot = Snapshot(KIND, tensors, told, words=PACKET)
     snapshot.write(path)
     return snapshot
 

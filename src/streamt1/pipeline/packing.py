@@ -8,7 +8,7 @@ from typing import Any
 
 from streamt1.core.errors import CheckpointError, ConfigError, OutputError, Stopped
 from streamt1.core.safetensors_header import read_header
-from streamt1.core.snapshot import FORM, Snapshot, check_name
+from streamt1.core.snapshot import FORM, PACKET, Snapshot, check_name
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run_files import is_finished
@@ -26,7 +26,7 @@ def check_packable(folder: Path, summary: Mapping[str, Any], out: Path | None) -
         raise OutputError(f"{folder} holds a run that is finished: there is nothing to go on with, so nothing to pack")
     if out is None:
         return
-    check_name(out)
+    check_name(out, PACKET)
     if not out.exists():
         return
     try:

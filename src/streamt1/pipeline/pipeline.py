@@ -17,6 +17,7 @@ from streamt1.core.errors import ConfigError, PromptError, Stopped
 from streamt1.core.protocols import Models
 from streamt1.core.seeds import check_seed
 from streamt1.core.timeline import Scene, Timeline
+from streamt1.core.validation import check_whole
 from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.given import Given, check_beginning, clip, picture
@@ -63,7 +64,7 @@ class Pipeline:
     def chunks_for(self, seconds: float) -> int:
         """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk."""
         clock, fps = self.clock, self.clock.fps
-        if not math.isfinite(seconds):
+        if isinstance(seconds, bool) or not math.isfinite(seconds):
             raise ConfigError(f"seconds={seconds} must be a finite number, of at least one chunk")
         self.config.limits.check_seconds(seconds, f"seconds={seconds:g}")
         if seconds * fps < clock.first:
@@ -82,6 +83,7 @@ class Pipeline:
             raise ConfigError("give seconds or chunks, not both")
         if chunks is None:
             return self.chunks_for(SECONDS if seconds is None else seconds)
+        check_whole("chunks", chunks)
         if chunks < 1:
             raise ConfigError(f"chunks={chunks} must be at least 1")
         self.config.limits.check_chunks(chunks, self.clock.later / self.clock.fps)

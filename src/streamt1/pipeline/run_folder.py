@@ -92,7 +92,7 @@ class RunFolder(Watcher):
         self.path, self._summary, self._stored, self._given = path, summary, stored, given
         self._run, self._packet, self._packs = run, packet, packs
         self.packed: Path | None = None
-        self.resumed, self.seconds = len(stored), 0.0
+        self.resumed, self.seconds = stored[-1].boundary.chunk if stored else 0, 0.0
         self._ends = {name: size for name, (size, _) in stored[-1].ends.items()} if stored else {}
         checkpoint = path / CHECKPOINT
         checkpoint.mkdir(exist_ok=True)
@@ -140,6 +140,7 @@ class RunFolder(Watcher):
         self._archive = archive
         state = packet.state(models, archive, asked.config)
         self._begin = perf_counter() - state.cost.seconds["total"]
+        self._checkpoints.go_on(state)
         try:
             announce(models, asked.search, asked.scenes, asked.seed, watcher, len(state.given))
             if isinstance(archive, OnDisk):
@@ -319,9 +320,9 @@ def run_folder(
             check_same_weights(summary, around["weights"])
             if asked.given is not None and (path / GIVEN).exists():
                 asked = replace(asked, given=read_given(path, summary["given"]))
-            stored, run = taken_up(path, run)
+            stored, run = taken_up(path, run, None if packet is None else packet.chunk)
         if packet is not None:
-            packet.check(asked.config, run, len(stored))
+            packet.check(asked.config, run, stored[-1].boundary.chunk if stored else 0)
         now = {"state": "running", "reason": None, **asked.record(), **options, **around}
         if summary is not None and stored:
             now |= before_now(path, summary, around)

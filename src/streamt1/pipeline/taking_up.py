@@ -11,7 +11,7 @@ from streamt1.core.json_text import JsonError, parse_json
 from streamt1.core.words import counted
 from streamt1.media.growing import is_video
 from streamt1.pipeline.asked import ANEW, Asked, changed
-from streamt1.pipeline.checkpoints import Stored, run_of, stored_boundaries
+from streamt1.pipeline.checkpoints import Stored, boundary_of, run_of, stored_boundaries
 from streamt1.pipeline.run_files import (
     BEGUN,
     BOUNDARIES,
@@ -41,24 +41,33 @@ def check_unfinished(path: Path, asked: Asked, summary: Mapping[str, Any], again
         raise OutputError(f"{path / SUMMARY} was changed since the run began ({different}); change it back, or {ANEW}")
 
 
-def taken_up(path: Path, run: str) -> tuple[list[Stored], str]:
+def taken_up(path: Path, run: str, packed: int | None = None) -> tuple[list[Stored], str]:
     """The boundaries to go on from, and whose they are. Warns of those that are lost.
+
+    Args:
+        packed: chunks that were decided when a packet was made, which needs no boundary but that one.
 
     Raises:
         OutputError: all are, and a part of the video is there that would be lost with them.
     """
     begun = _begun(path / CHECKPOINT / BEGUN)
-    stored, damaged = stored_boundaries(path / CHECKPOINT, path, run if begun is None else run_of(begun))
+    known = run if begun is None else run_of(begun)
+    stored, damaged = stored_boundaries(path / CHECKPOINT, path, known)
+    if packed is not None and damaged and len(stored) < packed:
+        at = boundary_of(path / CHECKPOINT, path, known, packed)
+        if at is not None:
+            warn(f"{path}: {damaged} is damaged or missing; the run goes on from the packet, and later needs one again")
+            return [at], known
     if not stored and is_video(path / PARTIAL):
         what = damaged or BOUNDARIES
         raise OutputError(
-            f"{path} cannot be gone on with: {what} is damaged or missing. What was made is in {path / PARTIAL}: keep"
-            f" it elsewhere, then {ANEW}"
+            f"{path} cannot be gone on with: {what} is damaged or missing. Give a packet of the run, if there is one"
+            f" (resume --packet). What was made is in {path / PARTIAL}: keep it elsewhere, then {ANEW}"
         )
     if damaged:
         told = counted(len(stored), "chunk")
         warn(f"{path}: {damaged} is damaged or missing; the run goes on after {told}, and makes again what followed")
-    return (stored, run if begun is None else run_of(begun)) if stored else ([], run)
+    return (stored, known) if stored else ([], run)
 
 
 def _begun(path: Path) -> dict[str, Any] | None:

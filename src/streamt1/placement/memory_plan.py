@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +15,14 @@ import torch
 
 from streamt1.config.schema import Placement, RunConfig
 from streamt1.core.devices import resolve_device
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, DoesNotFitError
+from streamt1.core.validation import parse_size
 from streamt1.families.build import check_files, family_of
 from streamt1.families.family import PHASES, Holds, Part
 
 GB = 10**9
 RESERVE = 1.5 * GB
 """Of the device: for the driver, the libraries and fragmentation."""
-UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -101,16 +100,6 @@ class MemoryPlan:
         return f"  {'needed':24}{peak / GB:8.2f}  {place:6}  {sums}{limit}".rstrip()
 
 
-def parse_size(text: str) -> float:
-    """``24GB``, ``80 GiB`` or a number of bytes -> bytes. Raises ``ConfigError``."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
-    if not match or match[2].upper() not in UNITS:
-        raise ConfigError(f"{text!r} is not an amount of memory; write it like 24GB")
-    if not match[2] and float(match[1]) < 1000:
-        raise ConfigError(f"{text!r} would be {float(match[1]):g} bytes; write it like 24GB")
-    return float(match[1]) * UNITS[match[2].upper()]
-
-
 def needs_plan(config: RunConfig) -> bool:
     """Whether a configuration's models are so large that their placement must be planned."""
     return family_of(config).needs is not None
@@ -126,7 +115,7 @@ def planned(config: RunConfig, holds: Holds = "all") -> tuple[RunConfig, MemoryP
 
     Raises:
         CheckpointError: a file is missing or wrong, see ``families.build.check_files``.
-        ConfigError: the models fit nowhere.
+        DoesNotFitError: the models fit nowhere.
     """
     if not needs_plan(config):
         return config, None
@@ -137,8 +126,8 @@ def planned(config: RunConfig, holds: Holds = "all") -> tuple[RunConfig, MemoryP
 
 def room_for(config: RunConfig) -> Room:
     """What a configuration may take: as much as it names, else what is free. Raises ``ConfigError``."""
-    host = parse_size(config.host_memory) if config.host_memory else _free_host()
-    if config.device_memory:
+    host = _free_host() if config.host_memory is None else parse_size(config.host_memory)
+    if config.device_memory is not None:
         return Room(parse_size(config.device_memory), host)
     device = resolve_device(config.device)
     return Room(float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None, host)
@@ -162,7 +151,9 @@ def plan_memory(config: RunConfig, room: Room, holds: Holds = "all") -> MemoryPl
     Args:
         holds: what of the models the device is to load; the rest takes no room.
 
-    Raises ``ConfigError`` with the numbers when not even the last one fits, or for a preset of other models.
+    Raises:
+        DoesNotFitError: not even the last one fits.
+        ConfigError: the preset is of other models.
     """
     needs = family_of(config).needs
     if needs is None:
@@ -178,7 +169,7 @@ def plan_memory(config: RunConfig, room: Room, holds: Holds = "all") -> MemoryPl
         if tried[-1].fits:
             plan = tried[-1] if _is_given(config, room) else _filled(config, tried[-1], made)
             return dataclasses.replace(plan, placement=_of_what_is_there(plan.placement, holds))
-    raise ConfigError(_short(tried))
+    raise _short(tried)
 
 
 def _of_what_is_there(placement: Placement, holds: Holds) -> Placement:
@@ -230,7 +221,7 @@ def _filled(config: RunConfig, plan: MemoryPlan, made: Callable[[Placement, int]
     return plan
 
 
-def _short(tried: Sequence[MemoryPlan]) -> str:
+def _short(tried: Sequence[MemoryPlan]) -> DoesNotFitError:
     """Which of both is short in the plan that comes nearest, and what would help."""
     on_device = [plan for plan in tried if plan.fits_device]
     plan = min(on_device or tried, key=lambda plan: plan.host_peak if on_device else plan.peak)
@@ -246,4 +237,4 @@ def _short(tried: Sequence[MemoryPlan]) -> str:
             f"{plan.room.host / GB:.1f} GB of the host do not hold {what}: it needs {plan.host_peak / GB:.1f} GB;"
             " use a larger device or lighter rewards, or free memory of the host"
         )
-    return "\n".join([*lines, "the least it needs:", *plan.lines()])
+    return DoesNotFitError("; ".join(lines), ["the least it needs:", *plan.lines()])

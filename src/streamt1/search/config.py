@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.core.validation import check_numbers
 from streamt1.search.memory_sinking import ShortBaseline
 from streamt1.search.noise_propagation import SeedRule
 
@@ -78,6 +79,7 @@ class SearchConfig:
     budget_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):

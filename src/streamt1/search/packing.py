@@ -18,7 +18,7 @@ from streamt1.core.errors import ConfigError
 from streamt1.core.four_bits import BITS
 from streamt1.core.protocols import DecoderState, Models, Portable, PortableStates
 from streamt1.core.remote import here
-from streamt1.core.snapshot import Packed, Snapshot
+from streamt1.core.snapshot import PACKET, Packed, Snapshot
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.core.types import Chunk, Route, Score
 from streamt1.search.archive import Archive
@@ -167,7 +167,7 @@ def _branch(tensors: _Tensors, name: str, snapshot: Snapshot) -> dict[str, Any]:
 def _snapshot(told: Mapping[str, Any], tensor: Callable[[str], Tensor]) -> Snapshot:
     packed = {name: Packed.read(one) for name, one in told["packed"].items()}
     tensors = {own: tensor(name) for own, name in told["tensors"].items()}
-    return Snapshot(str(told["kind"]), tensors, told["metadata"], packed)
+    return Snapshot(str(told["kind"]), tensors, told["metadata"], packed, PACKET)
 
 
 def _chunk(tensors: _Tensors, name: str, chunk: Chunk) -> dict[str, Any]:

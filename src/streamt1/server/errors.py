@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from streamt1.core import errors
+from streamt1.server.schemas import FieldError
 
 log = logging.getLogger("streamt1.server")
 INVALID, SERVER, LIMITED = "invalid_request_error", "server_error", "rate_limit_error"
@@ -32,8 +33,16 @@ STATUS: tuple[tuple[type[errors.StreamT1Error], int, str, str], ...] = (
 def answer_to(error: errors.StreamT1Error) -> tuple[int, dict[str, Any]]:
     """The HTTP status of an error, and the body that explains it."""
     status, kind, code = next((s, k, c) for cls, s, k, c in STATUS if isinstance(error, cls))
-    param = "prompt" if isinstance(error, errors.PromptError) else getattr(error, "field", None)
-    return status, _body(str(error), kind, code, param)
+    return status, _body(str(error), kind, code, _param(error))
+
+
+def _param(error: errors.StreamT1Error) -> str | None:
+    """The field of the request that an error is about; None where it is about none, or several."""
+    if isinstance(error, errors.PromptError):
+        return "prompt"
+    if isinstance(error, errors.UnknownNameError):
+        return error.name if error.kind == "field" else error.kind
+    return error.field if isinstance(error, FieldError) else None
 
 
 def answer_errors(app: FastAPI) -> None:

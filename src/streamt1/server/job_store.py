@@ -139,16 +139,21 @@ class JobStore(Database):
 
     @transaction
     def claim(self) -> Job | None:
-        """The job that has waited longest, now in progress; None where none waits. Damaged ones fail on the way."""
+        """The job that has waited longest, now in a worker's hands; None where none waits. Damaged ones fail."""
         while row := self._run("SELECT * FROM jobs WHERE status = 'queued' ORDER BY seq LIMIT 1").fetchone():
             job = _job(row)
             if job.error is None:
-                update = "UPDATE jobs SET status = 'in_progress', progress = 0, attempts = attempts + 1 WHERE id = ?"
+                update = "UPDATE jobs SET status = 'in_progress', progress = 0 WHERE id = ?"
                 self._run(update, (job.id,))
                 return _job(self._row(job.id))
             failed = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE seq = ?"
             self._run(failed, (int(time.time()), *job.error, row["seq"]))
         return None
+
+    @transaction
+    def begin(self, name: str) -> None:
+        """A worker has the devices of a job and begins: this attempt counts, where the server goes down with it."""
+        self._run("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (name,))
 
     @transaction
     def advance(self, name: str, progress: int) -> None:
@@ -175,10 +180,10 @@ class JobStore(Database):
         self._run(update + " AND status = 'queued'", (int(time.time()), code, message, name))
 
     @transaction
-    def give_back(self, name: str) -> None:
-        """A job that a closing server did not finish waits again; the attempt does not count."""
-        update = "UPDATE jobs SET status = 'queued', progress = 0, attempts = attempts - 1 WHERE id = ?"
-        self._run(update, (name,))
+    def give_back(self, name: str, begun: bool) -> None:
+        """A job that a closing server did not finish waits again; an attempt that was begun does not count."""
+        update = "UPDATE jobs SET status = 'queued', progress = 0, attempts = attempts - ? WHERE id = ?"
+        self._run(update, (int(begun), name))
 
     @transaction
     def delete(self, name: str) -> None:

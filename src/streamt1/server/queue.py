@@ -47,11 +47,13 @@ class Running:
 
     Attributes:
         stop: why it must end, None as long as it may go on.
+        begun: whether it has its devices, and its attempt counts.
     """
 
     job: Job
     watcher: JobWatcher
     stop: Reason | None = None
+    begun: bool = False
 
 
 @dataclass
@@ -177,6 +179,11 @@ class JobQueue:
                     return running
                 self._changed.wait()
             return None
+
+    def begin(self, running: Running) -> None:
+        """A worker has the devices for a job; one that waits for them loses nothing where the server goes down."""
+        self.store.begin(running.job.id)
+        running.begun = True
 
     def put_back(self, running: Running, seconds: float | None = None) -> None:
         """A worker is done with a job; ``seconds`` is what a whole video took."""

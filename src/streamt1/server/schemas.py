@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -68,11 +69,22 @@ class FieldError(ConfigError):
     """A field of a request has a value that does not fit; ``field`` is its name."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+        super().__init__(message if message.startswith(field) else f"{field}: {message}")
         self.field, self._message = field, message
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self._message)
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """What is refused inside is about a field of the request: a ``ConfigError`` becomes a ``FieldError``."""
+    try:
+        yield
+    except (FieldError, UnknownNameError):
+        raise
+    except ConfigError as error:
+        raise FieldError(field, str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -176,18 +188,24 @@ def read_request(keys: Any) -> VideoRequest:
     if keys.get("timeline") is not None and "prompt" in keys:
         raise FieldError("timeline", "it has its own prompts: leave out prompt")
     try:
-        return VideoRequest.model_validate({**keys, "input_reference": picture and sha256(picture).hexdigest()})
+        made = VideoRequest.model_validate({**keys, "input_reference": picture and sha256(picture).hexdigest()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise FieldError(".".join(str(part) for part in first["loc"]), first["msg"]) from error
+    for name in made.model_fields_set:
+        if isinstance(keys[name], bool) and not isinstance(getattr(made, name), bool):
+            raise FieldError(name, f"{keys[name]} must be a number")
+    return made
 
 
 def configured(base: RunConfig, request: VideoRequest) -> RunConfig:
     """A preset with the search that a request asks for. Raises ``ConfigError``."""
     named = {"beam_size": request.beam_size, "top_k": request.top_k, "lag": request.lag}
     settings = {key: value for key, value in named.items() if value is not None}
-    settings |= parse_budget(request.budget) if request.budget is not None else {}
-    search, policy = dataclasses.replace(base.search, **settings), request.policy or base.policy
+    with about("budget"):
+        settings |= parse_budget(request.budget) if request.budget is not None else {}
+        search = dataclasses.replace(base.search, **settings)  # all but the budget was checked
+    policy = base.policy if request.policy is None else request.policy
     apply_policy(policy, search)
     return base.model_copy(update={"search": search, "policy": policy})
 
@@ -209,23 +227,30 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         request = request.model_copy(update={"endless": True, "seconds": limits.seconds})
     preset = _preset(request, presets)
     config = configured(presets.config(preset), request)
-    limits.check_width(config.search.beam_size, config.search.top_k)
+    with about("top_k" if request.beam_size is None else "beam_size"):
+        limits.check_width(config.search.beam_size, config.search.top_k)
     served, pipeline = presets.served[preset], presets.pipeline(preset)
     if request.timeline is not None:
         request = _with_scenes(request, pipeline, "seconds" in keys, limits)
     else:
-        _check_words(request.prompt, config, limits)
-        limits.check_seconds(request.seconds)
+        with about("prompt"):
+            _check_words(request.prompt, config, limits)
+        with about("seconds"):
+            limits.check_seconds(request.seconds)
+            pipeline.chunks_for(request.seconds)
     if request.devices is not None:
-        presets.check_devices(preset, request.devices)
+        with about("devices"):
+            presets.check_devices(preset, request.devices)
     if request.size not in (None, served.size):
         raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
     request, given = _begun(request, keys.get("input_reference"), pipeline)
     timeline = timeline_of(request, pipeline.chunks_for(request.seconds) + given)
     if request.endless:
-        check_endless(for_endless(apply_policy(config.policy, config.search)))
+        with about("endless"):
+            check_endless(for_endless(apply_policy(config.policy, config.search)))
     else:
-        check_budget(config.search.budget_passes, pipeline.models, timeline, given)
+        with about("budget"):
+            check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds)
     return CheckedRequest(request, preset, chunks, served.size, keys.get("input_reference"))
 
@@ -286,7 +311,8 @@ def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits:
     except ConfigError as error:
         raise FieldError("timeline", str(error)) from error
     seconds = round(pipeline.clock.seconds(timeline.chunks or 0), 3)
-    limits.check_seconds(seconds)
+    with about("timeline"):
+        limits.check_seconds(seconds)
     scenes = [dataclasses.asdict(scene) for scene in timeline.scenes]
     return request.model_copy(update={"timeline": scenes, "prompt": timeline.scenes[0].prompt, "seconds": seconds})
 
@@ -315,5 +341,5 @@ def _preset(request: VideoRequest, presets: LoadedPresets) -> str:
         raise FieldError("preset", f"model={request.model!r} and preset={request.preset!r} mean the same; give one")
     name = names[0] if names else next(iter(presets.served))
     if name not in presets.served:
-        raise UnknownNameError("preset" if request.preset else "model", name[:60], presets.served)
+        raise UnknownNameError("model" if request.preset is None else "preset", name[:60], presets.served)
     return name

@@ -36,6 +36,22 @@ class Pool(Protocol):
     def take(self, count: int, wanted: Callable[[], bool], /) -> Loan | None: ...
 
 
+def check_share(said: str, count: int, most: int, preset: str, least: int) -> None:
+    """Raises ``ConfigError`` for a number of devices that a video of a preset cannot have.
+
+    Args:
+        said: by which option or field the number came.
+        most, least: devices that there are, and that the preset needs.
+    """
+    if not 1 <= count <= most:
+        raise ConfigError(f"{said}={count}: this server has {most} devices, of which a video takes 1 or more")
+    if count < least:
+        raise ConfigError(
+            f"{said}={count}: {preset} has devices for its rewards alone (placement.reward_devices), so that its"
+            f" videos take all {most}"
+        )
+
+
 class SharedPresets(LoadedPresets):
     """Presets that are loaded on all devices of a pool.
 
@@ -68,13 +84,7 @@ class SharedPresets(LoadedPresets):
         self._check(preset, count, "devices")
 
     def _check(self, preset: str, count: int, said: str) -> None:
-        if not 1 <= count <= self.most:
-            raise ConfigError(f"{said}={count}: this server has {self.most} devices, of which a video takes 1 or more")
-        if count < self._pool.least(preset):
-            raise ConfigError(
-                f"{said}={count}: {preset} has devices for its rewards alone (placement.reward_devices), so that its"
-                f" videos take all {self.most}"
-            )
+        check_share(said, count, self.most, preset, self._pool.least(preset))
 
     def begin(self) -> None:
         """See ``LoadedPresets.begin``."""

@@ -88,6 +88,7 @@ class Worker:
         try:
             if presets is None:
                 raise Cancelled(f"stopped: {running.stop}")
+            self.queue.begin(running)
             outcome = self._make(running, folder, presets)
         except Cancelled:
             outcome = self._stopped(running)
@@ -157,7 +158,7 @@ class Worker:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
         name, store = running.job.id, self.queue.store
         if running.stop == "closing" and not running.job.stream:
-            store.give_back(name)
+            store.give_back(name, running.begun)
         elif running.stop == "closing":
             store.fail(name, "client_gone", "the server was stopped before this stream was done")
         elif running.stop != "deleted":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamt1.core.errors import ConfigError
+from streamt1.core.validation import check_numbers
 
 MOST, MOST_LAYERS = 1_000_000, 1000
 """Of any size, and of layers; many times the largest model's."""
@@ -34,6 +35,7 @@ class WanConfig:
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name, value in (*vars(self).items(), *zip(("patch height", "patch width"), self.patch_size[1:])):
             most = MOST_LAYERS if name == "num_layers" else MOST
             if isinstance(value, int) and not 1 <= value <= most:

@@ -77,7 +77,7 @@ def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], co
     """
     if snapshot.kind != KIND:
         raise CheckpointError(
-            f"the snapshot is of a {snapshot.kind[:20]!r} backbone, not of {KIND!r}: load it into one"
+            f"the {snapshot.words.noun} is of a {snapshot.kind[:20]!r} backbone, not of {KIND!r}: load it into one"
         )
     snapshot.check_same("model", told_model(model, chunk_shape), "by another model", "load it into the one it names")
     check_rules(snapshot, config)
@@ -100,7 +100,8 @@ def loaded(snapshot: Snapshot, model: WanModel, chunk_shape: tuple[int, ...], co
             raise ValueError("chunks are missing")
     except DAMAGED as error:
         raise CheckpointError(
-            f"the snapshot is not what a backbone dumps ({type(error).__name__}: {one_line(error)[:80]}): dump it again"
+            f"the {snapshot.words.noun} is not what a backbone dumps ({type(error).__name__}:"
+            f" {one_line(error)[:80]}); {snapshot.words.again}"
         ) from error
     return WanBranch(prompt, memory, past, later, given, held)
 
