@@ -12,7 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from streamt1.media.mp4 import write_video
 
 pytestmark = pytest.mark.slow
 PROMPT = "a red circle bouncing on a navy striped background"
@@ -35,6 +40,8 @@ COMMANDS: dict[str, list[str]] = {
     "scenes, compared": [*SCENES[:4], "--compare", "--set", "memory.switch=recache"],
     "best of n per scene": [*SCENES[:4], "--policy", "best_of_n_per_scene"],
     "prompts": ["--chunks", "3", "--policy", "greedy"],
+    "from a picture": [PROMPT, "--chunks", "4", "--image", "picture.png"],
+    "from a clip": [*SCENES[:4], "--video", "clip.mp4", "--set", "memory.switch=recache"],
 }  # fmt: skip
 KILLS = 15
 """Of each command."""
@@ -46,7 +53,25 @@ def command(name: str, folder: Path) -> list[str]:
         prompts = folder.parent / "prompts.txt"
         prompts.write_text(f"{PROMPT}\na green star sliding on a teal plain background\n")
         arguments += ["--prompts", str(prompts)]
+    for beginning, write in (("picture.png", write_picture), ("clip.mp4", write_clip)):
+        if beginning in arguments:
+            path = folder.parent / beginning
+            if not path.exists():
+                write(path)
+            arguments[arguments.index(beginning)] = str(path)
     return [sys.executable, "-m", "streamt1", "generate", *arguments, "--out", str(folder)]
+
+
+def write_picture(path: Path) -> None:
+    Image.new("RGB", (90, 64), (200, 40, 30)).save(path)
+
+
+def write_clip(path: Path) -> None:
+    """A bar that moves over a second and a half."""
+    frames = np.full((24, 64, 64, 3), 40, np.uint8)
+    for at, frame in enumerate(frames):
+        frame[20:40, at : at + 20] = (220, 60, 50)
+    write_video(path, torch.from_numpy(frames), 16)
 
 
 def finished(name: str, folder: Path) -> float:

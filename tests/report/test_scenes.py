@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from streamt1.report import write_report
 from streamt1.report.memory import Row, by_scene, memory_rows
 from streamt1.report.scenes import labelled, tell_scenes
 from streamt1.report.story import Story, tell
+from streamt1.report.words import deck, facts
 from streamt1.trace.events import MemoryChanged, MemorySwitched, RunFinished
 from streamt1.trace.store import read_trace
 from tests.report.test_report import Page, page_of
@@ -347,3 +349,13 @@ def test_the_switch_of_another_video_is_not_taken_for_this_one(tmp_path: Path) -
 
     with pytest.raises(TraceError, match="at chunk 6, memory was switched, but not the video's"):
         write_report(edit(tmp_path, lose))
+
+
+def test_what_was_given_is_told(tmp_path: Path) -> None:
+    story = story_of(edit(write_run(tmp_path, 4), put("run_started", given=2)))
+    assert ("given", "the first 2 chunks") in facts(story, {})
+    assert "given" not in dict(
+        facts(dataclasses.replace(story, started=dataclasses.replace(story.started, given=0)), {})
+    )
+    shown = dataclasses.replace(story, chunks=(story.chunks[0][:1], story.chunks[1][:1], *story.chunks[2:]))
+    assert "up to" not in deck(shown), "a chunk that is given has one candidate"

@@ -39,16 +39,27 @@ def serve(
     max_prompt: Annotated[int, typer.Option(help="Characters of a prompt.", min=1)] = 4000,
     max_seconds: Annotated[float, typer.Option(help="Length of a video.", min=0.1)] = 60.0,
     max_width: Annotated[int, typer.Option(help="Candidates of a chunk: beam size times top k.", min=1)] = 16,
+    keep: Annotated[str | None, typer.Option(help="How long done videos are kept, as 30d or 12h; for ever.")] = None,
+    keep_gb: Annotated[
+        float | None, typer.Option(help="Most that all done videos may take; those that were done first go first.")
+    ] = None,
+    min_free_gb: Annotated[
+        float, typer.Option(help="Free room on the disk below which no video is taken on.", min=0)
+    ] = 0.5,
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
     memory: Annotated[str | None, typer.Option(help="Plan for so much of each device, as 24GB; all of it.")] = None,
 ) -> None:
     """Serve videos over HTTP, as OpenAI's Videos API does, with a live page at /. See docs/serving.md."""
     with needs_extra("serve", "streamt1 serve"):
-        from streamt1.server.app import check_address, listen
-        from streamt1.server.limits import Limits
+        from streamt1.server.app import check_address, check_port, listen
+        from streamt1.server.limits import Limits, parse_age
     key = os.environ.get(KEY)
     check_address(host, key)
-    limits = Limits(max_prompt, max_seconds, max_width, queue)
+    check_port(host, port)
+    limits = Limits(
+        max_prompt, max_seconds, max_width, queue, keep=None if keep is None else parse_age(keep),
+        keep_bytes=None if keep_gb is None else keep_gb * 1e9, free=min_free_gb * 1e9,
+    )  # fmt: skip
     names, places = preset or ["pocket"], device or ["auto"]
     if devices is None and ray is None:
         if devices_per_job is not None:

@@ -140,6 +140,14 @@ class OutputError(StreamT1Error):
     """The result cannot be written."""
 
 
+class AddressError(StreamT1Error):
+    """Nothing can listen at an address."""
+
+
+class ConflictError(StreamT1Error):
+    """What is asked for contradicts what was asked for before."""
+
+
 class DiskFullError(OutputError):
     """The result cannot be written for want of room on the disk."""
 

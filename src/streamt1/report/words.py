@@ -69,7 +69,7 @@ def deck(story: Story) -> str:
         length = spelled(chunks, "chunk") + (f" and {spelled(scenes, 'scene')}" if scenes else "")
         return f"One sample, {length} long. Nothing was searched: this is what the model does alone."
     kept = max((node.rank or 0) + 1 for node in story.nodes)
-    widths = {len(chunk) for chunk in story.chunks}
+    widths = {len(chunk) for chunk in story.chunks[story.started.given :]}
     width, most = max(widths), "up to " if len(widths) > 1 else ""
     each = "at each chunk" if scenes else "at each"
     rule = f"{each}, {most}{spelled(width, 'candidate')} and {spelled(kept, 'survivor')}"
@@ -99,6 +99,8 @@ def facts(story: Story, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("policy", POLICIES.get(config.get("policy", ""), "")), ("model", str(config.get("backbone", "")))]
     if summary.get("frames"):
         rows.append(("length", f"{summary['frames'] / started.fps:.1f} s, {summary['frames']} frames"))
+    if started.given:
+        rows.append(("given", "the first chunk" if started.given == 1 else f"the first {started.given} chunks"))
     if summary.get("size"):
         size = summary["size"]
         rows.append(("size", f"{size['width']}\N{MULTIPLICATION SIGN}{size['height']}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import AddressError, ConfigError
 from streamt1.server import page, routes, websocket
 from streamt1.server.errors import answer_errors
 from streamt1.server.limits import Limits
@@ -57,6 +58,20 @@ def check_address(host: str, key: str | None) -> None:
         raise ConfigError(
             f"--host {host} opens the server to the network: set STREAMT1_API_KEY to a key that its users must send"
         )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises ``AddressError`` where nothing can listen, before models are loaded. Port 0 is any that is free."""
+    try:
+        kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise AddressError(
+            f"nothing can listen on {host}:{port} ({error.strerror or error}): give another --port or --host, or end"
+            " what listens there"
+        ) from error
 
 
 LONGEST_MESSAGE = 1 << 20

@@ -18,6 +18,7 @@ INVALID, SERVER, LIMITED = "invalid_request_error", "server_error", "rate_limit_
 STATUS: tuple[tuple[type[errors.StreamT1Error], int, str, str], ...] = (
     (errors.ForbiddenError, 401, INVALID, "invalid_api_key"),
     (errors.UnknownVideoError, 404, INVALID, "not_found"),
+    (errors.ConflictError, 409, INVALID, "conflict"),
     (errors.NotReadyError, 400, INVALID, "not_ready"),
     (errors.TooLargeError, 413, INVALID, "too_large"),
     (errors.BusyError, 429, LIMITED, "queue_full"),

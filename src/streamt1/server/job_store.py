@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
-from streamt1.core.errors import OutputError, UnknownVideoError
+from streamt1.core.errors import ConflictError, OutputError, UnknownVideoError
 from streamt1.server.schemas import CheckedRequest, Job, Status, VideoRequest, new_id
 
 MIGRATIONS = (
@@ -22,9 +25,11 @@ MIGRATIONS = (
         created_at INTEGER NOT NULL, completed_at INTEGER, code TEXT, message TEXT)
     """,
     "CREATE TABLE gone (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, files INTEGER NOT NULL)",
+    "CREATE TABLE once (key TEXT PRIMARY KEY, digest TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL)",
 )
 """What each version of the schema adds to the one before; 0.1 and 0.2 wrote the first, without a number. ``gone`` has
-deleted jobs: where each stood in lists, and whether its files are still to be deleted."""
+deleted jobs: where each stood in lists, and whether its files are still to be deleted; ``once`` the
+requests that a client would have made once, however often it sends them."""
 
 
 class Database:
@@ -90,16 +95,34 @@ def transaction(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[
     return wrapper
 
 
+@dataclass(frozen=True)
+class Once:
+    """A request that is to be made once: the key that its client chose, and a digest of what it asks for."""
+
+    key: str
+    digest: str
+
+
+REMEMBERED = 86400
+"""Seconds that such a key is known."""
 ATTEMPTS = 3
 """A job is to blame that so often ran when the server went down without getting one chunk further."""
 
 
 class JobStore(Database):
-    """The jobs of one server."""
+    """The jobs of one server.
+
+    Args:
+        keep: seconds that a video is kept once it is done; None for ever.
+    """
+
+    def __init__(self, path: Path, keep: float | None = None) -> None:
+        super().__init__(path)
+        self.keep = keep
 
     @transaction
-    def add(self, request: CheckedRequest, stream: bool) -> Job:
-        """A new job, at the end of the queue."""
+    def add(self, request: CheckedRequest, stream: bool, once: Once | None = None) -> Job:
+        """A new job, at the end of the queue; ``once``: by what the same request is known if it comes again."""
         job = Job(new_id(), request, stream, int(time.time()))
         values = job.id, request.fields.model_dump_json(), request.preset, request.chunks, request.size, stream
         self._run(
@@ -107,12 +130,25 @@ class JobStore(Database):
             " VALUES (?, ?, ?, ?, ?, ?, 'queued', 0, 0, ?)",
             (*values, job.created_at),
         )
+        if once is not None:
+            self._run("INSERT INTO once VALUES (?, ?, ?, ?)", (once.key, once.digest, job.id, job.created_at))
         return job
 
     @transaction
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
-        return _job(self._row(name))
+        return self._job(self._row(name))
+
+    @transaction
+    def known(self, once: Once) -> Job | None:
+        """The job that a request became which is sent again; None where it is new. Raises ``ConflictError``."""
+        self._run("DELETE FROM once WHERE at < ?", (int(time.time()) - REMEMBERED,))
+        row = self._run("SELECT * FROM once WHERE key = ?", (once.key,)).fetchone()
+        if row is None:
+            return None
+        if row["digest"] != once.digest:
+            raise ConflictError("another request was sent with this Idempotency-Key: give every request its own")
+        return self._job(self._row(row["id"]))
 
     @transaction
     def page(self, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc") -> list[Job]:
@@ -124,7 +160,7 @@ class JobStore(Database):
         if after is not None:
             where, values = f"WHERE seq {'>' if order == 'asc' else '<'} ?", [self._place(after)]
         query = f"SELECT * FROM jobs {where} ORDER BY seq {order} LIMIT ?"
-        return [_job(row) for row in self._run(query, (*values, limit))]
+        return [self._job(row) for row in self._run(query, (*values, limit))]
 
     @transaction
     def count(self, status: str) -> int:
@@ -141,11 +177,11 @@ class JobStore(Database):
     def claim(self) -> Job | None:
         """The job that has waited longest, now in a worker's hands; None where none waits. Damaged ones fail."""
         while row := self._run("SELECT * FROM jobs WHERE status = 'queued' ORDER BY seq LIMIT 1").fetchone():
-            job = _job(row)
+            job = self._job(row)
             if job.error is None:
                 update = "UPDATE jobs SET status = 'in_progress', progress = 0 WHERE id = ?"
                 self._run(update, (job.id,))
-                return _job(self._row(job.id))
+                return self._job(self._row(job.id))
             failed = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE seq = ?"
             self._run(failed, (int(time.time()), *job.error, row["seq"]))
         return None
@@ -214,9 +250,21 @@ class JobStore(Database):
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
 
     @transaction
+    def done(self, before: float = math.inf) -> list[str]:
+        """Jobs that ended before a time (seconds since 1970), those that ended first at the front."""
+        query = "SELECT id FROM jobs WHERE typeof(completed_at) = 'integer' AND completed_at < ? ORDER BY completed_at"
+        return [row["id"] for row in self._run(query, (before,))]
+
+    @transaction
     def names(self) -> set[str]:
         """Of all jobs."""
         return {row["id"] for row in self._run("SELECT id FROM jobs")}
+
+    def _job(self, row: sqlite3.Row) -> Job:
+        job = _job(row)
+        if self.keep is None or job.completed_at is None:
+            return job
+        return dataclasses.replace(job, expires_at=round(job.completed_at + self.keep))
 
     def _run(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self.connection.execute(query, values)

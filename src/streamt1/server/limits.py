@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from streamt1.core.errors import ConfigError
@@ -17,6 +18,9 @@ class Limits:
         width: candidates of a chunk, ``beam_size * top_k``.
         waiting: jobs that may wait; one more is answered with 429.
         body: bytes of a request.
+        keep: seconds that a video is kept once it is done; None for ever.
+        keep_bytes: most that all videos may take on the disk; those that were done first go first. None: no bound.
+        free: bytes that must be free on the disk for a video to be taken on.
         patience: seconds that a stream's client may take to say what it wants.
         picture: bytes of a picture that comes with a request, in a form.
     """
@@ -27,12 +31,19 @@ class Limits:
     waiting: int = 10
     body: int = 65536
     patience: float = 30.0
+    keep: float | None = None
+    keep_bytes: float | None = None
+    free: float = 5e8
     picture: int = 20_000_000
 
     def __post_init__(self) -> None:
         for name in ("prompt", "seconds", "width", "waiting"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"the limit {name}={getattr(self, name)} must be above 0")
+        for name in ("keep", "keep_bytes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"the limit {name}={value} must be above 0, or None")
 
     def check_prompt(self, prompt: str) -> None:
         """Raises ``ConfigError`` for a prompt that is too long."""
@@ -51,3 +62,18 @@ class Limits:
                 f"beam_size={beam_size} times top_k={top_k} is {beam_size * top_k} candidates a chunk;"
                 f" this server tries at most {self.width}"
             )
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_age(text: str) -> float:
+    """``30d``, ``12h``, ``90m`` or ``60s`` -> seconds. Raises ``ConfigError``."""
+    number, unit = text[:-1], text[-1:]
+    try:
+        value = float(number) * UNITS[unit]
+    except (ValueError, KeyError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{text[:32]!r} is no time to keep videos for: write 30d, 12h, 90m or 60s")
+    return value

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from streamt1.core.errors import BusyError, UnknownVideoError
-from streamt1.core.files import check_writable, write_whole
+from streamt1.core.errors import BusyError, DiskFullError, UnknownVideoError
+from streamt1.core.files import check_writable, write_whole, writing
 from streamt1.pipeline.session import Live
 from streamt1.search.watcher import Watcher
-from streamt1.server.job_store import JobStore
+from streamt1.server.job_store import JobStore, Once
 from streamt1.server.limits import Limits
 from streamt1.server.schemas import CheckedRequest, Job, is_id
 
@@ -104,21 +105,62 @@ class JobQueue:
         if not (self.folder / name).exists():
             self.store.cleared(name)
 
-    def submit(self, request: CheckedRequest, watcher: JobWatcher | None = None) -> Job:
-        """A job at the end of the queue. Raises ``BusyError`` where too many wait already."""
+    def sweep(self) -> list[str]:
+        """Deletes the videos that are no longer to be kept, and says which."""
+        limits, gone = self.limits, list[str]()
+        if limits.keep is not None:
+            gone += self.store.done(time.time() - limits.keep)
+        if limits.keep_bytes is not None:
+            left = [name for name in self.store.done() if name not in gone]
+            sizes = {name: _bytes_of(self.folder / name) for name in left}
+            over = sum(sizes.values()) - limits.keep_bytes
+            for name in left:
+                if over <= 0:
+                    break
+                gone.append(name)
+                over -= sizes[name]
+        for name in gone:
+            with suppress(UnknownVideoError):
+                self.delete(name)
+        if gone:
+            log.info("%d videos were no longer to be kept, and are deleted: %s", len(gone), " ".join(gone))
+        return gone
+
+    def free(self) -> int:
+        """Bytes that are free on the disk of the videos. Raises ``OutputError``."""
+        with writing(self.folder):
+            return shutil.disk_usage(self.folder).free
+
+    def submit(self, request: CheckedRequest, watcher: JobWatcher | None = None, once: Once | None = None) -> Job:
+        """A job at the end of the queue; the one that is there already where the same request is sent ``once`` more.
+
+        Raises:
+            BusyError: too many wait already.
+            DiskFullError: the disk has no room for a video.
+            ConflictError: another request had the same key.
+        """
+        free = self.free()
+        if free < self.limits.free:
+            raise DiskFullError(
+                f"the server's disk has {free / 1e6:.0f} MB free and takes no videos below"
+                f" {self.limits.free / 1e6:.0f} MB: videos that are no longer needed can be deleted"
+            )
         with self._changed:
+            known = None if once is None else self.store.known(once)
+            if known is not None:
+                return known
             if self._closing or self.store.count("queued") >= self.limits.waiting:
                 self.refused += 1
                 wait = self._wait()
                 raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
-            job = self._added(request, watcher is not None)
+            job = self._added(request, watcher is not None, once)
             if watcher is not None:
                 self._watchers[job.id] = watcher
             self._changed.notify()
             return job
 
-    def _added(self, request: CheckedRequest, stream: bool) -> Job:
-        job = self.store.add(request, stream)
+    def _added(self, request: CheckedRequest, stream: bool, once: Once | None) -> Job:
+        job = self.store.add(request, stream, once)
         if request.picture is not None:
             try:
                 write_whole(self.picture_of(job), request.picture, durable=True)
@@ -233,3 +275,12 @@ def _owner(path: Path) -> str | None:
     """The job that a folder or a picture belongs to; None for what is no job's."""
     name = path.stem if path.suffix == PICTURE else path.name
     return name if is_id(name) else None
+
+
+def _bytes_of(folder: Path) -> int:
+    """Of all files in a folder; those that go meanwhile are not counted."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size

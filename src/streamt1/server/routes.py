@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,15 +11,18 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import HTTPConnection
 
-from streamt1.core.errors import NotReadyError, UnknownVideoError
+from streamt1.core.errors import ConfigError, NotReadyError, UnknownVideoError
 from streamt1.report import PAGE
 from streamt1.server.body import read_fields
+from streamt1.server.job_store import Once
 from streamt1.server.schemas import Job
 from streamt1.server.service import Service
 from streamt1.server.worker import THUMBNAIL
 
 POLL_AFTER = {"openai-poll-after-ms": "500"}
 """The ``openai`` client asks again after so many milliseconds."""
+LONGEST_KEY = 255
+"""Characters of an ``Idempotency-Key``."""
 FILES = {
     "video": ("video.mp4", "video/mp4"),
     "thumbnail": (THUMBNAIL, "image/webp"),
@@ -51,10 +55,11 @@ def read(path: str, **told: Any) -> Any:
 
 @router.post("/v1/videos")
 async def create(request: Request, service: Checked) -> JSONResponse:
-    """Puts a video into the queue."""
+    """Puts a video into the queue; one request that is sent twice with its ``Idempotency-Key`` is one video."""
     limits = service.queue.limits
     fields = await read_fields(request, limits.body, limits.picture)
-    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields)))
+    once = _once(request.headers.get("idempotency-key"), fields)
+    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields), once=once))
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
@@ -138,6 +143,15 @@ def health(request: Request) -> JSONResponse:
 def metrics(service: Checked) -> Response:
     """For Prometheus."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _once(key: str | None, fields: Any) -> Once | None:
+    """Raises ``ConfigError`` for a key that is none."""
+    if key is None:
+        return None
+    if not 0 < len(key) <= LONGEST_KEY:
+        raise ConfigError(f"the Idempotency-Key has {len(key)} characters: give it 1 to {LONGEST_KEY}")
+    return Once(key, sha256(repr(fields).encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def _model(service: Service, name: str) -> dict[str, Any]:

@@ -120,6 +120,7 @@ class Job:
         attempts: how often it has been begun.
         created_at, completed_at: seconds since 1970.
         error: a code and a sentence, for failed jobs.
+        expires_at: when it will be deleted, seconds since 1970; None where that is not known, or never.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Job:
     attempts: int = 0
     completed_at: int | None = None
     error: tuple[str, str] | None = None
+    expires_at: int | None = None
 
     def deleted(self) -> Job:
         """The job as whoever listened to it hears of it last."""
@@ -147,7 +149,7 @@ class Job:
             "progress": self.progress,
             "created_at": self.created_at,
             "completed_at": self.completed_at,
-            "expires_at": None,
+            "expires_at": self.expires_at,
             "error": {"code": self.error[0], "message": self.error[1]} if self.error else None,
             "prompt": fields.prompt,
             "seconds": f"{fields.seconds:g}",
@@ -193,7 +195,7 @@ def read_request(keys: Any) -> VideoRequest:
         first = error.errors(include_url=False)[0]
         raise FieldError(".".join(str(part) for part in first["loc"]), first["msg"]) from error
     for name in made.model_fields_set:
-        if isinstance(keys[name], bool) and not isinstance(getattr(made, name), bool):
+        if isinstance(keys.get(name), bool) and not isinstance(getattr(made, name), bool):
             raise FieldError(name, f"{keys[name]} must be a number")
     return made
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamt1.core.errors import StreamT1Error
 from streamt1.core.timeline import Scene
 from streamt1.server.auth import Auth
 from streamt1.server.job_store import JobStore
@@ -17,6 +20,9 @@ from streamt1.server.queue import JobQueue
 from streamt1.server.schemas import CheckedRequest, check_request, check_scene
 from streamt1.server.worker import Worker
 
+log = logging.getLogger("streamt1.server")
+SWEPT_EVERY = 60.0
+"""Seconds."""
 GRACE = 30.0
 """Seconds that a closing server waits for its workers; what they hold is begun again at the next start."""
 
@@ -29,13 +35,14 @@ class Service:
     auth: Auth
     metrics: Metrics
     workers: Sequence[Worker]
+    _ends: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def over(
         cls, devices: Sequence[LoadedPresets], data: Path, limits: Limits = Limits(), key: str | None = None
     ) -> Service:
         """A service that keeps everything in the folder ``data``. Raises ``OutputError``."""
-        queue = JobQueue(JobStore(data / "jobs.sqlite"), data / "videos", limits)
+        queue = JobQueue(JobStore(data / "jobs.sqlite", limits.keep), data / "videos", limits)
         queue.open()
         metrics = Metrics(queue)
         return cls(queue, Auth(key), metrics, [Worker(queue, presets, metrics) for presets in devices])
@@ -57,17 +64,33 @@ class Service:
         """The workers begin."""
         for worker in self.workers:
             worker.start()
+        if self.queue.limits.keep is not None or self.queue.limits.keep_bytes is not None:
+            threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
+
+    def _sweep(self) -> None:
+        while True:
+            try:
+                self.queue.sweep()
+            except StreamT1Error:
+                log.exception("cannot look for videos that are no longer to be kept; trying again")
+            if self._ends.wait(SWEPT_EVERY):
+                return
 
     def close(self) -> None:
         """The workers end, within a chunk."""
+        self._ends.set()
         self.queue.close()
         for worker in self.workers:
             worker.join(GRACE)
         self.queue.store.close()
 
     def health(self) -> dict[str, Any]:
-        """Whether the workers live, and how much waits."""
+        """Whether the workers live, how much waits, and whether the disk takes more."""
         alive = [worker.alive for worker in self.workers]
         workers = [{"device": w.presets.device, "alive": one} for w, one in zip(self.workers, alive)]
         running, waiting = len(self.queue.at_work()), self.queue.waiting()
-        return {"status": "ok" if all(alive) else "failing", "workers": workers, "running": running, "waiting": waiting}
+        free = self.queue.free()
+        full = free < self.queue.limits.free
+        status = "failing" if not all(alive) else "disk_full" if full else "ok"
+        counts = {"running": running, "waiting": waiting, "disk_free_bytes": free}
+        return {"status": status, "workers": workers, **counts}
