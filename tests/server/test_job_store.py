@@ -65,7 +65,8 @@ def test_a_database_without_a_number_opens_with_all_that_is_in_it(tmp_path: Path
     jobs = [service.queue.submit(service.checked({**ORDER, "seed": seed})) for seed in range(3)]
     service.queue.store.close()
     with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
-        connection.execute("DROP TABLE gone")
+        for table in ("gone", "once"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 0")
     connection.close()
     store = JobStore(tmp_path / "jobs.sqlite")
