@@ -8,7 +8,9 @@ it is missing, or the tensor is elsewhere, callers take torch's own kernels. Row
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
@@ -36,6 +38,21 @@ def usable(*tensors: Tensor | None) -> bool:
     )
 
 
+P = ParamSpec("P")
+
+
+def _on_its_device(run: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
+    """Triton starts kernels on the current device, which need not be the one that the first tensor is on."""
+
+    @wraps(run)
+    def wrapper(x: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.cuda.device_of(x):
+            return run(x, *args, **kwargs)
+
+    return wrapper
+
+
+@_on_its_device
 def modulated_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, shift: Tensor, scale: Tensor, eps: float
 ) -> Tensor:
@@ -51,6 +68,7 @@ def modulated_norm(
     return out
 
 
+@_on_its_device
 def gated_sum(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
     """``x + y * gate``; ``x, y [..., L, D]``, gate ``[..., 1, D]`` in float32."""
     x, y, gate = x.contiguous(), y.contiguous(), _groups(gate)
@@ -62,6 +80,7 @@ def gated_sum(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
     return out
 
 
+@_on_its_device
 def turned_norm(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
     """``rms_norm(x) * weight``, whose channel pairs are then turned by their angles.
 
@@ -76,6 +95,7 @@ def turned_norm(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float)
     return out
 
 
+@_on_its_device
 def silu_norm(x: Tensor, gamma: Tensor, eps: float, silu: bool) -> Tensor:
     """``rms_norm(x) * gamma``, and its SiLU if asked; ``x [rows, D]``, of few channels and many rows."""
     x, (rows, width) = x.contiguous(), x.shape
