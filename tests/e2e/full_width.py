@@ -26,7 +26,7 @@ from streamt1.backbones.wan.model import WanModel
 from streamt1.families.wan_sizes import REWARDS
 from streamt1.rewards.network import Qwen2VL
 from streamt1.rewards.words import Words
-from tests.e2e.test_official_layouts import PROMPT
+from tests.e2e.test_official_layouts import lora_of, write_tokenizer
 from tests.parity.goldens import reward_sets, template_file
 
 DTYPE = torch.bfloat16
@@ -75,12 +75,7 @@ class Writer:
             return {"transformer": str(self.root / "transformer.safetensors"), "lora": None}
         named = {f"model.{key}": value.float() for key, value in state.items()}
         torch.save({"generator": named}, self.root / "longlive_base.pt")
-        lora = {}
-        for key, value in state.items():
-            if key.startswith("blocks.") and value.ndim == 2:
-                name = f"base_model.model.{key.removesuffix('.weight')}"
-                lora[f"{name}.lora_A.weight"] = self.drawn(RANK, value.shape[1])
-                lora[f"{name}.lora_B.weight"] = self.drawn(value.shape[0], RANK)
+        lora = lora_of(state, RANK, self.drawn)
         torch.save({"generator_lora": lora}, self.root / "lora.pt")
         return {"transformer": str(self.root / "longlive_base.pt"), "lora": str(self.root / "lora.pt")}
 
@@ -99,17 +94,7 @@ class Writer:
         return str(folder)
 
     def tokenizer(self) -> str:
-        """As many words as UMT5 has rows, most of which nobody says."""
-        from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-        said = ["<pad>", "</s>", "<unk>", *PROMPT.split()]
-        words = {word: index for index, word in enumerate([*said, *(f"_{i}" for i in range(ROWS - len(said)))])}
-        tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-        transformers.PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-        ).save_pretrained(self.root / "tokenizer")
+        write_tokenizer(self.root / "tokenizer", ROWS)
         return str(self.root / "tokenizer")
 
     def vae(self) -> str:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,21 +41,38 @@ SIZES = {
 PROMPT = "a red circle resting on a navy plain background"
 
 
-def write_wan(root: Path) -> None:
-    """Text encoder, tokenizer and VAE, as the repositories for diffusers have them."""
+def write_tokenizer(folder: Path, rows: int = 0) -> None:
+    """That knows the words of the prompt, and so many rows in all, most of which nobody says."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    torch.manual_seed(0)
-    folder = root / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers"
-    config = transformers.UMT5Config(vocab_size=32, d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=4)
-    transformers.UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
-    words = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", *PROMPT.split()])}
+    said = ["<pad>", "</s>", "<unk>", *PROMPT.split()]
+    words = {word: index for index, word in enumerate([*said, *(f"_{i}" for i in range(rows - len(said)))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder / "tokenizer")
+    ).save_pretrained(folder)
+
+
+def lora_of(state: dict[str, Tensor], rank: int, drawn: Callable[..., Tensor]) -> dict[str, Tensor]:
+    """Of every linear layer of every block, in PEFT's names, as LongLive ships it."""
+    lora = {}
+    for key, value in state.items():
+        if key.startswith("blocks.") and value.ndim == 2:
+            name = f"base_model.model.{key.removesuffix('.weight')}"
+            lora[f"{name}.lora_A.weight"] = drawn(rank, value.shape[1])
+            lora[f"{name}.lora_B.weight"] = drawn(value.shape[0], rank)
+    return lora
+
+
+def write_wan(root: Path) -> None:
+    """Text encoder, tokenizer and VAE, as the repositories for diffusers have them."""
+    torch.manual_seed(0)
+    folder = root / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers"
+    config = transformers.UMT5Config(vocab_size=32, d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=4)
+    transformers.UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
+    write_tokenizer(folder / "tokenizer")
     diffusers.AutoencoderKLWan(
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
     ).save_pretrained(folder / "vae")
@@ -73,12 +91,7 @@ def write_longlive(root: Path, padding: int = 0) -> None:
     named = {f"model.{key}": value for key, value in state.items()}
     extra = {"optimizer": torch.zeros(padding, dtype=torch.uint8)} if padding else {}
     torch.save({"generator": named, **extra}, folder / "longlive_base.pt")
-    lora = {}
-    for key, value in state.items():
-        if key.startswith("blocks.") and value.ndim == 2:
-            name = f"base_model.model.{key.removesuffix('.weight')}"
-            lora[f"{name}.lora_A.weight"] = 0.01 * torch.randn(4, value.shape[1])
-            lora[f"{name}.lora_B.weight"] = 0.01 * torch.randn(value.shape[0], 4)
+    lora = lora_of(state, 4, lambda *shape: 0.01 * torch.randn(shape))
     torch.save({"generator_lora": lora}, folder / "lora.pt")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,6 +92,23 @@ def check_writable(folder: Path, keep: bool = False) -> None:
     finally:
         if not stays:
             _remove(made)
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the disk that a folder is on. Raises ``OutputError``."""
+    with writing(folder):
+        return shutil.disk_usage(folder).free
+
+
+def bytes_in(folder: Path) -> int:
+    """Of all files below a folder; those that go meanwhile are not counted. Raises ``OutputError``."""
+    size = 0
+    with writing(folder):
+        for base, _, names in os.walk(folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    size += os.stat(Path(base) / name).st_size
+    return size
 
 
 def _absent(folder: Path) -> list[Path]:

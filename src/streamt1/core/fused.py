@@ -29,12 +29,11 @@ MOST = 8192
 """Channels of a row that one program holds."""
 
 
-def usable(*tensors: Tensor | None) -> bool:
+def usable(*tensors: Tensor) -> bool:
     """Whether the kernels here can take tensors: there is Triton, and all are on CUDA and hold numbers."""
-    given = [tensor for tensor in tensors if tensor is not None]
     return triton is not None and all(
         tensor.device.type == "cuda" and type(tensor) in (Tensor, torch.nn.Parameter) and tensor.shape[-1] <= MOST
-        for tensor in given
+        for tensor in tensors
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from streamt1.core.errors import DiskFullError, warn
-from streamt1.core.files import writing
+from streamt1.core.files import bytes_in, free_bytes
 from streamt1.search.state import SearchState
 
 MARGIN = 2
@@ -36,12 +34,11 @@ class Room:
             DiskFullError: not even the next chunk fits; all that is made is on the disk, and can be gone on with.
         """
         if self._each is None:  # the first chunks show what one takes
-            self._each = _bytes_in(self._folder) // state.chunk
+            self._each = bytes_in(self._folder) // state.chunk
         self._check(state, self._each)
 
     def _check(self, state: SearchState, each: int) -> None:
-        with writing(self._folder):
-            free = shutil.disk_usage(self._folder).free
+        free = free_bytes(self._folder)
         if free < MARGIN * each:
             raise DiskFullError(
                 f"the disk of {self._folder} is full: {_mb(free)} are free, and a chunk takes {_mb(each)}"
@@ -50,11 +47,6 @@ class Room:
         if free < left * each and not self._warned:
             self._warned = True
             warn(f"{self._folder} will need about {_mb(left * each)} more, and {_mb(free)} are free")
-
-
-def _bytes_in(folder: Path) -> int:
-    with writing(folder):
-        return sum(os.stat(Path(base) / name).st_size for base, _, names in os.walk(folder) for name in names)
 
 
 def _mb(size: int) -> str:

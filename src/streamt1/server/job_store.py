@@ -79,6 +79,7 @@ class Database:
 D = TypeVar("D", bound=Database)
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", str, int)
 
 
 def transaction(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
@@ -261,7 +262,7 @@ class JobStore(Database):
         return {row["id"] for row in self._run("SELECT id FROM jobs")}
 
     def _job(self, row: sqlite3.Row) -> Job:
-        job = _job(row)
+        job = _read_or_damaged(row)
         if self.keep is None or job.completed_at is None:
             return job
         return dataclasses.replace(job, expires_at=round(job.completed_at + self.keep))
@@ -281,21 +282,21 @@ class JobStore(Database):
         return row
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _read_or_damaged(row: sqlite3.Row) -> Job:
     """A row as it was written; of one that cannot be read, a failed job that says so, and what of it can."""
     try:
         return _read(row)
     except (ValueError, TypeError) as error:
         told = str(error).splitlines()[0]
         reason = f"this job's row in the database cannot be read ({told}): delete it and ask for the video again"
-    given = {name: row[name] for name in ("preset", "size", "created_at", "chunks") if isinstance(row[name], str | int)}
-    kept = {"preset": "unknown", "size": "unknown", "created_at": 0, "chunks": 0} | given
-    request = CheckedRequest(VideoRequest(), str(kept["preset"]), _whole(kept["chunks"]), str(kept["size"]))
-    return Job(str(row["id"]), request, False, _whole(kept["created_at"]), "failed", error=("damaged", reason))
+    preset, size = (_kept(row[name], "unknown") for name in ("preset", "size"))
+    request = CheckedRequest(VideoRequest(), preset, _kept(row["chunks"], 0), size)
+    return Job(str(row["id"]), request, False, _kept(row["created_at"], 0), "failed", error=("damaged", reason))
 
 
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+def _kept(value: Any, otherwise: T) -> T:
+    """A value where it is of the kind that it should be."""
+    return value if type(value) is type(otherwise) else otherwise
 
 
 def _read(row: sqlite3.Row) -> Job:

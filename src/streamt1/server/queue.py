@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from streamt1.core.errors import BusyError, DiskFullError, UnknownVideoError
-from streamt1.core.files import check_writable, write_whole, writing
+from streamt1.core.files import bytes_in, check_writable, free_bytes, write_whole
 from streamt1.pipeline.session import Live
 from streamt1.search.watcher import Watcher
 from streamt1.server.job_store import JobStore, Once
@@ -112,7 +112,7 @@ class JobQueue:
             gone += self.store.done(time.time() - limits.keep)
         if limits.keep_bytes is not None:
             left = [name for name in self.store.done() if name not in gone]
-            sizes = {name: _bytes_of(self.folder / name) for name in left}
+            sizes = {name: bytes_in(self.folder / name) for name in left}
             over = sum(sizes.values()) - limits.keep_bytes
             for name in left:
                 if over <= 0:
@@ -128,8 +128,7 @@ class JobQueue:
 
     def free(self) -> int:
         """Bytes that are free on the disk of the videos. Raises ``OutputError``."""
-        with writing(self.folder):
-            return shutil.disk_usage(self.folder).free
+        return free_bytes(self.folder)
 
     def submit(self, request: CheckedRequest, watcher: JobWatcher | None = None, once: Once | None = None) -> Job:
         """A job at the end of the queue; the one that is there already where the same request is sent ``once`` more.
@@ -275,12 +274,3 @@ def _owner(path: Path) -> str | None:
     """The job that a folder or a picture belongs to; None for what is no job's."""
     name = path.stem if path.suffix == PICTURE else path.name
     return name if is_id(name) else None
-
-
-def _bytes_of(folder: Path) -> int:
-    """Of all files in a folder; those that go meanwhile are not counted."""
-    size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            size += path.stat().st_size if path.is_file() else 0
-    return size

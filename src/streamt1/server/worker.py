@@ -91,7 +91,8 @@ class Worker:
             self.queue.begin(running)
             outcome = self._make(running, folder, presets)
         except Cancelled:
-            outcome = self._stopped(running)
+            outcome = "cancelled"
+            self._stop(running)
         except StreamT1Error as error:
             self._fail(running, type(error).__name__, str(error))
         except Exception as error:
@@ -147,22 +148,17 @@ class Worker:
         made = as_made(job.request, stored_summary(path) or {}, pipeline)
         return "completed" if self.queue.store.finish(job.id, made) else "cancelled"
 
-    def _stopped(self, running: Running) -> str:
-        try:
-            self._stop(running)
-        except StreamT1Error:
-            log.exception("job %s was stopped, and that cannot be noted", running.job.id)
-        return "cancelled"
-
     def _stop(self, running: Running) -> None:
         """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
-        name, store = running.job.id, self.queue.store
         if running.stop == "closing" and not running.job.stream:
-            store.give_back(name, running.begun)
+            try:
+                self.queue.store.give_back(running.job.id, running.begun)
+            except StreamT1Error:
+                log.exception("job %s was stopped, and that cannot be noted", running.job.id)
         elif running.stop == "closing":
-            store.fail(name, "client_gone", "the server was stopped before this stream was done")
+            self._fail(running, "client_gone", "the server was stopped before this stream was done")
         elif running.stop != "deleted":
-            store.fail(name, "cancelled", "the client closed the stream")
+            self._fail(running, "cancelled", "the client closed the stream")
 
     def _fail(self, running: Running, code: str, message: str) -> None:
         try:

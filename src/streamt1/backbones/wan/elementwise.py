@@ -1,10 +1,10 @@
 """The arithmetic between a block's matrix products: computed in float32, whatever the model's dtype.
 
-Each function has two forms, and three where Triton is (``core.fused``: norms and what follows them in one pass). The
-plain one widens, computes and casts back; what is trained, compiled, or in float32
+Each function has two forms. The plain one widens, computes and casts back; what is trained, compiled, or in float32
 takes it. The lean one is for eager passes in 16 bits without gradients: a kernel of torch that is told where to write
 reads 16 bits, computes in float32 and writes 16 bits, so nothing wide is stored. It rounds no more often than the plain
-one. Bytes are those read and written per element of ``x`` in 16 bits.
+one. Where Triton is, some are one pass with what follows them (``core.fused``). Bytes are those read and written per
+element of ``x`` in 16 bits.
 """
 
 from __future__ import annotations
