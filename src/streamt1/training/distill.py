@@ -26,6 +26,7 @@ from streamt1.training.export import export_weights
 from streamt1.training.forcing import CHUNK
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam
+from streamt1.training.precision import mixed
 from streamt1.training.rollout import bundled_pocket, decode, generators, rollout
 
 CHUNKS = 7
@@ -115,7 +116,7 @@ class Conditions:
 
     def x0(self, pocket: Pocket, noisy: Tensor, sigma: Tensor, device: str) -> Tensor:
         """Clean latents that a model predicts for noisy ones [B, F, C, h, w] at noise levels [B, F]."""
-        with torch.autocast(device, torch.bfloat16):
+        with mixed(device):
             flow = pocket.flow(self.tokens, self.history, noisy, 1000 * sigma, self.gap, self.appended)
         return noisy - sigma[..., None, None, None] * flow.float()
 

@@ -24,6 +24,7 @@ from streamt1.training.checkpoint import read_tensors_of
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
+from streamt1.training.precision import mixed
 from streamt1.training.preferences import READINGS, SEEN, Groups, branch_groups, spoilt_groups, turning_groups
 from streamt1.training.rollout import bundled_pocket
 
@@ -168,7 +169,7 @@ def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Te
             pictures, truth[..., X] = pictures.flip(-1), -truth[..., X]
         if float(torch.rand((), generator=draw)) < 0.5:
             pictures = (pictures + 0.02 * torch.randn(pictures.shape, generator=draw).to(device)).clamp(0, 1)
-        with torch.autocast(device, torch.bfloat16):
+        with mixed(device):
             scores, read = net(pictures, tokens)
         labels = truth[..., : len(READINGS)].mean(-1, keepdim=True)
         scores, read = scores.float().view(*labels.shape), read.float().view(*truth.shape)
@@ -212,7 +213,7 @@ def _features(net: ClipNet, groups: Groups, device: str) -> Tensor:
     made = []
     for rows in torch.arange(len(groups.clips)).split(4):
         pictures, tokens, _ = _frames(groups, rows, torch.arange(SEEN), device)
-        with torch.autocast(device, torch.bfloat16):
+        with mixed(device):
             said = net.look(pictures, net.eye.trunk.text(tokens))
         made.append(said.float().view(len(rows), -1, SEEN, net.said))
     return torch.cat(made)
