@@ -109,6 +109,25 @@ def test_batched_rollouts_equal_the_backbone(pocket: Pocket):
         branch = backbone.commit(branch, made[0], None)
 
 
+def test_batched_rollouts_of_stories_equal_the_backbone(pocket: Pocket):
+    """Clips that change their prompts at different chunks, one of which appends the first chunks of two scenes."""
+    told = [[PROMPT] * 2 + [OTHER] * 3 + [PROMPT] * 2, [OTHER] + [PROMPT] * 2 + [OTHER] * 4]
+    appended = torch.tensor([[0, 0], [1, 3]])
+    tokens = torch.stack([pad_tokens(prompts) for prompts in told])
+    latents = rollout(pocket, tokens, 7, generators(0, 2), appended=appended)
+    backbone = WanBackbone(pocket.dit, pocket.text.encode, (8, 8), MemoryConfig())
+    for clip, prompts in enumerate(told):
+        branch, generator = backbone.start(prompts[0]), generators(0, 2)[clip]
+        for chunk, prompt in enumerate(prompts):
+            if chunk and prompt != prompts[chunk - 1]:
+                branch = backbone.switch(branch, prompt, "keep").branch
+            drawn = torch.randn((1, 1 + backbone.draws, *backbone.chunk_shape), generator=generator)
+            made, _ = backbone.denoise([branch], drawn[:, 0], drawn[:, 1:], range(backbone.steps))
+            assert torch.allclose(made[0], latents[clip, 3 * chunk : 3 * chunk + 3], atol=1e-4)
+            route = Route.APPEND if chunk and chunk in appended[clip].tolist() else Route.DISCARD
+            branch = backbone.commit(branch, made[0], route)
+
+
 def test_rows_past_the_prompt_are_zero_and_do_not_matter():
     torch.manual_seed(0)
     text = TextEncoder()

@@ -23,7 +23,8 @@ their last value from a clear frame.
 - memory: what the prompt leaves open must stay as it first was. Mean over those that apply: size, 1 - ramp(|log(area /
   first area)|, .12, .40); the detail, ramp(overlap of its pixels with the asked one, .30, .65) times ramp(lead over the
   other detail of its kind, -.05, .10), and 0 unless it has the form, of two, that it first had; the way of a crossing
-  object, where it is seen long enough to have one, ramp(share of its travel in the first direction, .5, .9). "First" is the median over the first 9 clear frames.
+  object, where it is seen for long enough to have one, ramp(share of its travel in the first direction, .5, .9).
+  "First" is the median over the first 9 clear frames.
 
 Shape, colour, motion and memory count as much as the object is present. `mean` is the mean of the six.
 """
