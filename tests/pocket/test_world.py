@@ -189,7 +189,8 @@ def test_oracle_remembers_which_half_is_painted(detail: str, shape: str):
     for choice, clip in enumerate((one, other)):
         reading = measure(clip, scene)
         assert reading.mean > 0.97
-        clear, form = details(clip, scene)
+        clear, form, whole = details(clip, scene)
+        assert whole.all()
         assert clear.min() > 0.6
         assert set(form) == {choice}
     assert measure(np.concatenate([one, other]), scene).memory[30:].mean() < 0.55, "the other half"

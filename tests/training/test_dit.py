@@ -141,7 +141,7 @@ def test_a_gradient_reaches_every_weight():
     made = Pocket(TINY)
     torch.nn.init.normal_(made.dit.head.head.weight, std=0.2)
     tokens = pad_tokens([PROMPT] * 10).unflatten(0, (2, 5))
-    starts = torch.tensor([[1, 0], [0, 0]])
+    starts = torch.tensor([[1, 4], [0, 0]])
     clips = LatentSet(torch.randn(2, 15, 8, 8, 8), tokens, starts, torch.rand(2, 15, 8, 8) < 0.2)
     loss = flow_loss(made, clips, torch.Generator().manual_seed(0), "cpu")
     loss.backward()

@@ -347,17 +347,18 @@ def _memory(clip: Floats, nearest: np.ndarray, seen: _Seen, thing: Thing) -> Flo
     return np.mean(parts, axis=0)
 
 
-def details(clip: Floats, scene: Scene) -> tuple[Floats, np.ndarray]:
-    """How clear the first object's detail is in each frame, [T] in [0, 1], and which of its two forms it has, [T].
+def details(clip: Floats, scene: Scene) -> tuple[Floats, np.ndarray, np.ndarray]:
+    """How clear the first object's detail is in each frame, [T] in [0, 1], which of its two forms it has, [T] 0 or 1,
+    and where the object is seen whole, [T].
 
-    0 where the object is not seen whole. Raises ValueError for a scene without a detail.
+    Raises ValueError for a scene without a detail.
     """
     thing = scene.things[0]
     if not thing.detail:
         raise ValueError(f"'{scene.prompt}' names no detail")
     nearest, (seen, *_) = _seen(clip, scene, None)
     fit, forms = read_detail(clip, nearest, seen.mask, seen.track, seen.radius, thing)
-    return (fit * seen.clear).astype(np.float32), forms.argmax(0)
+    return fit.astype(np.float32), forms.argmax(0), seen.clear
 
 
 def _read_background(clip: Floats, nearest: np.ndarray, scene: Scene) -> Floats:

@@ -10,8 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamt1.pocket.paths import CHUNK, OPENING, Floats, Take, sample_take
-from streamt1.pocket.scenes import PAIRED_MOTIONS, Scene, is_held_out, other_ground, sample_scene
-from streamt1.pocket.vocabulary import MOTIONS
+from streamt1.pocket.scenes import (
+    HELD_OUT,
+    PAIRED_MOTIONS,
+    Ground,
+    Scene,
+    Thing,
+    is_held_out,
+    other_ground,
+    sample_scene,
+)
+from streamt1.pocket.vocabulary import BACKGROUND_COLOURS, BACKGROUND_KINDS, DETAILS, MOTIONS
 from streamt1.pocket.world import render
 
 CHUNKS = 7
@@ -148,3 +157,30 @@ def _other_motion(rng: np.random.Generator, scene: Scene) -> Scene:
 
 def _other_place(rng: np.random.Generator, scene: Scene) -> Scene:
     return replace(scene, grounds=(other_ground(rng, scene.grounds[0]),))
+
+
+def evaluation_casts(count: int, scenes: int, seed: int = 2027) -> list[tuple[Scene, ...]]:
+    """Scenes for measuring stories: `scenes` of them each, whose objects are held-out combinations with a detail.
+
+    Details, motions, and backgrounds take turns; neighbours differ in shape, colour and background.
+    """
+    rng = np.random.default_rng(seed)
+    by_motion = [sorted(triple for triple in HELD_OUT if triple[2] == motion) for motion in MOTIONS]
+    casts: list[tuple[Scene, ...]] = []
+    for index in range(count):
+        cast: list[Scene] = []
+        while len(cast) < scenes:
+            number = index * scenes + len(cast)
+            group = by_motion[number % len(MOTIONS)]
+            colour, shape, motion = group[int(rng.integers(len(group)))]
+            thing = Thing(colour, shape, motion, DETAILS[(number + index) % len(DETAILS)])
+            ground = Ground(str(rng.choice(BACKGROUND_COLOURS)), str(rng.choice(BACKGROUND_KINDS)))
+            if not any(_alike(Scene((thing,), (ground,)), other) for other in cast[-1:]):
+                cast.append(Scene((thing,), (ground,)))
+        casts.append(tuple(cast))
+    return casts
+
+
+def _alike(one: Scene, other: Scene) -> bool:
+    (a, b), (c, d) = (one.things[0], one.grounds[0]), (other.things[0], other.grounds[0])
+    return a.colour == c.colour or a.shape == c.shape or b.colour == d.colour or b.kind == d.kind

@@ -93,6 +93,7 @@ def draw_memory(starts: Tensor, chunks: int, draw: torch.Generator) -> tuple[Ten
     some = torch.rand(batch, generator=draw) < 0.3
     appended = torch.zeros_like(starts)
     appended[:, 0] = torch.randint(1, chunks - 3, (batch,), generator=draw) * some
+    starts = torch.where(starts < chunks - 1, starts, 0)  # nothing comes after a last chunk
     scenes = (torch.rand(batch, generator=draw) < 0.65) & (starts > 0).any(1)
     return gap, torch.where(scenes[:, None], starts, appended)
 
