@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.core.errors import PromptError
 from streamt1.pocket.oracle import SIGHTS, details, locate, measure
 from streamt1.pocket.paths import Take, positions, sample_take
@@ -21,6 +23,7 @@ from streamt1.pocket.scenes import (
 )
 from streamt1.pocket.vocabulary import MOTIONS, SHAPES, TEXT_LENGTH, WORDS, tokenize
 from streamt1.pocket.world import OBJECT_RGB, render, sample_clip
+from streamt1.rewards.pocket import FrameNet, PocketFrameReward, RewardConfig
 
 
 def alone(thing: Thing, *grounds: Ground) -> Scene:
@@ -258,3 +261,14 @@ def test_locate_says_where_the_object_is_and_what_tone_and_background_it_has():
     assert reading.mean > 0.97
     single = parse("a red star resting on a navy plain background")
     assert not locate(render(single, sample_take(rng, single), 9), single)[:, SIGHTS.index("ground")].any()
+
+
+def test_weights_that_were_trained_on_fewer_words_say_so():
+    prompt = "a red circle with a cap resting on a navy plain background"
+    text = TextEncoder(TextConfig(words=len(WORDS) - 1))
+    with pytest.raises(PromptError, match=r"do not know the word 'cap' yet; they know: a, and.*then$"):
+        text.encode(prompt)
+    assert text.encode(prompt.replace("with a cap ", "")).shape == (1, TEXT_LENGTH, 128)
+    reward = PocketFrameReward(FrameNet(RewardConfig(words=len(WORDS) - 1)), torch.zeros(()), torch.ones(()))
+    with pytest.raises(PromptError, match="'cap'"):
+        reward.score(torch.zeros(1, 1, 3, 64, 64), prompt)
