@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import Result
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
+from streamt1.cli.main import app
 from streamt1.config.load import load_config
 from streamt1.core.errors import CheckpointError
 from streamt1.decoders.taehv import TAEHV, TAEHVConfig
@@ -198,21 +201,24 @@ def streamt1(hub: Hub, home: Path, *arguments: str) -> subprocess.CompletedProce
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
+def here(*arguments: str) -> Result:
+    """The same command in this process, which has imported everything already."""
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_from_download_to_video(layout: str, tmp_path: Path) -> None:
     write, extends, files = LAYOUTS[layout]
     write_wan(tmp_path / "hub")
     write(tmp_path / "hub")
     preset = tiny_preset(tmp_path / "tiny.yaml", extends, files)
+    models, out = str(tmp_path / "models"), str(tmp_path / "out")
     with serving(tmp_path / "hub") as hub:
-        done = streamt1(hub, tmp_path / "home", "download", str(preset))
+        done = streamt1(hub, tmp_path / "home", "download", str(preset), "--to", models)
     assert done.returncode == 0, done.stderr
     assert "to fetch" in done.stdout
-    with serving(tmp_path / "nothing") as hub:
-        arguments = ("generate", PROMPT, "--preset", str(preset), "--chunks", "6", "--out", str(tmp_path / "out"))
-        made = streamt1(hub, tmp_path / "home", *arguments)
-        assert made.returncode == 0, made.stderr
-        assert hub.sent == [], "generating needs no network"
+    made = here("generate", PROMPT, "--preset", str(preset), "--models", models, "--chunks", "6", "--out", out)
+    assert made.exit_code == 0, made.stderr
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     config = load_config(str(preset))
     assert run["frames"] == 1 + 4 * (6 * config.memory.chunk - 1)
@@ -234,19 +240,20 @@ def test_videos_that_begin_with_frames(layout: str, of_picture: int, of_clip: in
     frames = np.full((30, 48, 64, 3), 90, dtype=np.uint8)
     fps = load_config(preset).wan.fps
     clip = clip_of(tmp_path / "clip.mkv", frames, Fraction(fps))
+    models, chunk = str(tmp_path / "models"), load_config(preset).memory.chunk
     with serving(tmp_path / "hub") as hub:
-        assert streamt1(hub, tmp_path / "home", "download", preset).returncode == 0
-        for begins, file, latents in (("--image", tmp_path / "photo.png", of_picture), ("--video", clip, of_clip)):
-            out = tmp_path / begins
-            arguments = ("generate", PROMPT, "--preset", preset, "--chunks", "2", "--out", str(out), begins, str(file))
-            made = streamt1(hub, tmp_path / "home", *arguments)
-            assert made.returncode == 0, made.stderr
-            assert "is brought to 64x64" in made.stderr
-            summary = json.loads((out / "run.json").read_text())
-            chunk = load_config(preset).memory.chunk
-            assert summary["given"]["latents"] == latents
-            assert summary["chunks"] == 2 + latents // chunk
-            assert streamt1(hub, tmp_path / "home", "replay", str(out)).returncode == 0
+        assert streamt1(hub, tmp_path / "home", "download", preset, "--to", models).returncode == 0
+    for begins, file, latents in (("--image", tmp_path / "photo.png", of_picture), ("--video", clip, of_clip)):
+        out = tmp_path / begins
+        where = ("--preset", preset, "--models", models, "--out", str(out))
+        made = here("generate", PROMPT, *where, "--chunks", "2", begins, str(file))
+        assert made.exit_code == 0, made.stderr
+        assert "is brought to 64x64" in made.stderr
+        summary = json.loads((out / "run.json").read_text())
+        assert summary["given"]["latents"] == latents
+        assert summary["chunks"] == 2 + latents // chunk
+        again = here("replay", str(out))
+        assert again.exit_code == 0, again.stderr
 
 
 @pytest.mark.parametrize(
@@ -333,6 +340,19 @@ def test_downloads_resume_are_checked_and_can_go_to_a_folder(tmp_path: Path) -> 
     assert drafted.returncode == 0, drafted.stderr
     cost = json.loads((tmp_path / "out" / "run.json").read_text())["cost"]
     assert (cost["latents_decoded"], cost["latents_drafted"]) == (3, 4 * 3)
+
+
+def test_generating_needs_no_network(tmp_path: Path) -> None:
+    write_wan(tmp_path / "hub")
+    write_longlive(tmp_path / "hub")
+    preset = str(tiny_preset(tmp_path / "tiny.yaml", "longlive", {}))
+    with serving(tmp_path / "hub") as hub:
+        assert streamt1(hub, tmp_path / "home", "download", preset).returncode == 0
+    with serving(tmp_path / "nothing") as hub:
+        arguments = ("generate", PROMPT, "--preset", preset, "--chunks", "1", "--out", str(tmp_path / "out"))
+        made = streamt1(hub, tmp_path / "home", *arguments)
+        assert made.returncode == 0, made.stderr
+        assert hub.sent == []
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
