@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import DeviceLostError, OutputError
 from streamt1.server.app import make_app
 from streamt1.server.job_store import MIGRATIONS, JobStore
 from tests.server.test_queue import ORDER
@@ -120,3 +120,40 @@ def test_a_worker_outlives_whatever_taking_a_job_raises(
         until(lambda name=name: service.queue.get(name).status == "completed")
     assert raised.is_set()
     assert service.health()["status"] == "ok"
+
+
+def test_a_job_whose_devices_cannot_be_taken_fails_and_the_next_is_made(
+    client: TestClient, service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presets, raised = service.workers[0].presets, iter((DeviceLostError("no device is left"), ValueError("strange")))
+    take = presets.take
+
+    def burns(count, wanted):
+        for error in raised:
+            raise error
+        return take(count, wanted)
+
+    monkeypatch.setattr(presets, "take", burns)
+    names = [client.post("/v1/videos", json={**ORDER, "seed": seed}).json()["id"] for seed in range(3)]
+    until(lambda: service.queue.get(names[-1]).status == "completed")
+    told = [client.get(f"/v1/videos/{name}").json()["error"] for name in names]
+    assert told[0] == {"code": "DeviceLostError", "message": "no device is left"}
+    assert told[1]["code"] == "server_error"
+    assert told[2] is None
+    assert service.queue.at_work() == []
+
+
+def test_a_deleted_job_s_folder_is_cleared_once(
+    client: TestClient, gate: Gate, service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared: list[Path] = []
+    monkeypatch.setattr("shutil.rmtree", lambda path, **told: cleared.append(path))
+    gate.shut()
+    name = client.post("/v1/videos", json=ORDER).json()["id"]
+    until(service.queue.at_work)
+    until(lambda: gate.held)
+    client.delete(f"/v1/videos/{name}")
+    cleared.clear()  # what was there before the search began
+    gate.open()
+    until(lambda: not service.queue.at_work() and cleared)
+    assert cleared.count(service.queue.folder / name) == 1

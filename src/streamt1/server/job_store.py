@@ -230,6 +230,12 @@ class JobStore(Database):
         self._run("INSERT OR IGNORE INTO gone VALUES (?, ?, TRUE)", (name, place))
 
     @transaction
+    def undo(self, name: str) -> None:
+        """A job that could not be added whole was never there: its request may be sent again."""
+        self._run("DELETE FROM jobs WHERE id = ?", (name,))
+        self._run("DELETE FROM once WHERE id = ?", (name,))
+
+    @transaction
     def cleared(self, name: str) -> None:
         """The files of a deleted job are deleted, too."""
         self._run("UPDATE gone SET files = FALSE WHERE id = ?", (name,))

@@ -138,16 +138,11 @@ class JobQueue:
             DiskFullError: the disk has no room for a video.
             ConflictError: another request had the same key.
         """
-        free = self.free()
-        if free < self.limits.free:
-            raise DiskFullError(
-                f"the server's disk has {free / 1e6:.0f} MB free and takes no videos below"
-                f" {self.limits.free / 1e6:.0f} MB: videos that are no longer needed can be deleted"
-            )
         with self._changed:
             known = None if once is None else self.store.known(once)
             if known is not None:
                 return known
+            self._check_disk()
             if self._closing or self.store.count("queued") >= self.limits.waiting:
                 self.refused += 1
                 wait = self._wait()
@@ -158,13 +153,21 @@ class JobQueue:
             self._changed.notify()
             return job
 
+    def _check_disk(self) -> None:
+        free = self.free()
+        if free < self.limits.free:
+            raise DiskFullError(
+                f"the server's disk has {free / 1e6:.0f} MB free and takes no videos below"
+                f" {self.limits.free / 1e6:.0f} MB: videos that are no longer needed can be deleted"
+            )
+
     def _added(self, request: CheckedRequest, stream: bool, once: Once | None) -> Job:
         job = self.store.add(request, stream, once)
         if request.picture is not None:
             try:
                 write_whole(self.picture_of(job), request.picture, durable=True)
             except BaseException:
-                self.store.delete(job.id)
+                self.store.undo(job.id)
                 raise
         return job
 

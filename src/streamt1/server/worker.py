@@ -59,33 +59,38 @@ class Worker:
 
     def _serve(self) -> None:
         while True:
+            running, presets, burnt = None, None, None
             self.presets.begin()
             try:
                 running = self.queue.take()
                 presets = None if running is None else self._taken(running)
-            except Exception:  # whatever it is, the other jobs still want to be made
-                log.exception("cannot take a job; trying again in %g seconds", PAUSE)
-                time.sleep(PAUSE)
-                continue
+            except Exception as error:  # whatever it is, the other jobs still want to be made
+                burnt = error
             finally:
                 self.presets.began()
-            if running is None:
+            if running is not None:
+                try:
+                    self._work(running, presets, burnt)
+                finally:
+                    if presets is not None:
+                        presets.give_back()
+            elif burnt is not None:
+                log.error("cannot take a job; trying again in %g seconds", PAUSE, exc_info=burnt)
+                time.sleep(PAUSE)
+            else:
                 return
-            try:
-                self._work(running, presets)
-            finally:
-                if presets is not None:
-                    presets.give_back()
 
     def _taken(self, running: Running) -> LoadedPresets | None:
         """The presets on the devices of a job; None where it is stopped before they are free."""
         return self.presets.take(running.job.request.fields.devices, lambda: running.stop is None)
 
-    def _work(self, running: Running, presets: LoadedPresets | None) -> None:
-        """Makes one video. Whatever goes wrong ends this job, not the worker."""
+    def _work(self, running: Running, presets: LoadedPresets | None, burnt: Exception | None) -> None:
+        """Makes one video. Whatever goes wrong ends this job, not the worker; ``burnt`` went wrong before it began."""
         job, begin, outcome = running.job, time.monotonic(), "failed"
         folder = self.queue.folder_of(job)
         try:
+            if burnt is not None:
+                raise burnt
             if presets is None:
                 raise Cancelled(f"stopped: {running.stop}")
             self.queue.begin(running)
@@ -101,7 +106,7 @@ class Worker:
             self._fail(running, "server_error", f"the run ended unexpectedly ({name}); the server's log says more")
         seconds = time.monotonic() - begin
         self.metrics.finished(outcome, seconds)
-        if outcome != "completed" and running.stop != "closing":
+        if outcome != "completed" and running.stop not in ("closing", "deleted"):  # what is deleted the queue clears
             shutil.rmtree(folder, ignore_errors=True)
         self.queue.put_back(running, seconds if outcome == "completed" else None)
         self._tell(running)
