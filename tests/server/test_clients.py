@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -48,6 +49,49 @@ def test_the_openai_client_creates_polls_lists_downloads_and_deletes(address: st
     assert client.videos.delete(video.id).deleted
     with pytest.raises(openai.NotFoundError):
         client.videos.retrieve(video.id)
+
+
+def test_the_openai_client_over_its_other_calls(address: str) -> None:
+    """Those that older and newer versions have; what this server does not have is not found, in OpenAI's shape."""
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+    once = {"Idempotency-Key": "the client's own"}
+    asked = {"model": "pocket", "prompt": PROMPT, "seconds": "1", "extra_body": {"policy": "greedy"}}
+    first, again = (client.with_options(timeout=60).videos.create(**asked, extra_headers=once) for _ in range(2))
+    assert first.id == again.id
+    done = client.videos.poll(first.id)
+    assert (done.status, done.prompt, done.remixed_from_video_id) == ("completed", PROMPT, None)
+    picture = client.videos.download_content(done.id, variant="spritesheet")
+    assert picture.response.headers["x-image-size"].count("x") == 1
+    raw = client.videos.with_raw_response.retrieve(done.id)
+    assert raw.headers["openai-poll-after-ms"] == "500"
+    with client.videos.with_streaming_response.download_content(done.id) as answer:
+        assert next(answer.iter_bytes(8))[4:8] == b"ftyp"
+    assert client.models.retrieve("pocket").id == "pocket"
+    videos = client.videos
+    for name, told in (
+        ("remix", {"video_id": done.id, "prompt": "x"}),
+        ("edit", {"video": b"x", "prompt": "x"}),
+        ("extend", {"video": b"x", "prompt": "x", "seconds": "4"}),
+        ("create_character", {"name": "x", "video": b"x"}),
+        ("get_character", {"character_id": "x"}),
+    ):
+        if hasattr(videos, name):
+            with pytest.raises(openai.NotFoundError, match="videos are made by POST /v1/videos") as raised:
+                getattr(videos, name)(**told)
+            assert raised.value.code == "not_found"
+    assert client.videos.delete(done.id).deleted
+
+
+async def _with_the_other_client(address: str) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0) as client:
+        video = await client.videos.create_and_poll(prompt=PROMPT, seconds="1", extra_body={"policy": "greedy"})
+        assert video.status == "completed"
+        assert (await client.videos.list(limit=1, order="desc")).data[0].id == video.id
+        await client.videos.delete(video.id)
+
+
+def test_the_openai_client_that_does_not_wait(address: str) -> None:
+    asyncio.run(_with_the_other_client(address))
 
 
 def test_the_openai_client_hears_what_was_wrong(address: str) -> None:

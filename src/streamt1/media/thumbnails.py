@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
@@ -22,3 +23,9 @@ def thumbnail(frame: Tensor, side: int = 96) -> bytes:
 def middle_thumbnail(frames: Tensor, side: int = 96) -> bytes:
     """The frame in the middle of ``[T, 3, H, W]`` as a small WebP picture; see ``thumbnail``."""
     return thumbnail(frames[len(frames) // 2], side)
+
+
+def size_of_picture(path: Path) -> str:
+    """``WIDTHxHEIGHT`` of a file, by its beginning. Raises ``OSError``."""
+    with Image.open(path) as picture:
+        return "{}x{}".format(*picture.size)

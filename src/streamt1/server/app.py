@@ -14,12 +14,14 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from streamt1.core.errors import AddressError, ConfigError
-from streamt1.server import page, routes, websocket
-from streamt1.server.errors import answer_errors
+from streamt1.server import page, reference, routes, websocket
+from streamt1.server.errors import InShape, answer_errors
 from streamt1.server.limits import Limits
 from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
 
+PARTS = (routes, websocket, page, reference)
+"""Modules that have a router."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -40,11 +42,13 @@ def make_app(service: Service, hosts: Sequence[str] = ()) -> FastAPI:
 
     app = FastAPI(title="streamt1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    for part in (routes, websocket, page):
+    for part in PARTS:
         app.include_router(part.router)
+    app.state.routes = [route for part in PARTS for route in part.router.routes]
     answer_errors(app)
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_bare(host) for host in hosts])
+    app.add_middleware(InShape)
     return app
 
 

@@ -12,6 +12,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from streamt1.core.errors import ConfigError, TooLargeError
 from streamt1.core.json_text import JsonError
 from streamt1.core.json_text import parse_json as core_json
+from streamt1.server.schemas import FieldError
 
 PICTURE = "input_reference"
 """The field of a form that may be a file; it becomes bytes."""
@@ -56,7 +57,7 @@ async def _fields(form: FormData) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name in fields:
-            raise ConfigError(f"the field {name[:60]!r} is given twice")
+            raise FieldError(name[:60], f"the field {name[:60]!r} is given twice")
         if isinstance(value, UploadFile):
             fields[name] = await value.read() if name == PICTURE else value.filename or "a file"
         elif value != "" or name == "prompt":

@@ -11,11 +11,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import HTTPConnection
 
-from streamt1.core.errors import ConfigError, NotReadyError, UnknownVideoError
+from streamt1.core.errors import NotReadyError, UnknownVideoError
+from streamt1.media.thumbnails import size_of_picture
 from streamt1.report import PAGE
 from streamt1.server.body import read_fields
 from streamt1.server.job_store import Once
-from streamt1.server.schemas import Job
+from streamt1.server.schemas import FieldError, Job
 from streamt1.server.service import Service
 from streamt1.server.worker import THUMBNAIL
 
@@ -29,6 +30,16 @@ FILES = {
     "spritesheet": ("sheet.png", "image/png"),
 }
 """By OpenAI's variant: file and media type."""
+REPORT_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline';"
+        " style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""A report holds all that it shows, so it may fetch nothing; its scripts act for no site, not even for this one."""
 Variant = Literal["video", "thumbnail", "spritesheet"]
 
 
@@ -66,9 +77,9 @@ async def create(request: Request, service: Checked) -> JSONResponse:
 @read("/v1/videos")
 def listing(
     service: Checked,
-    after: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: Literal["asc", "desc"] = "desc",
+    after: Annotated[str | None, Query(description="the last video of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="videos of a page")] = 20,
+    order: Annotated[Literal["asc", "desc"], Query(description="by creation; desc has the newest first")] = "desc",
 ) -> dict[str, Any]:
     """Videos, the newest first; ``after`` goes on behind the last of a page."""
     jobs = service.queue.page(limit + 1, after, order)
@@ -77,42 +88,53 @@ def listing(
     return {"object": "list", "data": data, **ends, "has_more": len(jobs) > limit}
 
 
-@read("/v1/videos/{name}")
-def retrieve(name: str, service: Checked) -> JSONResponse:
+@read("/v1/videos/{video_id}")
+def retrieve(video_id: str, service: Checked) -> JSONResponse:
     """How far a video is."""
-    return JSONResponse(service.queue.get(name).record(), headers=POLL_AFTER)
+    return JSONResponse(service.queue.get(video_id).record(), headers=POLL_AFTER)
 
 
-@read("/v1/videos/{name}/content")
-def content(name: str, request: Request, service: Checked, variant: Variant = "video") -> Response:
+@read("/v1/videos/{video_id}/content")
+def content(video_id: str, request: Request, service: Checked, variant: Variant = "video") -> Response:
     """The video, or a picture of it; with ``If-None-Match`` only if it is not what the client has."""
-    job = _completed(service.queue.get(name))
+    job = _completed(service.queue.get(video_id))
     file, kind = FILES[variant]
-    name = f"{job.id}{Path(file).suffix}"
     path = _there(service, job, file)
     answer = FileResponse(
-        path, media_type=kind, filename=name, content_disposition_type="inline", stat_result=path.stat()
-    )
+        path, media_type=kind, filename=f"{job.id}{path.suffix}", content_disposition_type="inline",
+        stat_result=path.stat(), headers={} if variant == "video" else {"X-Image-Size": size_of_picture(path)},
+    )  # fmt: skip
     known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     if answer.headers["etag"] in known or "*" in known:
         return Response(status_code=304, headers={"etag": answer.headers["etag"]})
     return answer
 
 
-@read("/v1/videos/{name}/report")
-def report(name: str, service: Checked) -> FileResponse:
+@read("/v1/videos/{video_id}/report")
+def report(video_id: str, service: Checked) -> FileResponse:
     """The page that tells the search."""
-    job = _completed(service.queue.get(name))
-    return FileResponse(
-        _there(service, job, PAGE), media_type="text/html", headers={"X-Content-Type-Options": "nosniff"}
-    )
+    job = _completed(service.queue.get(video_id))
+    return FileResponse(_there(service, job, PAGE), media_type="text/html", headers=REPORT_HEADERS)
 
 
-@router.delete("/v1/videos/{name}")
-def delete(name: str, service: Checked) -> dict[str, Any]:
+@router.delete("/v1/videos/{video_id}")
+def delete(video_id: str, service: Checked) -> dict[str, Any]:
     """Forgets a video and its files; one that is being made stops within a chunk."""
-    service.queue.delete(name)
-    return {"id": name, "object": "video.deleted", "deleted": True}
+    service.queue.delete(video_id)
+    return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+@router.post("/v1/videos/{video_id}/remix", include_in_schema=False)
+@router.post("/v1/videos/edits", include_in_schema=False)
+@router.post("/v1/videos/extensions", include_in_schema=False)
+@router.post("/v1/videos/characters", include_in_schema=False)
+@router.get("/v1/videos/characters/{character_id}", include_in_schema=False)
+def elsewhere(request: Request, service: Checked) -> None:
+    """What OpenAI's API has besides. Raises ``UnknownVideoError``."""
+    raise UnknownVideoError(
+        f"this server has no {request.url.path[:80]}: videos are made by POST /v1/videos, with another prompt or seed"
+        " for another video"
+    )
 
 
 @read("/v1/models")
@@ -150,7 +172,7 @@ def _once(key: str | None, fields: Any) -> Once | None:
     if key is None:
         return None
     if not 0 < len(key) <= LONGEST_KEY:
-        raise ConfigError(f"the Idempotency-Key has {len(key)} characters: give it 1 to {LONGEST_KEY}")
+        raise FieldError("Idempotency-Key", f"it has {len(key)} characters: give it 1 to {LONGEST_KEY}")
     return Once(key, sha256(repr(fields).encode("utf-8", "surrogatepass")).hexdigest())
 
 

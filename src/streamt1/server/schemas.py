@@ -37,7 +37,8 @@ class VideoRequest(BaseModel):
         model, preset: two names for the same: one of the presets that are served; the first of them by default.
         seconds: length of the video; the number of chunks that comes nearest is made.
         size: ``WIDTHxHEIGHT``; a model has one size, so this can only confirm it.
-        policy, beam_size, top_k, lag: see ``SearchConfig``; the preset's own by default.
+        policy, beam_size, top_k, lag: see ``SearchConfig``; the preset's own by default. In a request that is checked
+            they are what the search will use; greedy, which is one sample, has none but the policy.
         seed: the same request with the same seed gives the same video.
         budget: most model passes (200) or seconds (``60s``).
         timeline: scenes in place of a prompt, each with ``prompt``, ``seconds`` or ``chunks``, and ``memory``.
@@ -63,6 +64,10 @@ class VideoRequest(BaseModel):
     endless: bool = False
     devices: int | None = Field(default=None, ge=1)
     input_reference: str | None = None
+
+
+class ScenesError(PromptError):
+    """A scene's prompt cannot be used."""
 
 
 class FieldError(ConfigError):
@@ -92,7 +97,7 @@ class CheckedRequest:
     """A request that can be run.
 
     Attributes:
-        fields: as the client gave them.
+        fields: as the client gave them, and the search that they leave to the preset.
         preset: the preset that is meant.
         chunks: length, with what is given; the most of a stream without an end.
         size: ``WIDTHxHEIGHT`` of the video.
@@ -229,8 +234,9 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         request = request.model_copy(update={"endless": True, "seconds": limits.seconds})
     preset = _preset(request, presets)
     config = configured(presets.config(preset), request)
-    with about("top_k" if request.beam_size is None else "beam_size"):
-        limits.check_width(config.search.beam_size, config.search.top_k)
+    if config.policy != "greedy":
+        with about("top_k" if request.beam_size is None else "beam_size"):
+            limits.check_width(config.search.beam_size, config.search.top_k)
     served, pipeline = presets.served[preset], presets.pipeline(preset)
     if request.timeline is not None:
         request = _with_scenes(request, pipeline, "seconds" in keys, limits)
@@ -254,7 +260,19 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         with about("budget"):
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds)
+    request = request.model_copy(update=_used(request, config))
     return CheckedRequest(request, preset, chunks, served.size, keys.get("input_reference"))
+
+
+def _used(request: VideoRequest, config: RunConfig) -> dict[str, Any]:
+    """The settings of a search as it will run, those that the request leaves to the preset among them."""
+    search, greedy = config.search, config.policy == "greedy"
+    lag = for_endless(search).lag if request.endless else search.lag
+    width = (None, None, None) if greedy else (search.beam_size, search.top_k, lag)
+    seconds = None if search.budget_seconds is None else f"{search.budget_seconds:g}s"
+    budget = str(search.budget_passes) if search.budget_passes is not None else seconds
+    used = dict(zip(("beam_size", "top_k", "lag"), width))
+    return {**used, "policy": config.policy, "budget": request.budget if request.budget is not None else budget}
 
 
 def timeline_of(request: VideoRequest, chunks: int) -> Timeline:
@@ -309,7 +327,7 @@ def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits:
                 raise type(error)(f"scene {number}: {error}") from error
         timeline = resolved(told, pipeline.clock, pipeline.chunks_for(request.seconds) if whole else None)
     except PromptError as error:
-        raise PromptError(f"timeline: {error}") from error
+        raise ScenesError(f"timeline: {error}") from error
     except ConfigError as error:
         raise FieldError("timeline", str(error)) from error
     seconds = round(pipeline.clock.seconds(timeline.chunks or 0), 3)
