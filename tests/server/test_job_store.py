@@ -28,6 +28,7 @@ COLUMNS = {
     "stream": ["yes"],
     "code": [b"x"],
     "message": [b"x"],
+    "owner": [b"x"],
 }
 """Values that a column may hold and that mean nothing."""
 DAMAGES = [(column, value) for column, values in COLUMNS.items() for value in values]
@@ -65,8 +66,16 @@ def test_a_database_without_a_number_opens_with_all_that_is_in_it(tmp_path: Path
     jobs = [service.queue.submit(service.checked({**ORDER, "seed": seed})) for seed in range(3)]
     service.queue.store.close()
     with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
-        for table in ("gone", "once"):
-            connection.execute(f"DROP TABLE {table}")
+        for made in (
+            "TABLE gone",
+            "TABLE once",
+            "TABLE asked",
+            "TABLE outbox",
+            "INDEX jobs_by_status",
+            "INDEX jobs_by_owner",
+        ):
+            connection.execute(f"DROP {made}")
+        connection.execute("ALTER TABLE jobs DROP COLUMN owner")
         connection.execute("PRAGMA user_version = 0")
     connection.close()
     store = JobStore(tmp_path / "jobs.sqlite")

@@ -17,6 +17,7 @@ class Limits:
         seconds: length of a video.
         width: candidates of a chunk, ``beam_size * top_k``.
         waiting: jobs that may wait; one more is answered with 429.
+        daily: videos that one key may ask for within 24 hours; None for any number.
         body: bytes of a request.
         keep: seconds that a video is kept once it is done; None for ever.
         keep_bytes: most that all videos may take on the disk; those that were done first go first. None: no bound.
@@ -29,6 +30,7 @@ class Limits:
     seconds: float = 60.0
     width: int = 16
     waiting: int = 10
+    daily: int | None = None
     body: int = 65536
     patience: float = 30.0
     keep: float | None = None
@@ -40,7 +42,7 @@ class Limits:
         for name in ("prompt", "seconds", "width", "waiting"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"the limit {name}={getattr(self, name)} must be above 0")
-        for name in ("keep", "keep_bytes"):
+        for name in ("keep", "keep_bytes", "daily"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"the limit {name}={value} must be above 0, or None")

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from streamt1.core.errors import BusyError, DiskFullError, UnknownVideoError
+from streamt1.core.errors import BusyError, DiskFullError, QuotaError, UnknownVideoError
 from streamt1.core.files import bytes_in, check_writable, free_bytes, write_whole
 from streamt1.pipeline.session import Live
 from streamt1.search.watcher import Watcher
-from streamt1.server.job_store import JobStore, Once
+from streamt1.server.job_store import DAY, JobStore, Once
+from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
 from streamt1.server.schemas import CheckedRequest, Job, is_id
 
@@ -64,12 +65,14 @@ class JobQueue:
     Attributes:
         store: where jobs are kept.
         folder: where videos are kept, a folder each.
+        keys: who have limits of their own.
         refused: requests that were turned away because the queue was full.
     """
 
     store: JobStore
     folder: Path
     limits: Limits = field(default_factory=Limits)
+    keys: KeyFile | None = None
     refused: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _watchers: dict[str, JobWatcher] = field(default_factory=dict)
@@ -135,6 +138,7 @@ class JobQueue:
 
         Raises:
             BusyError: too many wait already.
+            QuotaError: too many of this key do, or it has asked for all that it may in a day.
             DiskFullError: the disk has no room for a video.
             ConflictError: another request had the same key.
         """
@@ -143,6 +147,7 @@ class JobQueue:
             if known is not None:
                 return known
             self._check_disk()
+            self._check_quota(request.owner)
             if self._closing or self.store.count("queued") >= self.limits.waiting:
                 self.refused += 1
                 wait = self._wait()
@@ -152,6 +157,24 @@ class JobQueue:
                 self._watchers[job.id] = watcher
             self._changed.notify()
             return job
+
+    def limits_of(self, owner: str | None) -> Limits:
+        """Those of a key; the server's for the operator."""
+        return self.limits if self.keys is None or owner is None else self.keys.limits(owner)
+
+    def _check_quota(self, owner: str | None) -> None:
+        """Raises ``QuotaError`` where a key has asked for all that it may."""
+        if owner is None:
+            return
+        limits, asked = self.limits_of(owner), self.store.asked(owner)
+        if self.store.count("queued", owner) >= limits.waiting:
+            wait = self._wait()
+            raise QuotaError(f"{limits.waiting} videos of this key wait already; come back in {wait} seconds", wait)
+        if limits.daily is not None and len(asked) >= limits.daily:
+            wait = max(1, asked[-limits.daily] + DAY - int(time.time()))
+            raise QuotaError(
+                f"this key may ask for {limits.daily} videos in 24 hours; come back in {wait} seconds", wait
+            )
 
     def _check_disk(self) -> None:
         free = self.free()
@@ -175,9 +198,14 @@ class JobQueue:
         """Raises ``UnknownVideoError``."""
         return self.store.get(_known(name))
 
-    def page(self, limit: int, after: str | None, order: Literal["asc", "desc"]) -> list[Job]:
+    def check_owner(self, name: str, owner: str | None) -> None:
+        """Raises ``UnknownVideoError`` for a video that is another's, as for one that is not there."""
+        if owner is not None and self.get(name).request.owner != owner:
+            raise UnknownVideoError(f"there is no video {name!r}")
+
+    def page(self, limit: int, after: str | None, order: Literal["asc", "desc"], owner: str | None = None) -> list[Job]:
         """See ``JobStore.page``."""
-        return self.store.page(limit, None if after is None else _known(after), order)
+        return self.store.page(limit, None if after is None else _known(after), order, owner)
 
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""

@@ -49,9 +49,14 @@ def service_of(connection: HTTPConnection) -> Service:
 
 
 def checked(request: Request) -> Service:
-    """The app's service, for those who may use it. Raises ``ForbiddenError``."""
+    """The app's service, for those who may use it, and see the video that they name.
+
+    Raises ``ForbiddenError``, ``ThrottledError``, ``UnknownVideoError``.
+    """
     service = service_of(request)
-    service.auth.check(request)
+    request.state.owner = service.auth.check(request)
+    if "video_id" in request.path_params:
+        service.queue.check_owner(request.path_params["video_id"], request.state.owner)
     return service
 
 
@@ -69,20 +74,22 @@ async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue; one request that is sent twice with its ``Idempotency-Key`` is one video."""
     limits = service.queue.limits
     fields = await read_fields(request, limits.body, limits.picture)
-    once = _once(request.headers.get("idempotency-key"), fields)
-    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields), once=once))
+    owner = request.state.owner
+    once = _once(request.headers.get("idempotency-key"), fields, owner)
+    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields, owner=owner), once=once))
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
 @read("/v1/videos")
 def listing(
+    request: Request,
     service: Checked,
     after: Annotated[str | None, Query(description="the last video of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="videos of a page")] = 20,
     order: Annotated[Literal["asc", "desc"], Query(description="by creation; desc has the newest first")] = "desc",
 ) -> dict[str, Any]:
     """Videos, the newest first; ``after`` goes on behind the last of a page."""
-    jobs = service.queue.page(limit + 1, after, order)
+    jobs = service.queue.page(limit + 1, after, order, request.state.owner)
     data = [job.record() for job in jobs[:limit]]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return {"object": "list", "data": data, **ends, "has_more": len(jobs) > limit}
@@ -138,9 +145,9 @@ def elsewhere(request: Request, service: Checked) -> None:
 
 
 @read("/v1/models")
-def models(service: Checked) -> dict[str, Any]:
+def models(request: Request, service: Checked) -> dict[str, Any]:
     """The presets that are served, in the shape of OpenAI's list of models, and the limits."""
-    limits = service.queue.limits
+    limits = service.queue.limits_of(request.state.owner)
     data = [_model(service, name) for name in service.presets.served]
     bounds = {"prompt": limits.prompt, "seconds": limits.seconds, "width": limits.width, "waiting": limits.waiting}
     return {"object": "list", "data": data, "limits": bounds}
@@ -167,12 +174,13 @@ def metrics(service: Checked) -> Response:
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _once(key: str | None, fields: Any) -> Once | None:
-    """Raises ``ConfigError`` for a key that is none."""
+def _once(key: str | None, fields: Any, owner: str | None) -> Once | None:
+    """Each owner has keys of their own. Raises ``ConfigError`` for a key that is none."""
     if key is None:
         return None
     if not 0 < len(key) <= LONGEST_KEY:
         raise FieldError("Idempotency-Key", f"it has {len(key)} characters: give it 1 to {LONGEST_KEY}")
+    key = key if owner is None else f"{owner}\n{key}"
     return Once(key, sha256(repr(fields).encode("utf-8", "surrogatepass")).hexdigest())
 
 

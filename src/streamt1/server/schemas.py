@@ -102,6 +102,7 @@ class CheckedRequest:
         chunks: length, with what is given; the most of a stream without an end.
         size: ``WIDTHxHEIGHT`` of the video.
         picture: the file that the video begins with, of a request that has just come.
+        owner: name of the key that asked; None for the operator's, and where there are none.
     """
 
     fields: VideoRequest
@@ -109,6 +110,7 @@ class CheckedRequest:
     chunks: int
     size: str
     picture: bytes | None = None
+    owner: str | None = None
 
 
 Status = Literal["queued", "in_progress", "completed", "failed"]

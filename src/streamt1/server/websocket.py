@@ -87,9 +87,9 @@ async def stream(socket: WebSocket) -> None:
     await socket.accept()
     channel = Channel(asyncio.get_running_loop())
     try:
-        service.auth.check(socket)
+        owner = service.auth.check(socket)
         fields = await _request(socket, service)
-        request = await run_in_threadpool(service.checked, fields, True)
+        request = await run_in_threadpool(service.checked, fields, True, owner)
         channel.live = Live() if request.fields.endless else None
         job = await run_in_threadpool(service.queue.submit, request, channel)
     except StreamT1Error as error:
