@@ -211,4 +211,4 @@ class QuotaError(BusyError):
 
 
 class ThrottledError(BusyError):
-    """Too many wrong keys came from an address: none is looked at for a while."""
+    """Too many wrong keys came from an address."""

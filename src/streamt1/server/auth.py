@@ -35,7 +35,7 @@ class Auth:
         return self._key is not None or self._keys is not None
 
     def check(self, connection: HTTPConnection) -> str | None:
-        """Whose videos the request may see; None for all. Raises ``ForbiddenError`` and ``ThrottledError``."""
+        """Whose videos the request may see; None for all. Raises ``ForbiddenError``."""
         self.check_origin(connection)
         if not self.needed:
             return None
@@ -46,12 +46,22 @@ class Auth:
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise ForbiddenError("this server wants its API key: send the header 'Authorization: Bearer KEY'")
-        return self._known(connection, key.strip())[1]
+        return self._known(key.strip())[1]
 
     def log_in(self, connection: HTTPConnection, key: str) -> str:
-        """What a browser shows instead of a key; the key cannot be made of it. Raises what ``check`` raises."""
+        """What a browser shows instead of a key; the key cannot be made of it.
+
+        Raises ``ForbiddenError``, and ``ThrottledError`` after too many wrong keys, whatever this one is. ``check`` does
+        not count: one client whose key is out of date would lock out all others of its address.
+        """
         self.check_origin(connection)
-        return self._known(connection, key)[0] if self.needed else ""
+        address = connection.client.host if connection.client else ""
+        self._throttle.check(address)
+        try:
+            return self._known(key)[0] if self.needed else ""
+        except ForbiddenError:
+            self._throttle.failed(address)
+            raise
 
     def check_origin(self, connection: HTTPConnection) -> None:
         """A browser says from which site a page asks; it must be this one. Raises ``ForbiddenError``."""
@@ -61,17 +71,14 @@ class Auth:
         if _host_of(origin) != connection.headers.get("host"):
             raise ForbiddenError("a page of another site asks; this server answers its own pages and plain clients")
 
-    def _known(self, connection: HTTPConnection, key: str) -> tuple[str, str | None]:
-        """The cookie of a key, and whose videos it sees."""
-        address = connection.client.host if connection.client else ""
-        self._throttle.check(address)
+    def _known(self, key: str) -> tuple[str, str | None]:
+        """The cookie of a key, and whose videos it sees. Raises ``ForbiddenError``."""
         if self._key is not None and _same(key, self._key):
             return _cookie(self._key), None
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         for known in self._keys.keys() if self._keys else ():
             if _same(digest, known.digest):
                 return known.cookie, known.owner
-        self._throttle.failed(address)
         raise ForbiddenError("this is not the server's API key")
 
     def _cookies(self) -> list[tuple[str, str | None]]:

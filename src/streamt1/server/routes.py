@@ -51,7 +51,7 @@ def service_of(connection: HTTPConnection) -> Service:
 def checked(request: Request) -> Service:
     """The app's service, for those who may use it, and see the video that they name.
 
-    Raises ``ForbiddenError``, ``ThrottledError``, ``UnknownVideoError``.
+    Raises ``ForbiddenError`` and ``UnknownVideoError``.
     """
     service = service_of(request)
     request.state.owner = service.auth.check(request)

@@ -27,7 +27,7 @@ class Throttle:
         self._wrong: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def check(self, address: str) -> None:
-        """Raises ``ThrottledError`` where no key is looked at, right or wrong."""
+        """Raises ``ThrottledError`` where too many came."""
         with self._lock:
             begun, count = self._wrong.get(place_of(address), (0.0, 0))
             wait = math.ceil(begun + SECONDS - self._clock())
