@@ -51,8 +51,8 @@ class Auth:
     def log_in(self, connection: HTTPConnection, key: str) -> str:
         """What a browser shows instead of a key; the key cannot be made of it.
 
-        Raises ``ForbiddenError``, and ``ThrottledError`` after too many wrong keys, whatever this one is. ``check`` does
-        not count: one client whose key is out of date would lock out all others of its address.
+        Raises ``ForbiddenError``, and ``ThrottledError`` after too many wrong keys, whatever this one is. ``check``
+        does not count: one client whose key is out of date would lock out all others of its address.
         """
         self.check_origin(connection)
         address = connection.client.host if connection.client else ""

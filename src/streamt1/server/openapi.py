@@ -27,7 +27,7 @@ REASONS = {
     304: "it is what the client has", 400: "it cannot be run; the message says what to change",
     401: "the key is missing or wrong, or a page of another site asks", 404: "there is none",
     408: "the request came too slowly", 409: "another request had this Idempotency-Key", 413: "the request is too long",
-    416: "the range lies beyond the end", 429: "too many wait, or this key has used what it may; `Retry-After` says when",
+    416: "the range lies beyond the end", 429: "too many wait, or this key has no more; `Retry-After` says when",
     503: "a worker is gone, or the disk is full", 507: "the disk is full",
 }  # fmt: skip
 ALWAYS = (400, 401)
