@@ -57,7 +57,7 @@ def test_a_run_is_seen_while_it_goes_on(browser: Any, address: str, gate: Gate) 
     gate.shut()
     page.focus("#prompt")
     page.keyboard.press("Enter")
-    tab.until("document.getElementById('now-title').textContent === 'Chunk 0'")
+    tab.until("document.getElementById('now-title').textContent === 'Chunk 1'")
     page.wait_for_selector("#runs li.in_progress")  # the list asks the server for itself, a moment later
     assert page.locator("#runs li.in_progress").count() == 1
     gate.open()
@@ -102,11 +102,16 @@ def test_the_video_grows_before_the_search_ends(browser: Any, address: str, gate
     assert page.is_hidden("#waiting")
     page.click("#stop")
     gate.open()
-    page.wait_for_selector("#runs li.failed")
-    assert tab.state() == "Stopped."
-    assert page.inner_text("#runs li.failed small").startswith("failed: the client closed the stream")
+    tab.until("document.getElementById('state').textContent === 'Stopped.'")
+    page.wait_for_selector("#runs li.cancelled")
+    assert page.inner_text("#runs li.cancelled small").startswith("stopped: somebody asked for it to be stopped")
+    assert page.locator("#runs a").all_inner_texts() == ["Video"]
     assert page.is_enabled("#start")
     page.click("#runs .drop")
+    page.click("#sure-no")
+    assert page.evaluate("document.activeElement.textContent") == "Delete"
+    page.click("#runs .drop")
+    page.click("#sure-yes")
     page.wait_for_selector("#none:not([hidden])")
     assert tab.noise == []
     tab.context.close()

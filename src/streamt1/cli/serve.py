@@ -46,6 +46,7 @@ def serve(
     min_free_gb: Annotated[
         float, typer.Option(help="Free room on the disk below which no video is taken on.", min=0)
     ] = 0.5,
+    linger: Annotated[str, typer.Option(help="How long an endless stream goes on unviewed, as 60s or 5m.")] = "60s",
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
     memory: Annotated[str | None, typer.Option(help="Plan for so much of each device, as 24GB; all of it.")] = None,
 ) -> None:
@@ -59,6 +60,7 @@ def serve(
     limits = Limits(
         max_prompt, max_seconds, max_width, queue, keep=None if keep is None else parse_age(keep),
         keep_bytes=None if keep_gb is None else keep_gb * 1e9, free=min_free_gb * 1e9,
+        linger=parse_age(linger, "for a stream to be left alone"),
     )  # fmt: skip
     names, places = preset or ["pocket"], device or ["auto"]
     if devices is None and ray is None:

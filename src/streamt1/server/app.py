@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.config import STARTUP_FAILURE
 
 from streamt1.core.errors import AddressError, ConfigError
-from streamt1.server import page, routes, websocket
+from streamt1.server import events, page, routes, websocket
 from streamt1.server.errors import answer_errors
 from streamt1.server.limits import Limits
 from streamt1.server.models import LoadedPresets
@@ -40,7 +44,7 @@ def make_app(service: Service, hosts: Sequence[str] = ()) -> FastAPI:
 
     app = FastAPI(title="streamt1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    for part in (routes, websocket, page):
+    for part in (routes, events, websocket, page):
         app.include_router(part.router)
     answer_errors(app)
     if hosts:
@@ -74,6 +78,10 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+PONG = 120.0
+"""Seconds that a websocket's client may take to answer a ping."""
+FAREWELL = 2.0
+"""Seconds that viewers have to hear that the server stops."""
 LONGEST_MESSAGE = 1 << 20
 """Bytes on a websocket, of which we say that they are too many; a longer message ends the connection (code 1009)."""
 
@@ -91,7 +99,26 @@ def listen(devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: st
     check_address(host, key)
     service = Service.over(devices, data, limits, key)
     app = make_app(service, (*LOOPBACK, host) if is_loopback(host) else ())
-    uvicorn.run(
+    server = Server(
         app, host=host, port=port, log_level="info", access_log=False, timeout_graceful_shutdown=5, server_header=False,
-        ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
+        ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE), ws_ping_timeout=PONG,
     )  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)
+
+
+class Server(uvicorn.Server):
+    """Serves an application of ``make_app``; takes the settings of ``uvicorn.Config``. Viewers hear when it stops."""
+
+    def __init__(self, app: FastAPI, **settings: Any) -> None:
+        super().__init__(uvicorn.Config(app, **settings))
+        self._queue = app.state.service.queue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See ``uvicorn.Server``."""
+        end = time.monotonic() + FAREWELL
+        while self._queue.interrupt() and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
