@@ -247,5 +247,5 @@ find("leave").addEventListener("click", () => {
 admitted(async () => {
   offer(await ask("/v1/models"));
   await history.show();
-  if (named().startsWith("video_") && connection.over) view(named());
+  if (named().startsWith("video_") && !connection.name) view(named());
 }).catch((error) => complain(error.message));
