@@ -15,6 +15,7 @@ from streamt1.config.load import load_config
 from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
 from tests.server.live import listening
+from tests.server.toy import until
 
 openai = pytest.importorskip("openai", reason="the official client is missing (pip install openai)")
 websockets = pytest.importorskip("websockets.sync.client")
@@ -101,6 +102,26 @@ def test_the_openai_client_hears_what_was_wrong(address: str) -> None:
     assert raised.value.code == "unknown_name"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{address}/v1", api_key="wrong").videos.list()
+
+
+def test_the_openai_client_reads_what_was_cancelled(address: str, tmp_path: Path) -> None:
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+    video = client.videos.create(prompt=PROMPT, seconds="60", extra_body={"lag": 0})
+    until(lambda: client.videos.retrieve(video.id).progress > 0, 60)
+    assert client.post(f"/videos/{video.id}/cancel", cast_to=object)["status"] == "cancelled"
+    assert client.videos.poll(video.id).status == "cancelled"
+
+    def made() -> bytes | None:
+        try:
+            return client.videos.download_content(video.id).read()
+        except openai.BadRequestError:
+            return None
+
+    with av.open(io.BytesIO(until(made))) as container:
+        assert len(list(container.decode(video=0))) / 16 == pytest.approx(
+            float(client.videos.retrieve(video.id).seconds), abs=0.1
+        )
+    assert [one.status for one in client.videos.list(limit=1)] == ["cancelled"]
 
 
 def test_a_websocket_client_gets_the_video_in_pieces(address: str) -> None:

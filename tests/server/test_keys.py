@@ -71,6 +71,12 @@ def test_each_key_sees_its_own_videos_alone(tmp_path: Path, gate: Gate, path: Pa
             name = socket.receive_json()["video"]["id"]
             socket.close()
         assert client.get(f"/v1/videos/{name}", headers=of(ANN)).status_code == 404
+        with client.websocket_connect("/v1/stream", headers=of(ANN)) as socket:
+            socket.send_json({"attach": name})
+            assert socket.receive_json()["error"]["code"] == "not_found"
+        for method, end in (("GET", "events"), ("POST", "cancel"), ("POST", "say")):
+            answer = client.request(method, f"/v1/videos/{name}/{end}", headers=of(ANN), json={"end": True})
+            assert answer.status_code == 404
         assert client.get(f"/v1/videos/{name}", headers=of(BOB)).status_code == 200
     with serving(tmp_path, gate, path) as again:
         assert again.get(f"/v1/videos/{made[BOB]}", headers=of(BOB)).json()["status"] == "completed"

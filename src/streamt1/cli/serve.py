@@ -46,6 +46,7 @@ def serve(
     min_free_gb: Annotated[
         float, typer.Option(help="Free room on the disk below which no video is taken on.", min=0)
     ] = 0.5,
+    linger: Annotated[str, typer.Option(help="How long an endless stream goes on unviewed, as 60s or 5m.")] = "60s",
     hostname: Annotated[
         list[str] | None, typer.Option(help="Name by which a proxy addresses it; repeat it. A key is needed.")
     ] = None,
@@ -76,6 +77,7 @@ def serve(
     limits = Limits(
         max_prompt, max_seconds, max_width, queue, keep=None if keep is None else parse_age(keep),
         keep_bytes=None if keep_gb is None else keep_gb * 1e9, free=min_free_gb * 1e9,
+        linger=parse_age(linger, "for a stream to be left alone"),
     )  # fmt: skip
     known = None if keys is None else KeyFile(keys, limits)
     names, places = preset or ["pocket"], device or ["auto"]

@@ -13,7 +13,11 @@ from streamt1.media.pixels import to_bytes
 
 def thumbnail(frame: Tensor, side: int = 96) -> bytes:
     """One frame ``[3, H, W]`` as a small WebP picture; its longer side has at most ``side`` pixels."""
-    picture = Image.fromarray(to_bytes(frame[None])[0].numpy())
+    return small(Image.fromarray(to_bytes(frame[None])[0].numpy()), side)
+
+
+def small(picture: Image.Image, side: int) -> bytes:
+    """A picture as a small WebP picture; it is changed."""
     picture.thumbnail((side, side))
     buffer = io.BytesIO()
     picture.save(buffer, format="WEBP", quality=70)

@@ -61,6 +61,13 @@ class Video(Answer):
     devices: int | None = Field(description="null for as many as the server was started with")
 
 
+class Said(Answer):
+    """What became of a word to a stream without an end."""
+
+    event: Literal["ending", "prompt_taken"]
+    prompt: str = Field(default="", description="the next scene's")
+
+
 class VideoList(Answer):
     """Videos, and how to go on."""
 

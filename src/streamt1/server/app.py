@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.config import STARTUP_FAILURE
 
 from streamt1.core.errors import AddressError, ConfigError
-from streamt1.server import page, reference, routes, websocket
+from streamt1.server import events, page, reference, routes, websocket
 from streamt1.server.errors import InShape, answer_errors
 from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
@@ -26,7 +30,7 @@ from streamt1.server.patience import PatientProtocol
 from streamt1.server.service import Service
 from streamt1.server.webhooks import Hook
 
-PARTS = (routes, websocket, page, reference)
+PARTS = (routes, events, websocket, page, reference)
 """Modules that have a router."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -97,6 +101,10 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+PONG = 120.0
+"""Seconds that a websocket's client may take to answer a ping."""
+FAREWELL = 2.0
+"""Seconds that viewers have to hear that the server stops."""
 LONGEST_MESSAGE = 1 << 20
 """Bytes on a websocket, of which we say that they are too many; a longer message ends the connection (code 1009)."""
 
@@ -121,8 +129,27 @@ def listen(
     check_address(host, bool(key) or keys is not None, names)
     service = Service.over(devices, data, limits, key, keys, origins, hook)
     app = make_app(service, (*LOOPBACK, host, *names) if is_loopback(host) else ())
-    uvicorn.run(
-        app, host=host, port=port, http=PatientProtocol, log_level="info", log_config=log_config(log),
-        access_log=False, timeout_graceful_shutdown=5, server_header=False,
-        ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
+    server = Server(
+        app, host=host, port=port, log_level="info", log_config=log_config(log), access_log=False,
+        timeout_graceful_shutdown=5, server_header=False, ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
+        ws_ping_timeout=PONG,
     )  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)
+
+
+class Server(uvicorn.Server):
+    """Serves an application of ``make_app``; takes the settings of ``uvicorn.Config``. Viewers hear when it stops."""
+
+    def __init__(self, app: FastAPI, **settings: Any) -> None:
+        super().__init__(uvicorn.Config(app, http=PatientProtocol, **settings))
+        self._queue = app.state.service.queue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See ``uvicorn.Server``."""
+        end = time.monotonic() + FAREWELL
+        while self._queue.interrupt() and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)

@@ -65,6 +65,8 @@ async def _fields(form: FormData) -> dict[str, Any]:
             raise FieldError(name[:60], f"the field {name[:60]!r} is given twice")
         if isinstance(value, UploadFile):
             fields[name] = await value.read() if name == PICTURE else value.filename or "a file"
+        elif name == "timeline" and value:
+            fields[name] = parse_json(value)
         elif value != "" or name == "prompt":
             fields[name] = value
     return fields

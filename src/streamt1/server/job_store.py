@@ -122,6 +122,8 @@ class Once:
     digest: str
 
 
+CANCELLED = "cancelled"
+"""The code of a job that somebody stopped."""
 DAY = 86400
 """Seconds; for so long such a key is known."""
 ATTEMPTS = 3
@@ -234,27 +236,42 @@ class JobStore(Database):
 
     @transaction
     def finish(self, name: str, made: CheckedRequest) -> bool:
-        """The video is there, as it was ``made``; False where the job was deleted meanwhile."""
+        """The video is there, as it was ``made``; False where the job was deleted or cancelled meanwhile."""
         update = "UPDATE jobs SET status = 'completed', progress = 100, completed_at = ?, request = ?, chunks = ?"
         values = int(time.time()), made.fields.model_dump_json(), made.chunks, name
-        return self._run(f"{update} WHERE id = ?", values).rowcount > 0
+        return self._run(f"{update} WHERE id = ? AND status = 'in_progress'", values).rowcount > 0
 
     @transaction
     def fail(self, name: str, code: str, message: str) -> None:
         """There will be no video, and why."""
         update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
-        self._run(update, (int(time.time()), code, message, name))
+        self._run(update + " AND status IN ('queued', 'in_progress')", (int(time.time()), code, message, name))
 
     @transaction
-    def withdraw(self, name: str, code: str, message: str) -> None:
-        """Fails a job if it still waits."""
+    def cancel(self, name: str, message: str) -> bool:
+        """It is not to be made any further, and why; False where it is done. Earlier versions read it as failed."""
         update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
-        self._run(update + " AND status = 'queued'", (int(time.time()), code, message, name))
+        values = int(time.time()), CANCELLED, message, name
+        return self._run(update + " AND status IN ('queued', 'in_progress')", values).rowcount > 0
+
+    @transaction
+    def kept(self, name: str, made: CheckedRequest) -> None:
+        """What of a cancelled video is there."""
+        self._run(
+            "UPDATE jobs SET request = ?, chunks = ? WHERE id = ?", (made.fields.model_dump_json(), made.chunks, name)
+        )
+
+    @transaction
+    def cancelled(self) -> list[str]:
+        """Jobs that were not to be made any further."""
+        query = "SELECT id FROM jobs WHERE status = 'failed' AND code = ?"
+        return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
 
     @transaction
     def give_back(self, name: str, begun: bool) -> None:
         """A job that a closing server did not finish waits again; an attempt that was begun does not count."""
         update = "UPDATE jobs SET status = 'queued', progress = 0, attempts = attempts - ? WHERE id = ?"
+        update += " AND status = 'in_progress'"
         self._run(update, (int(begun), name))
 
     @transaction
@@ -282,11 +299,9 @@ class JobStore(Database):
 
     @transaction
     def recover(self) -> None:
-        """After a start: what ran when the server went down waits again; streams have lost their client."""
+        """After a start: what ran when the server went down waits again."""
         now = int(time.time())
         lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
-        gone = (now, "client_gone", "the server was stopped before this stream was done, and its client is gone")
-        self._run(lost + "stream AND status IN ('queued', 'in_progress')", gone)
         twice = (now, "interrupted", f"the server went down {ATTEMPTS} times while it made one chunk of this video")
         self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
@@ -347,7 +362,8 @@ def _read(row: sqlite3.Row) -> Job:
         VideoRequest.model_validate_json(row["request"]), row["preset"], row["chunks"], row["size"], owner=row["owner"]
     )
     error = (row["code"], row["message"]) if row["code"] else None
-    state = row["status"], row["progress"], row["attempts"], row["completed_at"]
+    status = "cancelled" if row["status"] == "failed" and row["code"] == CANCELLED else row["status"]
+    state = status, row["progress"], row["attempts"], row["completed_at"]
     for name, kind in KINDS.items():
         if not isinstance(row[name], kind):
             raise TypeError(f"{name} is {str(row[name])[:40]!r}")

@@ -24,6 +24,7 @@ class Limits:
         free: bytes that must be free on the disk for a video to be taken on.
         patience: seconds that a stream's client may take to say what it wants.
         picture: bytes of a picture that comes with a request, in a form.
+        linger: seconds that a stream without an end goes on while nobody views it.
     """
 
     prompt: int = 4000
@@ -37,9 +38,10 @@ class Limits:
     keep_bytes: float | None = None
     free: float = 5e8
     picture: int = 20_000_000
+    linger: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "seconds", "width", "waiting"):
+        for name in ("prompt", "seconds", "width", "waiting", "linger"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"the limit {name}={getattr(self, name)} must be above 0")
         for name in ("keep", "keep_bytes", "daily"):
@@ -69,7 +71,7 @@ class Limits:
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_age(text: str) -> float:
+def parse_age(text: str, what: str = "to keep videos for") -> float:
     """``30d``, ``12h``, ``90m`` or ``60s`` -> seconds. Raises ``ConfigError``."""
     number, unit = text[:-1], text[-1:]
     try:
@@ -77,5 +79,5 @@ def parse_age(text: str) -> float:
     except (ValueError, KeyError):
         value = math.nan
     if not 0 < value < math.inf:
-        raise ConfigError(f"{text[:32]!r} is no time to keep videos for: write 30d, 12h, 90m or 60s")
+        raise ConfigError(f"{text[:32]!r} is no time {what}: write 30d, 12h, 90m or 60s")
     return value

@@ -24,9 +24,11 @@ JSON, HTML, TEXT = "application/json", "text/html", "text/plain"
 ABOUT = """Videos by search: an API in the shape of OpenAI's Videos API. Besides these routes there is a stream: the
 websocket `/v1/stream` takes the same request as JSON, and sends events and the pieces of an MP4 file."""
 REASONS = {
-    304: "it is what the client has", 400: "it cannot be run; the message says what to change",
+    204: "it is over, and the client knows its last word", 304: "it is what the client has",
+    400: "it cannot be run; the message says what to change",
     401: "the key is missing or wrong, or a page of another site asks", 404: "there is none",
-    408: "the request came too slowly", 409: "another request had this Idempotency-Key", 413: "the request is too long",
+    408: "the request came too slowly", 409: "it is over, or another request had this Idempotency-Key",
+    413: "the request is too long",
     416: "the range lies beyond the end", 429: "too many wait, or this key has no more; `Retry-After` says when",
     503: "a worker is gone, or the disk is full", 507: "the disk is full",
 }  # fmt: skip
@@ -57,6 +59,9 @@ ROUTES = {
     "content": Told(None, ("video/mp4", "image/webp", "image/png"), (304, 404, 416)),
     "report": Told(None, (HTML,), (404, 416)),
     "delete": Told(answers.DeletedVideo, errors=(404,)),
+    "events": Told(None, ("text/event-stream",), (204, 404)),
+    "cancel": Told(answers.Video, errors=(404, 409)),
+    "say": Told(answers.Said, errors=(404, 408, 409, 413)),
     "models": Told(answers.ModelList),
     "model": Told(answers.Model, errors=(404,)),
     "health": Told(answers.Health, errors=(503,), opened=True),
@@ -86,6 +91,7 @@ def document(service: Service, routes: Iterable[BaseRoute]) -> dict[str, Any]:
         _describe(path[method], method, route.name, service.auth.needed)
     create = told["paths"]["/v1/videos"]["post"]
     create |= {"parameters": [ONCE], "requestBody": BODY}
+    told["paths"]["/v1/videos/{video_id}/say"]["post"]["requestBody"] = _word(limits)
     create["responses"]["200"]["links"] = {
         operation["operationId"]: {"operationId": operation["operationId"], "parameters": MADE}
         for path in told["paths"] if "{video_id}" in path for operation in told["paths"][path].values()
@@ -124,7 +130,7 @@ def _describe(operation: dict[str, Any], method: str, name: str, locked: bool) -
     for status in errors:
         model = "Health" if status == 503 else "Error"
         body = {JSON: {"schema": {"$ref": f"#/components/schemas/{model}"}}}
-        found[str(status)] = {"description": REASONS[status], **({} if status == 304 else {"content": body})}
+        found[str(status)] = {"description": REASONS[status], **({} if status < 400 else {"content": body})}
     if method == "head":
         found = {status: {"description": answer["description"]} for status, answer in found.items()}
     operation["responses"] = dict(sorted(found.items()))
@@ -194,7 +200,7 @@ def request_schema(presets: LoadedPresets, limits: Limits) -> dict[str, Any]:
             "anyOf": [{"type": "array", "minItems": 1, "items": {"anyOf": [scene, prompt, PAIR]}}, NULL],
             "description": "scenes in place of a prompt",
         },
-        "endless": {"enum": [False], "default": False, "description": "true for streams alone"},
+        "endless": {"type": "boolean", "default": False, "description": "goes on until it is told to end"},
         "devices": {"anyOf": [*_whole(1, presets.most), NULL], "description": "of the server's, that make it"},
         "input_reference": {"description": "a picture that the video begins with: a file of a form", "type": "null"},
     }  # fmt: skip
@@ -202,7 +208,24 @@ def request_schema(presets: LoadedPresets, limits: Limits) -> dict[str, Any]:
         {"required": ["prompt"], "properties": {"timeline": {"type": "null"}}},
         {"required": ["timeline"], "properties": {"timeline": {"type": "array"}}, "not": {"required": ["prompt"]}},
     ]
-    return {"type": "object", "properties": fields, "additionalProperties": False, "oneOf": either}
+    endless = {"required": ["endless"], "properties": {"endless": {"const": True}}}
+    length = {"anyOf": [{"required": ["seconds"]}, {"required": ["timeline"]}]}
+    return {
+        "type": "object", "properties": fields, "additionalProperties": False, "oneOf": either,
+        "if": endless, "then": {"not": length},
+    }  # fmt: skip
+
+
+def _word(limits: Limits) -> dict[str, Any]:
+    """What can be said to a stream without an end."""
+    prompt = {"type": "string", "minLength": 1, "maxLength": limits.prompt}
+    scene = {"prompt": prompt, "memory": {"enum": [*get_args(Switch), None]}}
+    told = {"type": "object", "additionalProperties": False}
+    either = [
+        {**told, "properties": scene, "required": ["prompt"]},
+        {**told, "properties": {"end": {"const": True}}, "required": ["end"]},
+    ]
+    return {"required": True, "content": {JSON: {"schema": {"oneOf": either}}}}
 
 
 def _form(request: dict[str, Any], limits: Limits) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from streamt1.media.thumbnails import size_of_picture
 from streamt1.report import PAGE
 from streamt1.server.body import read_fields
 from streamt1.server.job_store import Once
+from streamt1.server.remains import THUMBNAIL
 from streamt1.server.schemas import FieldError, Job
 from streamt1.server.service import Service
-from streamt1.server.worker import THUMBNAIL
 
 POLL_AFTER = {"openai-poll-after-ms": "500"}
 """The ``openai`` client asks again after so many milliseconds."""
@@ -189,17 +189,23 @@ def _model(service: Service, name: str) -> dict[str, Any]:
 
 
 def _there(service: Service, job: Job, file: str) -> Path:
-    """A file of a job. Raises ``UnknownVideoError`` where somebody took it away."""
+    """A file of a job. Raises ``UnknownVideoError`` where somebody took it away, and ``NotReadyError``."""
     path = service.queue.folder_of(job) / file
-    if not path.is_file():
+    if path.is_file() and not (job.status == "cancelled" and job.id in service.queue.at_work()):
+        return path
+    if job.status != "cancelled":
         raise UnknownVideoError(f"{job.id} has no {file} any more")
-    return path
+    if job.id in service.queue.at_work():
+        raise NotReadyError(f"{job.id} was cancelled and is being stopped; what is decided of it is here in a moment")
+    if (service.queue.folder_of(job) / FILES["video"][0]).is_file():
+        raise NotReadyError(f"{job.id} was cancelled: there is what was decided of its video, and no {file}")
+    raise NotReadyError(f"{job.id} was cancelled when nothing of it was decided yet: it has no {file}")
 
 
 def _completed(job: Job) -> Job:
-    """Raises ``NotReadyError``."""
+    """Raises ``NotReadyError`` for a job of which nothing is to be had."""
     if job.status == "failed":
         raise NotReadyError(f"{job.id} has failed and has no content: {job.error[1] if job.error else 'unknown'}")
-    if job.status != "completed":
+    if job.status not in ("completed", "cancelled"):
         raise NotReadyError(f"{job.id} is {job.status} ({job.progress} %); there is content when it is completed")
     return job

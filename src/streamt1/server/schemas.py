@@ -42,7 +42,7 @@ class VideoRequest(BaseModel):
         seed: the same request with the same seed gives the same video.
         budget: most model passes (200) or seconds (``60s``).
         timeline: scenes in place of a prompt, each with ``prompt``, ``seconds`` or ``chunks``, and ``memory``.
-        endless: of a stream: goes on until it is told to end, at most as long as the server allows.
+        endless: goes on until it is told to end, at most as long as the server allows.
         devices: how many of the server's devices make it; the video is the same. None: as the server was started.
         input_reference: a digest of the picture that the video begins with; clients send the picture.
     """
@@ -113,7 +113,7 @@ class CheckedRequest:
     owner: str | None = None
 
 
-Status = Literal["queued", "in_progress", "completed", "failed"]
+Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 _ID = re.compile(r"video_[0-9a-f]{32}")
 
 
@@ -122,11 +122,11 @@ class Job:
     """One video that was asked for.
 
     Attributes:
-        stream: whether a client listens on a socket; without it the job is pointless.
+        stream: whether it was asked for on a socket.
         progress: percent.
         attempts: how often it has been begun.
         created_at, completed_at: seconds since 1970.
-        error: a code and a sentence, for failed jobs.
+        error: a code and a sentence, for failed and cancelled jobs.
         expires_at: when it will be deleted, seconds since 1970; None where that is not known, or never.
     """
 
@@ -143,7 +143,7 @@ class Job:
 
     def deleted(self) -> Job:
         """The job as whoever listened to it hears of it last."""
-        return dataclasses.replace(self, status="failed", error=("deleted", "the video was deleted"))
+        return dataclasses.replace(self, status="cancelled", error=("deleted", "the video was deleted"))
 
     def record(self) -> dict[str, Any]:
         """The job in the shape of OpenAI's ``Video``, with the search's own fields after it."""
@@ -230,9 +230,11 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
     """
     request = read_request(keys)
     given = "seconds" in keys or request.timeline is not None
-    if request.endless and (given or not stream):
-        raise FieldError("endless", "only for streams, and without seconds and timeline")
-    if stream and not given:
+    if request.endless and keys.get("input_reference") is not None:
+        raise FieldError("input_reference", "a video without an end begins with its prompt alone")
+    if request.endless and given:
+        raise FieldError("endless", "a video without an end has no length: leave out seconds and timeline")
+    if request.endless or (stream and not given):
         request = request.model_copy(update={"endless": True, "seconds": limits.seconds})
     preset = _preset(request, presets)
     config = configured(presets.config(preset), request)
@@ -297,6 +299,17 @@ def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipel
         scenes = [*scenes[:-1], {**scenes[-1], "chunks": last}]
     seconds = round(pipeline.clock.seconds(chunks), 3)
     fields = request.fields.model_copy(update={"seconds": seconds, "timeline": scenes})
+    return dataclasses.replace(request, fields=fields, chunks=chunks)
+
+
+def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequest:
+    """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to."""
+    scenes, left = list[dict[str, Any]](), chunks
+    for scene in request.fields.timeline or ():
+        if left > 0:
+            scenes.append({**scene, "chunks": min(left, scene["chunks"] or left)})
+            left -= scenes[-1]["chunks"]
+    fields = request.fields.model_copy(update={"seconds": round(seconds, 3), "timeline": scenes or None})
     return dataclasses.replace(request, fields=fields, chunks=chunks)
 
 

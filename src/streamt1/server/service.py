@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,8 @@ from streamt1.server.webhooks import Hook, Messenger, Outbox
 from streamt1.server.worker import Worker
 
 log = logging.getLogger("streamt1.server")
-SWEPT_EVERY = 60.0
-"""Seconds."""
+SWEPT_EVERY, LOOKED_EVERY = 60.0, 1.0
+"""Seconds: between looks for old videos, and for streams that nobody views."""
 GRACE = 30.0
 """Seconds that a closing server waits for its workers; what they hold is begun again at the next start."""
 
@@ -74,16 +75,21 @@ class Service:
             worker.start()
         if self.messenger is not None:
             self.messenger.start()
-        if self.queue.limits.keep is not None or self.queue.limits.keep_bytes is not None:
-            threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
+        threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
 
     def _sweep(self) -> None:
+        """Looks for streams that are left alone, and now and then for what is no longer to be kept."""
+        next_time = 0.0
         while True:
             try:
-                self.queue.sweep()
+                self.queue.end_lonely()
+                if time.monotonic() >= next_time:
+                    self.queue.sweep()
+                    self.queue.drop_tapes()
+                    next_time = time.monotonic() + SWEPT_EVERY
             except StreamT1Error:
                 log.exception("cannot look for videos that are no longer to be kept; trying again")
-            if self._ends.wait(SWEPT_EVERY):
+            if self._ends.wait(LOOKED_EVERY):
                 return
 
     def close(self) -> None:

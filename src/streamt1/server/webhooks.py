@@ -34,7 +34,7 @@ PATIENCE, LOOKS_EVERY = 10.0, 1.0
 """Seconds: for an answer, and between two looks at what is to be said."""
 ENDED = """
     CREATE TEMP TRIGGER ended AFTER UPDATE OF status ON main.jobs
-    WHEN NEW.status IN ('completed', 'failed') AND OLD.status IS NOT NEW.status
+    WHEN NEW.status IN ('completed', 'failed') AND OLD.status IS NOT NEW.status AND NEW.code IS NOT 'cancelled'
     BEGIN
         INSERT INTO outbox VALUES ('evt_' || lower(hex(randomblob(16))), 'video.' || NEW.status, NEW.id,
                                    CAST(strftime('%s', 'now') AS INTEGER), 0, 0);
