@@ -47,13 +47,9 @@ def serve(
         float, typer.Option(help="Free room on the disk below which no video is taken on.", min=0)
     ] = 0.5,
     linger: Annotated[str, typer.Option(help="How long an endless stream goes on unviewed, as 60s or 5m.")] = "60s",
-    hostname: Annotated[
-        list[str] | None, typer.Option(help="Name by which a proxy addresses it; repeat it. A key is needed.")
-    ] = None,
+    hostname: Annotated[list[str] | None, typer.Option(help="Name behind a proxy; repeat it. Wants a key.")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, with limits of their own; YAML or JSON.")] = None,
-    cors_origin: Annotated[
-        list[str] | None, typer.Option(help="Site whose pages may ask, as https://example.org; repeat it.")
-    ] = None,
+    cors_origin: Annotated[list[str] | None, typer.Option(help="Site whose pages may ask; repeat it.")] = None,
     webhook: Annotated[
         str | None, typer.Option(help="Address that is told of every video that ends; STREAMT1_WEBHOOK_SECRET signs.")
     ] = None,
