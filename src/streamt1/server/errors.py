@@ -14,7 +14,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamt1.core import errors
-from streamt1.server.schemas import FieldError, ScenesError
+from streamt1.server.schemas import FieldError
 
 log = logging.getLogger("streamt1.server")
 INVALID, SERVER, LIMITED = "invalid_request_error", "server_error", "rate_limit_error"
@@ -46,7 +46,7 @@ def answer_to(error: errors.StreamT1Error) -> tuple[int, dict[str, Any]]:
 def _param(error: errors.StreamT1Error) -> str | None:
     """The field of the request that an error is about; None where it is about none, or several."""
     if isinstance(error, errors.PromptError):
-        return "timeline" if isinstance(error, ScenesError) else "prompt"
+        return "prompt"
     if isinstance(error, errors.UnknownNameError):
         return error.name if error.kind == "field" else error.kind
     if isinstance(error, errors.NotReadyError):

@@ -66,10 +66,6 @@ class VideoRequest(BaseModel):
     input_reference: str | None = None
 
 
-class ScenesError(PromptError):
-    """A scene's prompt cannot be used."""
-
-
 class FieldError(ConfigError):
     """A field of a request has a value that does not fit; ``field`` is its name."""
 
@@ -342,7 +338,7 @@ def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits:
                 raise type(error)(f"scene {number}: {error}") from error
         timeline = resolved(told, pipeline.clock, pipeline.chunks_for(request.seconds) if whole else None)
     except PromptError as error:
-        raise ScenesError(f"timeline: {error}") from error
+        raise PromptError(f"timeline: {error}") from error
     except ConfigError as error:
         raise FieldError("timeline", str(error)) from error
     seconds = round(pipeline.clock.seconds(timeline.chunks or 0), 3)
