@@ -266,6 +266,32 @@ def test_a_stream_without_an_end_outlives_its_server(tmp_path: Path, gate: Gate)
         assert frames(client.get(f"/v1/videos/{name}/content").content) == len(chunks)
 
 
+def test_a_scene_that_was_begun_when_the_server_went_down_is_begun_again(tmp_path: Path, gate: Gate) -> None:
+    after(gate, 7)
+    limits = Limits(seconds=3600)
+    with TestClient(make_app(service := toy_service(tmp_path, gate, limits))) as client:
+        name = client.post("/v1/videos", json={"prompt": PROMPT, "endless": True, "lag": 0}).json()["id"]
+        until(lambda: gate.held)
+        client.post(f"/v1/videos/{name}/say", json={"prompt": OTHER})
+        after(gate, 1)
+        gate.open()
+        until(lambda: "scene_started" in [one["event"] for one, _ in service.queue.session(name).tape.records()])
+        service.queue.close()
+        gate.open()
+    gate.first = lambda: time.sleep(0.002)
+    with TestClient(make_app(service := toy_service(tmp_path, gate, limits))) as client:
+        tape = service.queue.session(name).tape
+        until(lambda: any(one["event"] == "fragment" and one["chunk"] > 9 for one, _ in tape.records()))
+        client.post(f"/v1/videos/{name}/say", json={"end": True})
+        until(lambda: service.queue.get(name).status == "completed")
+        told = [one for one, _ in tape.records() if one["event"] == "scene_started"]
+        timeline = service.queue.get(name).request.fields.timeline
+    assert [scene["chunk"] for scene in told] == [7]
+    assert timeline is not None
+    assert [(scene["prompt"], scene["chunks"] > 0) for scene in timeline] == [(PROMPT, True), (OTHER, True)]
+    assert timeline[0]["chunks"] == 7
+
+
 def test_tapes_go_when_their_jobs_are_over_for_long(
     client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
