@@ -55,9 +55,9 @@ READ = ("presence", "shape", "colour", "motion", "background", "memory")
 
 
 def test_a_return_is_compared_with_the_first_showing() -> None:
-    first = shown(A, 1, tone="white")
-    same = columns((A, first), (B, shown(B, 2)), (A, shown(A, 1, 2 * FRAMES, tone="white")))
-    other = columns((A, first), (B, shown(B, 2)), (A, shown(A, 1, 2 * FRAMES, tone="black")))
+    first = shown(A, 1, choice=1)
+    same = columns((A, first), (B, shown(B, 2)), (A, shown(A, 1, 2 * FRAMES, choice=1)))
+    other = columns((A, first), (B, shown(B, 2)), (A, shown(A, 1, 2 * FRAMES, choice=0)))
     assert same["oracle_identity"] > 0.98
     assert other["oracle_identity"] < 0.55, "the tone of the dot is half of what must be kept"
     assert other["oracle_scene_3"] == pytest.approx(same["oracle_scene_3"], abs=0.02), "by itself it is as good"

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.core.errors import PromptError
-from streamt1.pocket.oracle import SIGHTS, locate, measure
+from streamt1.pocket.oracle import SIGHTS, details, locate, measure
 from streamt1.pocket.paths import Take, positions, sample_take
 from streamt1.pocket.scenes import (
     HELD_OUT,
@@ -21,6 +23,7 @@ from streamt1.pocket.scenes import (
 )
 from streamt1.pocket.vocabulary import MOTIONS, SHAPES, TEXT_LENGTH, WORDS, tokenize
 from streamt1.pocket.world import OBJECT_RGB, render, sample_clip
+from streamt1.rewards.pocket import FrameNet, PocketFrameReward, RewardConfig
 
 
 def alone(thing: Thing, *grounds: Ground) -> Scene:
@@ -164,11 +167,11 @@ def test_oracle_remembers_the_size_and_the_tone_of_a_detail():
     rng = np.random.default_rng(10)
     scene = alone(Thing("red", "circle", "resting", "dot"))
     take = sample_take(rng, scene)
-    path = replace(take.paths[0], tone="white")
+    path = replace(take.paths[0], choice=1)
     first = render(scene, Take((path,)), 30)
     for change, low, high in (
         ({}, 0.98, 1.0),
-        ({"tone": "black"}, 0.45, 0.55),
+        ({"choice": 0}, 0.45, 0.55),
         ({"radius": path.radius * 0.8}, 0.4, 0.5),
     ):
         later = render(scene, Take((replace(path, **change),)), 30)
@@ -177,6 +180,46 @@ def test_oracle_remembers_the_size_and_the_tone_of_a_detail():
         assert low <= memory[30:].mean() <= high
     barred = render(alone(Thing("red", "circle", "resting", "bar")), Take((path,)), 30)
     assert measure(barred, scene).memory.max() <= 0.5
+
+
+@pytest.mark.parametrize("detail", ["patch", "cap"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_oracle_remembers_which_half_is_painted(detail: str, shape: str):
+    rng = np.random.default_rng(13)
+    scene = alone(Thing("purple", shape, "resting", detail), Ground("white", "dotted"))
+    path = sample_take(rng, scene).paths[0]
+    one, other = (render(scene, Take((replace(path, choice=choice),)), 30) for choice in (0, 1))
+    for choice, clip in enumerate((one, other)):
+        reading = measure(clip, scene)
+        assert reading.mean > 0.97
+        clear, form, whole = details(clip, scene)
+        assert whole.all()
+        assert clear.min() > 0.6
+        assert set(form) == {choice}
+    assert measure(np.concatenate([one, other]), scene).memory[30:].mean() < 0.55, "the other half"
+    swapped = alone(Thing("purple", shape, "resting", "cap" if detail == "patch" else "patch"), *scene.grounds)
+    assert details(one, swapped)[0].max() < 0.35
+    bare = alone(Thing("purple", shape, "resting"), *scene.grounds)
+    plain = render(bare, Take((path,)), 30)
+    assert details(plain, scene)[0].max() == 0
+    assert measure(plain, scene).memory.max() <= 0.5
+
+
+def test_details_are_of_scenes_that_name_one():
+    scene = alone(Thing("red", "circle", "resting"))
+    with pytest.raises(ValueError, match="names no detail"):
+        details(render(scene, sample_take(np.random.default_rng(0), scene), 9), scene)
+
+
+def test_locate_tells_the_painted_half():
+    scene = parse("a yellow square with a cap resting on a black striped background")
+    path = sample_take(np.random.default_rng(2), scene).paths[0]
+    upper, lower = (
+        locate(render(scene, Take((replace(path, choice=choice),)), 9), scene)[:, SIGHTS.index("tone")]
+        for choice in (0, 1)
+    )
+    assert upper.max() < -0.8
+    assert lower.min() > 0.8
 
 
 def test_oracle_excuses_an_object_that_leaves_but_not_one_that_vanishes():
@@ -218,3 +261,14 @@ def test_locate_says_where_the_object_is_and_what_tone_and_background_it_has():
     assert reading.mean > 0.97
     single = parse("a red star resting on a navy plain background")
     assert not locate(render(single, sample_take(rng, single), 9), single)[:, SIGHTS.index("ground")].any()
+
+
+def test_weights_that_were_trained_on_fewer_words_say_so():
+    prompt = "a red circle with a cap resting on a navy plain background"
+    text = TextEncoder(TextConfig(words=len(WORDS) - 1))
+    with pytest.raises(PromptError, match=r"do not know the word 'cap' yet; they know: a, and.*then$"):
+        text.encode(prompt)
+    assert text.encode(prompt.replace("with a cap ", "")).shape == (1, TEXT_LENGTH, 128)
+    reward = PocketFrameReward(FrameNet(RewardConfig(words=len(WORDS) - 1)), torch.zeros(()), torch.ones(()))
+    with pytest.raises(PromptError, match="'cap'"):
+        reward.score(torch.zeros(1, 1, 3, 64, 64), prompt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import av
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 from streamt1.core.errors import OutputError
 from streamt1.pipeline.run_files import CHECKPOINT, PARTIAL
@@ -94,6 +97,33 @@ def test_events_go_on_after_the_one_that_is_known(address: str, gate: Gate) -> N
             again = [message for _, message in told(answer.iter_lines())]
         assert again[1:] == messages[1:]
         assert client.get("/v1/videos/video_/events").status_code == 404
+
+
+def test_a_server_that_stops_says_so(service: Service, gate: Gate) -> None:
+    heard, after_it = list[Any](), list[str]()
+    with listening(service) as address:
+        after(gate, 8)
+        name = httpx.post(f"{address}/v1/videos", json=ORDER).json()["id"]
+
+        def view() -> None:
+            with httpx.stream("GET", f"{address}/v1/videos/{name}/events", timeout=30) as answer:
+                heard.extend(told(answer.iter_lines()))
+
+        def listen() -> None:
+            with connect(f"{address.replace('http', 'ws')}/v1/stream?ahead=inf") as socket:
+                socket.send(json.dumps({"attach": name}))
+                with pytest.raises(ConnectionClosedError, match="1012"):
+                    after_it.extend(message for message in socket if isinstance(message, str))
+
+        viewers = [threading.Thread(target=one) for one in (view, listen)]
+        for one in viewers:
+            one.start()
+        until(lambda: gate.held and service.queue.session(name).viewers == 2)
+        threading.Timer(0.5, gate.open).start()
+    for one in viewers:
+        one.join(20)
+    assert (heard[-1][0], heard[-1][1]["event"]) == (None, "interrupted")
+    assert json.loads(after_it[-1])["event"] == "interrupted"
 
 
 def test_a_stream_without_an_end_by_plain_http(address: str, gate: Gate) -> None:
@@ -234,6 +264,32 @@ def test_a_stream_without_an_end_outlives_its_server(tmp_path: Path, gate: Gate)
         assert chunks == list(range(len(chunks)))
         assert seen[-1]["video"]["chunks"] == len(chunks) > 12
         assert frames(client.get(f"/v1/videos/{name}/content").content) == len(chunks)
+
+
+def test_a_scene_that_was_begun_when_the_server_went_down_is_begun_again(tmp_path: Path, gate: Gate) -> None:
+    after(gate, 7)
+    limits = Limits(seconds=3600)
+    with TestClient(make_app(service := toy_service(tmp_path, gate, limits))) as client:
+        name = client.post("/v1/videos", json={"prompt": PROMPT, "endless": True, "lag": 0}).json()["id"]
+        until(lambda: gate.held)
+        client.post(f"/v1/videos/{name}/say", json={"prompt": OTHER})
+        after(gate, 1)
+        gate.open()
+        until(lambda: "scene_started" in [one["event"] for one, _ in service.queue.session(name).tape.records()])
+        service.queue.close()
+        gate.open()
+    gate.first = lambda: time.sleep(0.002)
+    with TestClient(make_app(service := toy_service(tmp_path, gate, limits))) as client:
+        tape = service.queue.session(name).tape
+        until(lambda: any(one["event"] == "fragment" and one["chunk"] > 9 for one, _ in tape.records()))
+        client.post(f"/v1/videos/{name}/say", json={"end": True})
+        until(lambda: service.queue.get(name).status == "completed")
+        told = [one for one, _ in tape.records() if one["event"] == "scene_started"]
+        timeline = service.queue.get(name).request.fields.timeline
+    assert [scene["chunk"] for scene in told] == [7]
+    assert timeline is not None
+    assert [(scene["prompt"], scene["chunks"] > 0) for scene in timeline] == [(PROMPT, True), (OTHER, True)]
+    assert timeline[0]["chunks"] == 7
 
 
 def test_tapes_go_when_their_jobs_are_over_for_long(

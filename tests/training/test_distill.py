@@ -17,6 +17,7 @@ from streamt1.training.distill import (
     matching_gradient,
     matching_loss,
     renoise,
+    shots_of,
     student_sample,
 )
 from streamt1.training.dit import Pocket
@@ -37,7 +38,8 @@ def tiny(seed: int) -> Pocket:
 def conditions(chunks: int = 3) -> Conditions:
     draw = torch.Generator().manual_seed(3)
     history = torch.randn(2, 3 * chunks, 8, 8, 8, generator=draw)
-    return Conditions(pad_tokens(PROMPTS), history, torch.tensor([0, 4]), torch.tensor([0, 1]))
+    tokens = torch.stack([pad_tokens([prompt] * chunks) for prompt in PROMPTS])
+    return Conditions(tokens, history, torch.tensor([0, 4]), torch.tensor([[0, 0], [1, 0]]))
 
 
 @pytest.mark.parametrize("exit_step", [0, 2, 3])
@@ -101,6 +103,10 @@ def test_a_student_that_follows_its_gradient_comes_nearer_to_the_real_model() ->
     assert distance(made.detach()) < before
 
 
+def test_the_shots_of_a_story_are_its_runs_of_one_prompt() -> None:
+    assert shots_of([[1], [1], [2], [1]]) == [([1], 0, 21), ([2], 21, 33), ([1], 33, 45)]
+
+
 class Bright:
     """Likes bright clips."""
 
@@ -113,7 +119,7 @@ def test_better_rollouts_weigh_more(strength: float) -> None:
     rewards = RewardWeights(strength, PocketDecoder.bundled(), Bright(), Bright())  # type: ignore[arg-type]
     shades = torch.tensor([0.5, 0.9, 0.1]).view(3, 1, 1, 1, 1).expand(-1, 9, 3, 64, 64)
     latents = rewards.decoder.encode(shades)
-    tokens = pad_tokens(["a red circle resting on a navy plain background"] * 3)
+    tokens = pad_tokens(["a red circle resting on a navy plain background"] * 3)[:, None].expand(-1, 1, -1)
     weights = rewards.weights(latents, tokens)
     assert weights.mean().item() == pytest.approx(1)
     if strength == 0:

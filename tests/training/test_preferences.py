@@ -4,13 +4,27 @@ import numpy as np
 import pytest
 import torch
 
+from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pocket.oracle import LONG, measure
 from streamt1.pocket.paths import sample_take
 from streamt1.pocket.scenes import is_held_out, parse, sample_scene
+from streamt1.pocket.stories import first_frame, sample_story
 from streamt1.pocket.world import render
+from streamt1.training import preferences
 from streamt1.training.degrade import MOTION, PICTURE, Spoil, agreement, mismatch
-from streamt1.training.preferences import MEMBERS, READINGS, SEEN, Groups, oracle_labels, spoilt_group, turning_groups
+from streamt1.training.dit import Pocket
+from streamt1.training.preferences import (
+    MEMBERS,
+    READINGS,
+    SEEN,
+    Groups,
+    branch_groups,
+    oracle_labels,
+    spoilt_group,
+    turning_groups,
+)
+from tests.training.test_dit import TINY
 
 
 @pytest.fixture
@@ -65,3 +79,21 @@ def test_the_oracle_labels_a_true_clip_as_perfect(rng: np.random.Generator):
     scene = sample_scene(rng, two=0.0)
     clip = render(scene, sample_take(rng, scene), 33)
     assert oracle_labels(measure(clip, scene)) == pytest.approx((1, 1, 1), abs=0.02)
+
+
+def test_branched_groups_begin_with_their_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny transformer's candidates: lengths follow from the shots, prompts are those of the scene."""
+    monkeypatch.setattr(preferences, "PROMPTS", 2)
+    torch.manual_seed(0)
+    groups = branch_groups([Pocket(TINY).eval()], PocketDecoder.bundled(), 2, seed=3, chunks=6)
+    rng = np.random.default_rng((3, 43))
+    stories = [sample_story(rng, 6) for _ in range(2)]
+    expected = []
+    for chunk in range(6):
+        for story in stories:
+            shot = next(shot for shot in reversed(story.shots) if shot.begin <= chunk)
+            expected.append((first_frame(chunk + 1) - first_frame(shot.begin), shot.scene.prompt))
+    assert groups.lengths.tolist() == [length for length, _ in expected]
+    assert torch.equal(groups.tokens[:, 0], pad_tokens([prompt for _, prompt in expected]))
+    assert groups.labels[:, -1].mean() > 0.93, "the last member is true"
+    assert groups.labels[:, :-1].mean() < 0.8

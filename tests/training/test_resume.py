@@ -259,7 +259,7 @@ def test_a_damaged_training_set_is_one_sentence(tmp_path: Path) -> None:
         file.write_bytes(content) if content else torch.save({"tokens": torch.zeros(1)}, file)
         with pytest.raises(CheckpointError, match=message):
             build_latents(file, 1, 0, no_decoder, print)  # type: ignore[arg-type]
-    parts = {name: torch.zeros(1) for name in ("latents", "tokens", "objects")}
+    parts = {name: torch.zeros(1) for name in ("latents", "tokens", "starts", "objects")}
     torch.save(parts, file)
     assert len(build_latents(file, 1, 0, no_decoder, print).latents) == 1  # type: ignore[arg-type]
     torch.save({**parts, "seed": 4}, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from streamt1.cli.prompts import read_prompts
 from streamt1.core.files import whole_file
 
 SHOWN = 14
+STORIES = 8
+"""Videos of six scenes that a sheet of stories shows."""
 
 
 @reported
@@ -24,11 +27,15 @@ def card(
     long: Annotated[bool, typer.Option(help="Also clips of 30 s, which take most of the time.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the work, each with its own models.")] = 1,
     sheet: Annotated[Path | None, typer.Option(help="Draw the first samples into this PNG file, and stop.")] = None,
+    stories: Annotated[
+        bool, typer.Option("--stories", help="Videos of several scenes, instead: switches and returns.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Measure a pocket model with the oracle: samples, search gains with intervals, rewards, speed."""
     from streamt1.config.load import load_config
     from streamt1.evaluation.card import draw_samples, measure_card
+    from streamt1.evaluation.card_stories import draw_stories, measure_stories
     from streamt1.evaluation.pool import open_pool
     from streamt1.pocket.scenes import evaluation_scenes, parse
 
@@ -37,9 +44,13 @@ def card(
     with open_pool(load_config(preset), jobs) as pool:
         if sheet is not None:
             with whole_file(sheet) as part:
-                draw_samples(pool, scenes[:SHOWN], seed).save(part, format="PNG")
+                drawn = draw_stories(pool, STORIES, seed) if stories else draw_samples(pool, scenes[:SHOWN], seed)
+                drawn.save(part, format="PNG")
             return
-        measured = measure_card(pool, scenes, seed, lengths, lambda line: typer.echo(line, err=True))
+        log = functools.partial(typer.echo, err=True)
+        measured = (
+            measure_stories(pool, count, seed, log) if stories else measure_card(pool, scenes, seed, lengths, log)
+        )
     typer.echo(json.dumps(measured, indent=2) if as_json else "\n".join(_lines(measured)))
 
 

@@ -1,8 +1,9 @@
 """The oracle of the pocket world: reads a clip frame by frame and says how much of its prompt is there.
 
 Every reading lies in [0, 1]; `ramp(x, low, high)` is (x - low) / (high - low), clipped. A pixel belongs to an object
-when the nearest colour of the world's palette is an object's colour; where the prompt names a detail, whatever lies
-within .6 radii of the object's centre belongs to it, too. With two objects, each is read in its own half.
+when the nearest colour of the world's palette is an object's colour; where the prompt names a dot or a bar, whatever
+lies within .6 radii of the object's centre belongs to it, too; where it names a patch or a cap, what is pink. With two
+objects, each is read in its own half.
 
 A frame is *clear* when the object is seen whole: it stays 2 pixels away from the edges that it may leave by (crossing)
 and from the wall (hiding). A run of frames that are not clear is *excused*, for at most 48 frames, when the object was
@@ -12,7 +13,8 @@ their last value from a clear frame.
 - presence: visible area over the area range of the shape, ramp on both sides.
 - shape: overlap (intersection over union) of the object's pixels with the asked shape of the same area and centroid,
   ramp(.60, .85), times ramp(lead over the best other shape, -.05, .03).
-- colour: share of the object's pixels (without the detail) that have the asked colour, ramp(.4, .9).
+- colour: share of the object's pixels (without its middle, where a dot or a bar is, or what is pink) that have the
+  asked colour, ramp(.4, .9).
 - motion: velocity of the centroid over 3 frames, in a window of 33 frames; see `_motion`.
 - background: half the mean colour outside the objects, 1 - ramp(error, .04, .15); half the pattern: the asked kind must
   fit better than the best other kind, ramp(lead over the lead of a perfect picture, 0, .6). Of two backgrounds that
@@ -20,8 +22,9 @@ their last value from a clear frame.
   0, .1). A wall must cover its side: times ramp(intersection over union, .5, .85).
 - memory: what the prompt leaves open must stay as it first was. Mean over those that apply: size, 1 - ramp(|log(area /
   first area)|, .12, .40); the detail, ramp(overlap of its pixels with the asked one, .30, .65) times ramp(lead over the
-  other detail, -.05, .10), and 0 unless its tone is the first; the way of a crossing object, ramp(share of its travel
-  in the first direction, .5, .9). "First" is the median over the first 9 clear frames.
+  other detail of its kind, -.05, .10), and 0 unless it has the form, of two, that it first had; the way of a crossing
+  object, where it is seen for long enough to have one, ramp(share of its travel in the first direction, .5, .9).
+  "First" is the median over the first 9 clear frames.
 
 Shape, colour, motion and memory count as much as the object is present. `mean` is the mean of the six.
 """
@@ -32,26 +35,27 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from streamt1.pocket.details import core, painted_halves, read_detail
+from streamt1.pocket.palette import (
+    COLOURS,
+    PAINT,
+    WALL_COLOUR,
+    is_painted,
+    nearest_colours,
+    object_pixels,
+    overlap,
+    ramp,
+)
 from streamt1.pocket.paths import HIDING_RADIUS, PAIR_RADIUS, RADIUS, SIZE, WALL, Floats
 from streamt1.pocket.scenes import Ground, Scene, Thing
-from streamt1.pocket.vocabulary import BACKGROUND_KINDS, DETAILS, SHAPES
+from streamt1.pocket.vocabulary import BACKGROUND_KINDS, SHAPES
 from streamt1.pocket.world import (
-    BACKGROUND_RGB,
-    OBJECT_RGB,
-    TONE_RGB,
-    TONE_STEP,
-    WALL_RGB,
+    PAINTED,
     background,
     coverage,
-    detail_coverage,
     wall_region,
 )
 
-_SECOND = {name: -TONE_STEP if name == "white" else TONE_STEP for name in BACKGROUND_RGB}
-_TONES = [np.array(rgb) + step for name, rgb in BACKGROUND_RGB.items() for step in (0.0, _SECOND[name])]
-_PALETTE = np.array([*OBJECT_RGB.values(), WALL_RGB, *_TONES], dtype=np.float32)
-_COLOURS = list(OBJECT_RGB)
-_WALL = len(_COLOURS)
 SIGHTS = ("seen", "x", "y", "size", "tone", "ground")
 """What `locate` gives."""
 WINDOW = 16
@@ -64,8 +68,6 @@ LONG = 81
 """Frames of a clip from which on leaving, hiding and changing scenes must have happened."""
 NEAR = 6
 """Pixels from an edge or a wall within which an object may vanish."""
-CORE = 0.6
-"""Part of an object's radius within which its detail lies."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class Reading:
 class _Seen:
     """One object's pixels in a clip: mask [T, H, W]; area, clear, excused, edge [T]; centroid [T, 2]; radius [T].
 
-    `edge` says that it is cut off by the side of the frame, hidden by a wall, or not seen at all.
+    `edge` says that it is cut off by the side of the frame, hidden by a wall, or not seen at all; `begins` is the frame
+    at which another clip begins, if one does.
     """
 
     mask: np.ndarray
@@ -108,74 +111,76 @@ class _Seen:
     clear: np.ndarray
     excused: np.ndarray
     edge: np.ndarray
+    begins: int | None
 
 
-def ramp(x: Floats, low: float, high: float) -> Floats:
-    """(x - low) / (high - low), clipped to [0, 1]."""
-    return np.clip((x - low) / (high - low), 0, 1)
+def measure(clip: Floats, scene: Scene, cut: int | None = None) -> Reading:
+    """Reads a clip [T, 3, 64, 64] in [0, 1] against the scene that its prompt names.
 
-
-def measure(clip: Floats, scene: Scene) -> Reading:
-    """Reads a clip [T, 3, 64, 64] in [0, 1] against the scene that its prompt names."""
-    nearest = _nearest(clip)
-    objects = nearest < len(_COLOURS)
-    hiding = any(thing.motion == "hiding" for thing in scene.things)
-    wall = _wall_side(nearest) if hiding else None
-    parts = []
-    for index, thing in enumerate(scene.things):
-        mask = objects
-        if len(scene.things) == 2:
-            region = np.broadcast_to((np.arange(SIZE) < SIZE // 2) == (index == 0), (SIZE, SIZE))
-            own = nearest == _COLOURS.index(thing.colour)
-            mask = objects & (region | own) & (nearest != _COLOURS.index(scene.things[1 - index].colour))
-        seen = _look(mask, thing, wall, alone=len(scene.things) == 1)
-        parts.append(_read_thing(clip, seen, nearest, thing, len(scene.things)))
+    `cut` is a frame at which another clip of the scene begins: nothing is said to have moved from the one before.
+    """
+    nearest, each = _seen(clip, scene, cut)
+    parts = [
+        _read_thing(seen, nearest, thing, len(scene.things), _memory(clip, nearest, seen, thing))
+        for thing, seen in zip(scene.things, each, strict=True)
+    ]
     presence, shape, colour, motion, memory = np.mean(parts, axis=0).astype(np.float32)
-    return Reading(presence, shape, colour, motion, _read_background(clip, nearest, scene, wall), memory)
+    ground = _read_background(clip, nearest, scene)
+    return Reading(presence, shape, colour, motion, ground, memory)
 
 
 def locate(clip: Floats, scene: Scene) -> Floats:
     """What is to be seen in each frame of a clip [T, 3, 64, 64], good or bad: [T, len(SIGHTS)].
 
     Of all object pixels together: whether there are any (0 or 1); the centroid, x to the right and y down, in -1..1;
-    the square root of the area, over 32; the share of white less the share of black within .6 radii of the centroid,
-    which tells a detail's tone. 0 where nothing is seen. Of two backgrounds that take turns: how much better the first
-    fits than the second, in -1..1; 0 where there is one.
+    the square root of the area, over 32; which form a detail has: the share of white less the share of black within .6
+    radii of the centroid, or what of the second half is pink less what of the first is. 0 where nothing is seen. Of two
+    backgrounds that take turns: how much better the first fits than the second, in -1..1; 0 where there is one.
     """
-    objects = _nearest(clip) < len(_COLOURS)
+    nearest = nearest_colours(clip, scene)
+    objects = object_pixels(nearest)
     area, track = _centroid(objects)
     ground = np.zeros_like(area)
     if len(scene.grounds) == 2:
         first, second = (_fit_ground(clip, ~objects, one) for one in scene.grounds)
         ground = first - second
     seen = area > 20
-    core = _disc(track, np.sqrt(area / 3))
-    light, count = clip.mean(1), np.maximum(core.sum((1, 2)), 1)
-    tone = ((core & (light > 0.85)).sum((1, 2)) - (core & (light < 0.15)).sum((1, 2)).astype(np.float32)) / count
+    middle = core(track, np.sqrt(area / 3))
+    if is_painted(scene):
+        tone = painted_halves(nearest, objects, track, scene.things[0].detail)
+    else:
+        light, count = clip.mean(1), np.maximum(middle.sum((1, 2)), 1)
+        white, black = (middle & (light > 0.85)).sum((1, 2)), (middle & (light < 0.15)).sum((1, 2))
+        tone = (white - black.astype(np.float32)) / count
     parts = [seen, *(track.T * 2 / SIZE - 1), np.sqrt(area) / 32, tone]
     return np.stack([*(part * seen for part in parts), ground], axis=1).astype(np.float32)
 
 
-def _nearest(clip: Floats) -> np.ndarray:
-    """Index of the nearest palette colour of each pixel, [T, 64, 64]."""
-    pixels = clip.transpose(0, 2, 3, 1).reshape(-1, 3)
-    distance = np.square(_PALETTE).sum(1)[None] - 2 * pixels @ _PALETTE.T
-    return distance.argmin(1).reshape(len(clip), SIZE, SIZE)
+def _seen(clip: Floats, scene: Scene, cut: int | None) -> tuple[np.ndarray, list[_Seen]]:
+    """The nearest palette colours of a clip, and each object of the scene in it."""
+    nearest = nearest_colours(clip, scene)
+    objects, wall, each = object_pixels(nearest), _wall(nearest, scene), []
+    for index, thing in enumerate(scene.things):
+        mask = objects
+        if len(scene.things) == 2:
+            region = np.broadcast_to((np.arange(SIZE) < SIZE // 2) == (index == 0), (SIZE, SIZE))
+            own = nearest == COLOURS.index(thing.colour)
+            mask = objects & (region | own) & (nearest != COLOURS.index(scene.things[1 - index].colour))
+        each.append(_look(mask, thing, wall, len(scene.things) == 1, cut))
+    return nearest, each
 
 
-def _wall_side(nearest: np.ndarray) -> str:
-    """The side on which most of the wall stands in the first frames."""
-    columns = (nearest[:FIRST] == _WALL).sum((0, 1))
+def _wall(nearest: np.ndarray, scene: Scene) -> str | None:
+    """The side on which most of the wall stands in the first frames, where the scene has one."""
+    if all(thing.motion != "hiding" for thing in scene.things):
+        return None
+    columns = (nearest[:FIRST] == WALL_COLOUR).sum((0, 1))
     return "left" if columns[: SIZE // 2].sum() > columns[SIZE // 2 :].sum() else "right"
 
 
 def _unit_area(shape: str) -> float:
     """Pixels that a shape of nominal radius 1 covers (measured at 12)."""
     return float(coverage(shape, np.array([[SIZE / 2, SIZE / 2]], dtype=np.float32), 12.0).sum()) / 144
-
-
-def _disc(track: Floats, radius: Floats) -> np.ndarray:
-    return coverage("circle", track, radius * CORE) > 0.5
 
 
 def _centroid(mask: np.ndarray) -> tuple[Floats, Floats]:
@@ -186,22 +191,22 @@ def _centroid(mask: np.ndarray) -> tuple[Floats, Floats]:
     return area, track.astype(np.float32)
 
 
-def _look(mask: np.ndarray, thing: Thing, wall: str | None, alone: bool) -> _Seen:
+def _look(mask: np.ndarray, thing: Thing, wall: str | None, alone: bool, begins: int | None) -> _Seen:
     area, track = _centroid(mask)
     unit = _unit_area(thing.shape)
     radius = np.sqrt(np.maximum(area, 1) / unit).astype(np.float32)
-    if thing.detail:
+    if thing.detail and thing.detail not in PAINTED:
         for _ in range(2):
-            filled = mask | (_disc(track, radius) & (area > 20)[:, None, None])
+            filled = mask | (core(track, radius) & (area > 20)[:, None, None])
             area, track = _centroid(filled)
             radius = np.sqrt(np.maximum(area, 1) / unit).astype(np.float32)
         mask = filled
     seen = area > 20
     cut, close = (seen & alone & mask[:, :, _edge_columns(wall, pixels)].any((1, 2)) for pixels in (2, NEAR))
     if thing.motion not in ("crossing", "hiding"):
-        return _Seen(mask, area, track, radius, seen, np.zeros_like(seen), cut | ~seen)
+        return _Seen(mask, area, track, radius, seen, np.zeros_like(seen), cut | ~seen, begins)
     clear = seen & ~cut
-    return _Seen(mask, area, track, radius, clear, _excused(clear, close), cut | ~seen)
+    return _Seen(mask, area, track, radius, clear, _excused(clear, close), cut | ~seen, begins)
 
 
 def _edge_columns(wall: str | None, pixels: int) -> np.ndarray:
@@ -238,7 +243,7 @@ def _held(values: Floats, known: np.ndarray) -> Floats:
     return held
 
 
-def _read_thing(clip: Floats, seen: _Seen, nearest: np.ndarray, thing: Thing, count: int) -> list[Floats]:
+def _read_thing(seen: _Seen, nearest: np.ndarray, thing: Thing, count: int, memory: Floats) -> list[Floats]:
     safe = np.maximum(seen.area, 1)
     low, high = (PAIR_RADIUS, PAIR_RADIUS) if count == 2 else (HIDING_RADIUS[0], RADIUS[1])
     unit = _unit_area(thing.shape)
@@ -247,15 +252,16 @@ def _read_thing(clip: Floats, seen: _Seen, nearest: np.ndarray, thing: Thing, co
     asked = SHAPES.index(thing.shape)
     lead = fit[asked] - np.delete(fit, asked, axis=0).max(0)
     shape = ramp(fit[asked], 0.60, 0.85) * ramp(lead, -0.05, 0.03)
-    coloured, size = seen.mask & (nearest == _COLOURS.index(thing.colour)), safe
+    coloured, size = seen.mask & (nearest == COLOURS.index(thing.colour)), safe
     if thing.detail:
-        outer = seen.mask & ~_disc(seen.track, seen.radius)
+        inner = nearest == PAINT if thing.detail in PAINTED else core(seen.track, seen.radius)
+        outer = seen.mask & ~inner
         coloured, size = coloured & outer, np.maximum(outer.sum((1, 2)), 1)
     colour = ramp(coloured.sum((1, 2)) / size, 0.4, 0.9)
-    motion = _motion(seen, thing.motion, 1.0 if count == 1 else 0.5, (nearest == _WALL).mean((1, 2)))
+    motion = _motion(seen, thing.motion, 1.0 if count == 1 else 0.5, (nearest == WALL_COLOUR).mean((1, 2)))
     presence = np.where(seen.clear, full, np.where(seen.excused, 1.0, 0.0)).astype(np.float32)
     weight = np.where(seen.excused, 1.0, presence)
-    held = [_held(x, seen.clear) * weight for x in (shape, colour, motion, _memory(clip, seen, thing))]
+    held = [_held(x, seen.clear) * weight for x in (shape, colour, motion, memory)]
     return [presence, *held]
 
 
@@ -263,7 +269,7 @@ def _overlap(seen: _Seen, shape: str) -> Floats:
     """Intersection over union of each frame's object with a shape of its area, at its centroid, [T]."""
     radius = np.sqrt(np.maximum(seen.area, 1) / _unit_area(shape))
     ideal = coverage(shape, seen.track, radius) > 0.5
-    return ((seen.mask & ideal).sum((1, 2)) / np.maximum((seen.mask | ideal).sum((1, 2)), 1)).astype(np.float32)
+    return overlap(seen.mask, ideal).astype(np.float32)
 
 
 def _velocity(seen: _Seen) -> tuple[Floats, np.ndarray]:
@@ -273,6 +279,8 @@ def _velocity(seen: _Seen) -> tuple[Floats, np.ndarray]:
     if frames > 3:
         velocity[1:-2] = (seen.track[3:] - seen.track[:-3]) / 3
         known[1:-2] = seen.clear[3:] & seen.clear[:-3]
+        if seen.begins is not None:
+            known[max(0, seen.begins - 2) : seen.begins + 1] = False
         velocity[0], velocity[-2:], known[0], known[-2:] = velocity[1], velocity[-3], known[1], known[-3]
     velocity[~known] = 0
     return velocity, known
@@ -322,53 +330,47 @@ def _around(values: Floats, window: int = WINDOW) -> Floats:
     return ((total[high] - total[low]) / (high - low)).astype(np.float32)
 
 
-def _memory(clip: Floats, seen: _Seen, thing: Thing) -> Floats:
+def _memory(clip: Floats, nearest: np.ndarray, seen: _Seen, thing: Thing) -> Floats:
     first = np.flatnonzero(seen.clear)[:FIRST]
     if not len(first):
         return np.zeros_like(seen.area)
     size = np.log(np.maximum(seen.area, 1) / max(1.0, float(np.median(seen.area[first]))))
     parts = [1 - ramp(np.abs(size), 0.12, 0.40)]
     if thing.detail:
-        parts.append(_read_detail(clip, seen, thing, first))
-    if thing.motion == "crossing":
-        speed = _velocity(seen)[0][:, 0]
+        fit, forms = read_detail(clip, nearest, seen.mask, seen.track, seen.radius, thing)
+        parts.append(fit * (forms.argmax(0) == np.median(forms[:, first], axis=1).argmax()))
+    speed = _velocity(seen)[0][:, 0]
+    if thing.motion == "crossing" and speed.any():
         way = np.sign(speed[np.flatnonzero(speed)[:FIRST]].sum())
         share = _around(np.maximum(speed * way, 0)) / np.maximum(_around(np.abs(speed)), 1e-6)
         parts.append(_held(ramp(share, 0.5, 0.9), _around(np.abs(speed)) > 1e-3))
     return np.mean(parts, axis=0)
 
 
-def _read_detail(clip: Floats, seen: _Seen, thing: Thing, first: np.ndarray) -> Floats:
-    """How well each frame keeps the detail, [T]; `first` are the frames that say which tone it has."""
-    colours = np.array([OBJECT_RGB[thing.colour], *TONE_RGB.values()], dtype=np.float32)
-    distance = np.square(clip[:, None] - colours[None, :, :, None, None]).sum(2)
-    core = _disc(seen.track, seen.radius) & seen.mask
-    tones = [core & (distance.argmin(1) == 1 + index) for index in range(2)]
-    areas = np.stack([tone.sum((1, 2)) for tone in tones])
-    asked = int(np.median(areas[:, first], axis=1).argmax())
-    marked = tones[0] | tones[1]
-    fit = {}
-    for detail in DETAILS:
-        ideal = (detail_coverage(detail, seen.track, seen.radius) > 0.5) & core
-        fit[detail] = (marked & ideal).sum((1, 2)) / np.maximum((marked | ideal).sum((1, 2)), 1)
-    lead = fit[thing.detail] - _best_other(fit, thing.detail)
-    return ramp(fit[thing.detail], 0.30, 0.65) * ramp(lead, -0.05, 0.10) * (areas.argmax(0) == asked)
+def details(clip: Floats, scene: Scene) -> tuple[Floats, np.ndarray, np.ndarray]:
+    """How clear the first object's detail is in each frame, [T] in [0, 1], which of its two forms it has, [T] 0 or 1,
+    and where the object is seen whole, [T].
+
+    Raises ValueError for a scene without a detail.
+    """
+    thing = scene.things[0]
+    if not thing.detail:
+        raise ValueError(f"'{scene.prompt}' names no detail")
+    nearest, (seen, *_) = _seen(clip, scene, None)
+    fit, forms = read_detail(clip, nearest, seen.mask, seen.track, seen.radius, thing)
+    return fit.astype(np.float32), forms.argmax(0), seen.clear
 
 
-def _best_other(fit: dict[str, Floats], name: str) -> Floats:
-    """Largest value under any other name."""
-    return np.max([value for key, value in fit.items() if key != name], axis=0)
-
-
-def _read_background(clip: Floats, nearest: np.ndarray, scene: Scene, wall: str | None) -> Floats:
-    objects = nearest < len(_COLOURS)
+def _read_background(clip: Floats, nearest: np.ndarray, scene: Scene) -> Floats:
+    wall = _wall(nearest, scene)
+    objects = object_pixels(nearest)
     grown = objects.copy()
     for axis in (1, 2):
         for step in (1, -1):
             grown |= np.roll(objects, step, axis) | np.roll(objects, 2 * step, axis)
     kept = np.ones(len(clip), dtype=np.float32)
     if wall is not None:
-        region, shown = wall_region(wall), nearest == _WALL
+        region, shown = wall_region(wall), nearest == WALL_COLOUR
         kept = ramp((shown & region).sum((1, 2)) / np.maximum((shown | region).sum((1, 2)), 1), 0.5, 0.85)
         grown = grown | region
     each = np.stack([_fit_ground(clip, ~grown, ground) for ground in scene.grounds])

@@ -32,10 +32,11 @@ LONGEST = 1000
 
 @dataclass(frozen=True)
 class Path:
-    """What a prompt leaves open about one object: size (pixels), way through the frame, tone of its detail.
+    """What a prompt leaves open about one object: size (pixels), way through the frame, which of two its detail is.
 
     Position along an axis = centre + amplitude * wave(t / period + phase), with t in frames. `wave` is sine, triangle
-    or saw (which jumps back, out of sight). `tone` is black or white. `wall` is left, right or "".
+    or saw (which jumps back, out of sight). `choice` is 0 or 1: of a dot or bar black or white, of a patch the left or
+    the right half, of a cap the upper or the lower. `wall` is left, right or "".
     """
 
     radius: float
@@ -44,7 +45,7 @@ class Path:
     period: tuple[float, float]
     phase: tuple[float, float]
     wave: str
-    tone: str = "white"
+    choice: int = 1
     wall: str = ""
 
 
@@ -56,22 +57,30 @@ class Take:
     cuts: tuple[int, ...] = ()
 
 
-def sample_take(rng: np.random.Generator, scene: Scene) -> Take:
-    """Sizes, speeds, start phases, tones and scene changes. Scenes change at chunk boundaries."""
-    paths = tuple(_sample_path(rng, thing, index, len(scene.things)) for index, thing in enumerate(scene.things))
+def sample_take(rng: np.random.Generator, scene: Scene, opening: bool = True, like: Take | None = None) -> Take:
+    """Sizes, speeds, start phases, what details are, and changes of background, at chunk boundaries.
+
+    Args:
+        opening: whether the scene opens a clip, whose first chunk is shorter.
+        like: a take of one object whose size and detail stay; not for a hiding object, which has sizes of its own.
+    """
+    keeps = None if like is None else like.paths[0]
+    paths = tuple(_sample_path(rng, thing, index, len(scene.things), keeps) for index, thing in enumerate(scene.things))
     cuts: list[int] = []
     if len(scene.grounds) > 1:
-        at = OPENING - CHUNK
+        at = OPENING - CHUNK if opening else 0
         while at < LONGEST:
             at += CHUNK * int(rng.choice(SEGMENTS))
             cuts.append(at)
     return Take(paths, tuple(cuts))
 
 
-def _sample_path(rng: np.random.Generator, thing: Thing, index: int, count: int) -> Path:
-    tone = str(rng.choice(("black", "white")))
+def _sample_path(rng: np.random.Generator, thing: Thing, index: int, count: int, keeps: Path | None) -> Path:
+    choice = int(rng.integers(2))
     alone = count == 1
     radius = float(rng.uniform(*RADIUS)) if alone else PAIR_RADIUS
+    if keeps:
+        choice, radius = keeps.choice, keeps.radius
     reach_y = SIZE / 2 - 1 - radius * EXTENT[thing.shape]
     reach_x = reach_y if alone else 5.5
     centre_x = SIZE / 2 if alone else SIZE * (0.25 + 0.5 * index)
@@ -80,7 +89,7 @@ def _sample_path(rng: np.random.Generator, thing: Thing, index: int, count: int)
     period = float(rng.uniform(42, 54)) if alone else 36.0
 
     def path(centre: tuple[float, float], amplitude: tuple[float, float], turn: float = 0.0) -> Path:
-        return Path(radius, centre, amplitude, (period, period), (phase, phase + turn), "sine", tone)
+        return Path(radius, centre, amplitude, (period, period), (phase, phase + turn), "sine", choice)
 
     if thing.motion == "sliding":
         return path((centre_x, 32 + loose), (reach_x, 0))
@@ -93,16 +102,16 @@ def _sample_path(rng: np.random.Generator, thing: Thing, index: int, count: int)
         speed = float(rng.uniform(1.25, 1.5)) if alone else 0.8
         tall = 0.8 * reach_y if alone else reach_y
         periods, phases = (4 * reach_x / speed, 4 * tall / speed), (phase, float(rng.random()))
-        return Path(radius, (centre_x, 32), (reach_x, tall), periods, phases, "triangle", tone)
+        return Path(radius, (centre_x, 32), (reach_x, tall), periods, phases, "triangle", choice)
     if thing.motion == "crossing":
-        return _crossing(rng, radius, EXTENT[thing.shape], 32 + loose, tone)
+        return _crossing(rng, radius, EXTENT[thing.shape], 32 + loose, choice)
     if thing.motion == "hiding":
-        return _hiding(rng, EXTENT[thing.shape], 32 + loose, tone)
+        return _hiding(rng, EXTENT[thing.shape], 32 + loose, choice)
     side = float(rng.uniform(-6, 6)) if alone else 0.0
     return path((centre_x + side, 32 + loose), (0, 0))
 
 
-def _crossing(rng: np.random.Generator, radius: float, extent: float, height: float, tone: str) -> Path:
+def _crossing(rng: np.random.Generator, radius: float, extent: float, height: float, choice: int) -> Path:
     """Through the frame at one speed, out of sight for 8 to 16 frames, back in from the other side; starts in sight."""
     speed, out = float(rng.uniform(2.2, 2.8)), float(rng.uniform(8, 16))
     margin = radius * extent + 1
@@ -111,10 +120,10 @@ def _crossing(rng: np.random.Generator, radius: float, extent: float, height: fl
     way = float(rng.choice((-1.0, 1.0)))
     phase = (way * (start - SIZE / 2) / reach + 1) / 2
     period = 2 * reach / speed
-    return Path(radius, (SIZE / 2, height), (way * reach, 0), (period, period), (phase, 0.0), "saw", tone)
+    return Path(radius, (SIZE / 2, height), (way * reach, 0), (period, period), (phase, 0.0), "saw", choice)
 
 
-def _hiding(rng: np.random.Generator, extent: float, height: float, tone: str) -> Path:
+def _hiding(rng: np.random.Generator, extent: float, height: float, choice: int) -> Path:
     """To and fro between the open side and a place behind the wall, where nothing of it is seen; starts in the open."""
     radius = float(rng.uniform(*HIDING_RADIUS))
     low, high = radius * extent + 1, SIZE - WALL + radius * extent + 3
@@ -124,7 +133,7 @@ def _hiding(rng: np.random.Generator, extent: float, height: float, tone: str) -
     phase = -0.25 + float(rng.uniform(-0.1, 0.1))
     period = float(rng.uniform(50, 60))
     centre = middle if wall == "right" else SIZE - middle
-    return Path(radius, (centre, height), (way * reach, 0), (period, period), (phase, 0.0), "sine", tone, wall)
+    return Path(radius, (centre, height), (way * reach, 0), (period, period), (phase, 0.0), "sine", choice, wall)
 
 
 def positions(path: Path, frames: int, start: int = 0) -> Floats:

@@ -117,7 +117,7 @@ def is_held_out(thing: Thing) -> bool:
 def sample_scene(rng: np.random.Generator, two: float = 0.08) -> Scene:
     """A random scene of training; with probability `two` it has two objects, of different colours.
 
-    Half of single objects carry a detail, a fifth have two backgrounds. No object is a held-out combination.
+    Three of five single objects carry a detail, a fifth have two backgrounds. No object is a held-out combination.
     """
 
     def pick(options: tuple[str, ...]) -> str:
@@ -136,12 +136,12 @@ def sample_scene(rng: np.random.Generator, two: float = 0.08) -> Scene:
             second = draw(PAIRED_MOTIONS)
         return Scene((first, second), (ground,))
     thing = draw(MOTIONS)
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         thing = replace(thing, detail=pick(DETAILS))
-    return Scene((thing,), (ground, _other_ground(rng, ground)) if rng.random() < 0.2 else (ground,))
+    return Scene((thing,), (ground, other_ground(rng, ground)) if rng.random() < 0.2 else (ground,))
 
 
-def _other_ground(rng: np.random.Generator, first: Ground) -> Ground:
+def other_ground(rng: np.random.Generator, first: Ground) -> Ground:
     """A background that differs from the first in both words."""
     colours = [colour for colour in BACKGROUND_COLOURS if colour != first.colour]
     kinds = [kind for kind in BACKGROUND_KINDS if kind != first.kind]
@@ -159,7 +159,9 @@ def evaluation_scenes(count: int, seed: int = 2026) -> list[Scene]:
     scenes: list[Scene] = []
     for index in range(count):
         turn, motion = divmod(index, len(MOTIONS))
-        thing = Thing(*by_motion[motion][turn % len(by_motion[motion])], detail=("", *DETAILS, "")[(index + turn) % 4])
+        thing = Thing(
+            *by_motion[motion][turn % len(by_motion[motion])], detail=("", "dot", "bar", "")[(index + turn) % 4]
+        )
         ground = Ground(BACKGROUND_COLOURS[index % 6], BACKGROUND_KINDS[(index + index // 6) % 4])
-        scenes.append(Scene((thing,), (ground, _other_ground(rng, ground)) if index % 5 == 2 else (ground,)))
+        scenes.append(Scene((thing,), (ground, other_ground(rng, ground)) if index % 5 == 2 else (ground,)))
     return scenes

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
-from streamt1.core.errors import SHOWN, CheckpointError, PromptError
+from streamt1.core.errors import SHOWN, PromptError
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
 SHAPES = ("circle", "square", "triangle", "star")
 MOTIONS = ("sliding", "bobbing", "circling", "bouncing", "resting", "crossing", "hiding")
 BACKGROUND_COLOURS = ("black", "gray", "white", "brown", "navy", "teal")
 BACKGROUND_KINDS = ("plain", "striped", "checkered", "dotted")
-DETAILS = ("dot", "bar")
+DETAILS = ("dot", "bar", "patch", "cap")
+"""A dot or a bar is black or white; a patch covers the left or the right half, a cap the upper or the lower."""
 _FIRST = ("a", "and", "on", "background", *COLOURS, *SHAPES, *MOTIONS[:5], *BACKGROUND_COLOURS, *BACKGROUND_KINDS)
-WORDS = (*_FIRST, *MOTIONS[5:], "with", *DETAILS, "then")
+WORDS = (*_FIRST, *MOTIONS[5:], "with", *DETAILS[:2], "then", *DETAILS[2:])
 """Word i has token i + 1; token 0 is padding. New words come last, so that older weights keep their tokens."""
 
 VOCABULARY_SIZE = len(WORDS) + 1
@@ -21,7 +23,7 @@ TEXT_LENGTH = 16
 """Longest prompt in words; the longest sentence of the grammar has 15."""
 
 GRAMMAR = (
-    "a {colour} {shape} [with a {dot or bar}] {motion} [and a {colour} {shape} {motion}] "
+    "a {colour} {shape} [with a {dot, bar, patch or cap}] {motion} [and a {colour} {shape} {motion}] "
     "on a {background colour} {background kind} [then {background colour} {background kind}] background"
 )
 _ALIASES = {"an": "a", "grey": "gray"}
@@ -56,9 +58,9 @@ def _token(word: str) -> int:
     return token
 
 
-def check_vocabulary(words: int, name: str) -> None:
-    """Raises CheckpointError for weights that were trained on fewer words than prompts may hold now."""
-    if words < VOCABULARY_SIZE:
-        raise CheckpointError(
-            f"the weights of '{name}' know {words - 1} words, prompts may hold {VOCABULARY_SIZE - 1}; train them again"
-        )
+def check_known(tokens: Sequence[int], words: int) -> None:
+    """Raises PromptError for a word that weights of a table of `words` rows were not trained on: new ones come last."""
+    new = [WORDS[token - 1] for token in tokens if token >= words]
+    if new:
+        known = ", ".join(WORDS[: words - 1])
+        raise PromptError(f"these weights of pocket do not know the word '{new[0]}' yet; they know: {known}")

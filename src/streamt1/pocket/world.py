@@ -2,8 +2,9 @@
 
 Clips are 64x64 RGB at 16 fps. An object is about 24 pixels wide; two objects (a minority) live in the left and the
 right half. Backgrounds follow from their words alone, so whatever else appears is an error an oracle can see. Some
-things a prompt leaves open and a clip must keep: an object's size, the tone (black or white) of its dot or bar, the way
-it crosses the frame, out of sight for a while, and the side of the wall that it hides behind.
+things a prompt leaves open and a clip must keep: an object's size, the tone (black or white) of its dot or bar, the
+half that its patch or cap covers, the way it crosses the frame, out of sight for a while, and the side of the wall that
+it hides behind.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ BACKGROUND_RGB = {
 TONE_STEP = 0.16
 """How far the second tone of a background is from the first, in every channel: lighter, but darker for white."""
 TONE_RGB = {"black": (0.03, 0.03, 0.03), "white": (0.98, 0.98, 0.98)}
-"""Of an object's detail."""
+"""Of an object's dot or bar."""
+PAINT_RGB = (0.98, 0.50, 0.78)
+"""Pink: of a patch or a cap; neither an object nor a background has it."""
 WALL_RGB = (0.86, 0.70, 0.52)
+PAINTED = ("patch", "cap")
+"""Details that are halves of an object, painted; the others lie in its middle."""
 DOT = 0.42
 """Radius of a dot, and half the sides of a bar, over the object's nominal radius."""
 BAR = (0.55, 0.22)
@@ -76,6 +81,17 @@ def detail_coverage(detail: str, centre: Floats, radius: Floats | float) -> Floa
     return np.clip(0.5 - np.maximum(x, y), 0, 1)
 
 
+def half_plane(detail: str, choice: int, centre: Floats) -> Floats:
+    """How much of each pixel lies in the half that a patch or a cap covers, [T, 64, 64] in [0, 1]; centres [T, 2]."""
+    grid = np.arange(SIZE, dtype=np.float32) + 0.5
+    if detail == "patch":
+        beyond = grid[None, None, :] - centre[:, 0, None, None]
+    else:
+        beyond = grid[None, :, None] - centre[:, 1, None, None]
+    share = np.clip((beyond if choice else -beyond) + 0.5, 0, 1)
+    return np.broadcast_to(share, (len(centre), SIZE, SIZE)).astype(np.float32)
+
+
 def wall_region(side: str) -> np.ndarray:
     """Where a wall stands, [64, 64] bool."""
     columns = np.arange(SIZE) < WALL if side == "left" else np.arange(SIZE) >= SIZE - WALL
@@ -107,8 +123,11 @@ def render(scene: Scene, take: Take, frames: int, start: int = 0) -> Floats:
     for thing, path in reversed(list(zip(scene.things, take.paths, strict=True))):
         track = positions(path, frames, start)
         _paint(clip, coverage(thing.shape, track, path.radius), OBJECT_RGB[thing.colour])
-        if thing.detail:
-            _paint(clip, detail_coverage(thing.detail, track, path.radius), TONE_RGB[path.tone])
+        if thing.detail in PAINTED:
+            half = half_plane(thing.detail, path.choice, track)
+            _paint(clip, coverage(thing.shape, track, path.radius) * half, PAINT_RGB)
+        elif thing.detail:
+            _paint(clip, detail_coverage(thing.detail, track, path.radius), list(TONE_RGB.values())[path.choice])
         if path.wall:
             _paint(clip, wall_region(path.wall)[None].astype(np.float32), WALL_RGB)
     return clip

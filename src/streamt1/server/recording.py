@@ -8,12 +8,13 @@ import time
 from torch import Tensor
 
 from streamt1.core.remote import Frames, applied
+from streamt1.core.timeline import Scene
 from streamt1.media.fragments import FragmentWriter
 from streamt1.media.pixels import shown
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.search.watcher import Watcher
 from streamt1.server.tape import Tape
-from streamt1.trace.events import ChunkSettled, ChunkStarted, Event, RunStarted
+from streamt1.trace.events import ChunkSettled, ChunkStarted, Event, RunStarted, SceneStarted
 
 
 class Recording(Watcher):
@@ -21,16 +22,22 @@ class Recording(Watcher):
 
     Where an earlier server told a part of it, this goes on: what happened before the chunk that is begun next is not
     told twice, and a chunk that was open then is told again from its start.
+
+    Attributes:
+        scene: the last scene that was begun then, and with which chunk; None where none was.
     """
 
     def __init__(self, tape: Tape) -> None:
         self._tape, self._begin, self._fps = tape, time.perf_counter(), 16
         self._writer: FragmentWriter | None = None
+        self.scene: tuple[int, Scene] | None = None
         self._again, self._settled, self._pieces, self._frames = False, 0, 0, 0
         for message, _ in tape.records():
             self._again = self._again or message["event"] == RunStarted.kind
             if message["event"] == ChunkSettled.kind:
                 self._settled = message["chunk"] + 1
+            elif message["event"] == SceneStarted.kind:
+                self.scene = message["chunk"], Scene(message["prompt"], None, message["memory"])
             elif message["event"] == "fragment":
                 self._pieces, self._frames = self._pieces + 1, self._frames + message["frames"]
 

@@ -129,12 +129,15 @@ class Worker:
         if _is_made(path, asked):
             tidy(path)
             return self._finished(job, path, pipeline)
-        if not _goes_on(path, asked):
+        done = _goes_on(path, asked)
+        if done is None:
             shutil.rmtree(path, ignore_errors=True)  # what an older version, or older weights, began
             running.session.tape.clear()
         with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
-            live = running.session.live or Live()
-            seeing = _Stop(running), Recording(running.session.tape), self.metrics, _Progress(self.queue, job), live
+            live, recording = running.session.live or Live(), Recording(running.session.tape)
+            if recording.scene is not None and recording.scene[0] == done:  # said before a kill, and not yet written
+                live.say(recording.scene[1])
+            seeing = _Stop(running), recording, self.metrics, _Progress(self.queue, job), live
             live.most = job.request.chunks if fields.endless else None
             run = Stream(pipeline.search(asked, folder, Watchers(seeing), live.next_scene)).finish()
             if running.stop is not None:
@@ -219,15 +222,16 @@ def _is_made(path: Path, asked: Asked) -> bool:
     return all((path / name).is_file() for name in (VIDEO, REPORT, THUMBNAIL))
 
 
-def _goes_on(path: Path, asked: Asked) -> bool:
-    """Whether a folder holds this run, begun by this version and these weights, and not yet let go of."""
+def _goes_on(path: Path, asked: Asked) -> int | None:
+    """How many chunks a folder holds of this run, begun by this version and these weights; None where it cannot be
+    gone on with."""
     try:
         summary = stored_summary(path)
         if summary is None:
-            return False
+            return None
         check_unfinished(path, asked, summary, again=True)
         check_same_weights(summary, fingerprints(asked.config))
-        taken_up(path, "")
+        stored, _ = taken_up(path, "")
     except StreamT1Error:
-        return False
-    return True
+        return None
+    return stored[-1].boundary.chunk if stored else 0

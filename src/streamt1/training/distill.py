@@ -8,6 +8,7 @@ difference between what a frozen copy of the base (real) and a copy that follows
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,23 +18,25 @@ from torch import Tensor
 from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.backbones.sampling import Schedule
 from streamt1.decoders.pocket_vae import PocketDecoder
-from streamt1.pocket.scenes import sample_scene
+from streamt1.pocket.stories import first_frame, sample_story
 from streamt1.pocket.vocabulary import WORDS
 from streamt1.pocket.world import FPS
 from streamt1.rewards.pocket import HEADS, PocketClipReward, PocketFrameReward
 from streamt1.training.dit import ADAM_NAMES, Pocket, draw_memory, warp
 from streamt1.training.export import export_weights
 from streamt1.training.forcing import CHUNK
+from streamt1.training.latents import first_starts
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam
+from streamt1.training.precision import mixed
 from streamt1.training.rollout import bundled_pocket, decode, generators, rollout
 
 CHUNKS = 7
 LR = 3e-4
 FAKE_LR = 5e-4
 FAKE_STEPS = 2
-GUIDANCE = 1.5
-"""Classifier-free guidance of the teacher; 1 is none."""
+GUIDANCE = 3.0
+"""Classifier-free guidance of the teacher; 1 is none. It makes what a prompt leaves open clear right after a switch."""
 SHIFT = 2.5
 """Timestep shift of the levels that real and fake are compared at: lower than in training, to reach shapes."""
 STORED = 64
@@ -46,27 +49,38 @@ REFRESH = 16
 
 @dataclass
 class History:
-    """Student rollouts and their prompts' tokens; replaced a few at a time."""
+    """Student rollouts of stories, with what was asked in each chunk; replaced a few at a time.
+
+    Attributes:
+        latents: [S, F, C, h, w].
+        tokens: of each chunk's prompt, [S, K, L].
+        starts: the chunks with which later scenes begin, [S, APPENDED]; 0 for none.
+        next: the row that is replaced next.
+    """
 
     latents: Tensor
     tokens: Tensor
+    starts: Tensor
     next: int = 0
 
     @staticmethod
-    def tokens_for(seed: int, step: int, count: int) -> Tensor:
-        """Tokens of random training prompts."""
+    def asked(seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """Tokens and starts of random training stories."""
         rng = np.random.default_rng((seed, 31, step))
-        return pad_tokens([sample_scene(rng).prompt for _ in range(count)])
+        stories = [sample_story(rng, CHUNKS) for _ in range(count)]
+        return torch.stack([pad_tokens(story.prompts) for story in stories]), first_starts(stories)
 
-    def replace(self, latents: Tensor, tokens: Tensor) -> None:
-        """Puts new rollouts over the oldest."""
+    def refresh(self, pocket: Pocket, tokens: Tensor, starts: Tensor, seed: int) -> None:
+        """Puts new rollouts over the oldest; every second one keeps the first chunks of its scenes as sinks."""
+        kept = starts * (torch.arange(len(starts)) % 2)[:, None]
+        latents = rollout(pocket, tokens, CHUNKS, generators(seed, len(tokens)), appended=kept)
         rows = (torch.arange(len(latents)) + self.next) % len(self.latents)
-        self.latents[rows], self.tokens[rows] = latents.cpu(), tokens
+        self.latents[rows], self.tokens[rows], self.starts[rows] = latents.cpu(), tokens, starts
         self.next = int(rows[-1] + 1)
 
     def state_dict(self) -> dict[str, object]:
         """Everything."""
-        return {"latents": self.latents, "tokens": self.tokens, "next": self.next}
+        return {"latents": self.latents, "tokens": self.tokens, "starts": self.starts, "next": self.next}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Restores what `state_dict` gave."""
@@ -93,20 +107,36 @@ class RewardWeights:
         return cls(strength, decoder, PocketFrameReward.bundled(device), PocketClipReward.bundled(device))
 
     def weights(self, latents: Tensor, tokens: Tensor) -> Tensor:
-        """exp(strength * reward) of each clip, [B], scaled to mean 1. latents [B, F, C, h, w], tokens [B, L]."""
-        clips = decode(self.decoder, latents)
+        """exp(strength * reward) of each clip, [B], scaled to mean 1. latents [B, F, C, h, w], tokens [B, K, L].
+
+        A scene is judged under its own prompt; the reward of a clip is the mean over its chunks.
+        """
         rewards = []
-        for clip, row in zip(clips, tokens.tolist(), strict=True):
-            prompt = " ".join(WORDS[token - 1] for token in row if token)
-            short = self.frame_reward.score(clip[None, ::JUDGED_EVERY], prompt).score
-            rewards.append(short + self.clip_reward.score(clip[None], FPS, prompt).score / len(HEADS))
+        for clip, rows in zip(decode(self.decoder, latents), tokens.tolist(), strict=True):
+            total = 0.0
+            for row, begin, end in shots_of(rows):
+                prompt, scene = " ".join(WORDS[token - 1] for token in row if token), clip[None, begin:end]
+                short = self.frame_reward.score(scene[:, ::JUDGED_EVERY], prompt).score
+                long = self.clip_reward.score(scene, FPS, prompt).score / len(HEADS)
+                total = total + (short + long) * (end - begin) / clip.shape[0]
+            rewards.append(total)
         weights = (self.strength * torch.cat(rewards)).exp()
         return (weights / weights.mean()).to(latents.device)
 
 
+def shots_of(rows: list[list[int]]) -> list[tuple[list[int], int, int]]:
+    """Runs of chunks with the same tokens: the tokens, and the pixel frames from the first to the last, exclusive."""
+    runs, begin = [], 0
+    for row, run in itertools.groupby(rows):
+        end = begin + len(list(run))
+        runs.append((row, first_frame(begin), first_frame(end)))
+        begin = end
+    return runs
+
+
 @dataclass(frozen=True)
 class Conditions:
-    """One batch's conditions: tokens [B, L], history [B, F, C, h, w], extra sink distance and appended chunk [B]."""
+    """One batch's conditions: tokens [B, K, L], history [B, F, C, h, w], extra sink distance [B], appended chunks."""
 
     tokens: Tensor
     history: Tensor
@@ -115,7 +145,7 @@ class Conditions:
 
     def x0(self, pocket: Pocket, noisy: Tensor, sigma: Tensor, device: str) -> Tensor:
         """Clean latents that a model predicts for noisy ones [B, F, C, h, w] at noise levels [B, F]."""
-        with torch.autocast(device, torch.bfloat16):
+        with mixed(device):
             flow = pocket.flow(self.tokens, self.history, noisy, 1000 * sigma, self.gap, self.appended)
         return noisy - sigma[..., None, None, None] * flow.float()
 
@@ -161,20 +191,20 @@ def run(options: TrainOptions) -> None:
     optimisers = {"student": MuonAdam(student, LR, ADAM_NAMES), "fake": MuonAdam(fake, FAKE_LR, ADAM_NAMES)}
     rewards = RewardWeights.bundled(options.reward_weight, device) if options.reward_weight else None
     batch = options.batch or 8
-    first = History.tokens_for(options.seed, 10**6, STORED)
+    tokens, starts = History.asked(options.seed, 10**6, STORED)
     shape = (STORED, CHUNKS * CHUNK, real.dit.config.in_channels, 8, 8)
-    history = History(torch.zeros(shape), first.clone())
+    history = History(torch.zeros(shape), tokens.clone(), starts.clone())
     resumed = options.resume and (options.out / "distill.pt").is_file()
     if not resumed:
-        for start in range(0, STORED, REFRESH):
-            part = first[start : start + REFRESH]
-            history.replace(rollout(average.model, part, CHUNKS, generators(options.seed + start, REFRESH)), part)
+        for begin in range(0, STORED, REFRESH):
+            part = slice(begin, begin + REFRESH)
+            history.refresh(average.model, tokens[part], starts[part], options.seed + begin)
 
     def step(progress: Progress) -> dict[str, float]:
         draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step + 8 * 10**6)
         if progress.step % REFRESH_EVERY == REFRESH_EVERY - 1:
-            tokens = History.tokens_for(options.seed, progress.step, REFRESH)
-            history.replace(rollout(average.model, tokens, CHUNKS, generators(10**5 + progress.step, REFRESH)), tokens)
+            asked = History.asked(options.seed, progress.step, REFRESH)
+            history.refresh(average.model, *asked, 10**5 + progress.step)
         given = _draw_scene(history, batch, draw, device)
         exit_step = int(torch.randint(0, 4, (), generator=draw))
         made = student_sample(student, given, exit_step, draw, device)
@@ -201,7 +231,7 @@ def run(options: TrainOptions) -> None:
 
 def _draw_scene(history: History, batch: int, draw: torch.Generator, device: str) -> Conditions:
     rows = torch.randint(len(history.latents), (batch,), generator=draw)
-    gap, appended = draw_memory(batch, CHUNKS, draw)
+    gap, appended = draw_memory(history.starts[rows], CHUNKS, draw)
     return Conditions(*(x.to(device) for x in (history.tokens[rows], history.latents[rows], gap, appended)))
 
 

@@ -15,9 +15,10 @@ from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pocket.vocabulary import TEXT_LENGTH
 from streamt1.training.export import export_weights
 from streamt1.training.forcing import CHUNK, forcing_pass
-from streamt1.training.latents import build_latents
+from streamt1.training.latents import LatentSet, build_latents
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
+from streamt1.training.precision import mixed
 
 SIZES = WanConfig(
     dim=256, ffn_dim=1024, num_layers=6, num_heads=4, in_channels=8, out_channels=8, text_dim=128, text_len=TEXT_LENGTH
@@ -54,8 +55,8 @@ class Pocket(nn.Module):
     def flow(
         self, tokens: Tensor, clean: Tensor, noisy: Tensor, times: Tensor, gap: Tensor, appended: Tensor
     ) -> Tensor:
-        """Flow of every noisy chunk under teacher forcing; see forcing_pass."""
-        text = self.dit.embed_text(self.text(tokens))
+        """Flow of every noisy chunk under teacher forcing, see forcing_pass; tokens [B, L], or [B, K, L] by chunk."""
+        text = self.dit.embed_text(self.text(tokens.flatten(0, -2)))
         return forcing_pass(self.dit, text, clean, noisy, times, gap, appended)
 
     def compile_blocks(self) -> None:
@@ -80,19 +81,26 @@ def warp(uniform: Tensor, shift: float = SHIFT) -> Tensor:
     return shift * uniform / (1 + (shift - 1) * uniform)
 
 
-def draw_memory(batch: int, chunks: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random extra sink distance and appended chunk of each clip, both [B]; about half have neither."""
+def draw_memory(starts: Tensor, chunks: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random extra sink distance of each clip, [B], and its appended chunks, [B, APPENDED].
+
+    Of two thirds of the clips, the first chunks of later scenes are appended, where `starts` [B, APPENDED] names some;
+    of a third of the others any chunk is.
+    """
+    batch = len(starts)
     far = torch.rand(batch, generator=draw) < 0.5
     gap = torch.randint(0, FAR, (batch,), generator=draw) * far
     some = torch.rand(batch, generator=draw) < 0.3
-    appended = torch.randint(1, chunks - 3, (batch,), generator=draw) * some
-    return gap, appended
+    appended = torch.zeros_like(starts)
+    appended[:, 0] = torch.randint(1, chunks - 3, (batch,), generator=draw) * some
+    starts = torch.where(starts < chunks - 1, starts, 0)  # nothing comes after a last chunk
+    scenes = (torch.rand(batch, generator=draw) < 0.65) & (starts > 0).any(1)
+    return gap, torch.where(scenes[:, None], starts, appended)
 
 
-def flow_loss(
-    pocket: Pocket, x0: Tensor, tokens: Tensor, objects: Tensor, draw: torch.Generator, device: str
-) -> Tensor:
+def flow_loss(pocket: Pocket, clips: LatentSet, draw: torch.Generator, device: str) -> Tensor:
     """Velocity MSE with an independent noise level for each chunk; latents of objects count OBJECT_WEIGHT times."""
+    x0, objects = clips.latents, clips.objects
     batch, frames = x0.shape[:2]
     level = warp(torch.rand(batch, frames // CHUNK, generator=draw))
     sigma = level.repeat_interleave(CHUNK, dim=1)
@@ -101,10 +109,10 @@ def flow_loss(
     history = x0 + blur[..., None, None, None] * torch.randn(x0.shape, generator=draw)
     spread = sigma[..., None, None, None]
     noisy = (1 - spread) * x0 + spread * noise
-    gap, appended = draw_memory(batch, frames // CHUNK, draw)
-    tokens = tokens * (torch.rand(batch, 1, generator=draw) >= TEXT_DROP)
+    gap, appended = draw_memory(clips.starts, frames // CHUNK, draw)
+    tokens = clips.tokens * (torch.rand(batch, 1, 1, generator=draw) >= TEXT_DROP)
     inputs = (tokens, history, noisy, 1000 * sigma, gap, appended)
-    with torch.autocast(device, torch.bfloat16):
+    with mixed(device):
         flow = pocket.flow(*(item.to(device) for item in inputs))
     error = (flow.float() - (noise - x0).to(device)).square().mean(2)
     weight = 1 + (OBJECT_WEIGHT - 1) * objects.to(device)
@@ -125,9 +133,9 @@ def run(options: TrainOptions) -> None:
     batch = options.batch or 8
 
     def step(progress: Progress) -> dict[str, float]:
-        x0, tokens, objects = data.batch(options.seed, progress.step, batch)
+        clips = data.batch(options.seed, progress.step, batch)
         draw = torch.Generator().manual_seed(options.seed * 10**7 + progress.step + 5 * 10**6)
-        loss = flow_loss(pocket, x0, tokens, objects, draw, options.device)
+        loss = flow_loss(pocket, clips, draw, options.device)
         loss.backward()
         norm = optimiser.step(options.rate * warm_cosine(progress.share))
         average.update(pocket, progress.step)

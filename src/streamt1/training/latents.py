@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.core.errors import CheckpointError
 from streamt1.core.files import whole_file
 from streamt1.decoders.pocket_vae import PocketDecoder
-from streamt1.pocket.paths import SIZE, Floats, sample_take
-from streamt1.pocket.scenes import Scene, sample_scene
-from streamt1.pocket.world import render
+from streamt1.pocket.paths import SIZE, Floats
+from streamt1.pocket.stories import Story, render_story, sample_story
 from streamt1.training.checkpoint import check_settings, read_tensors_of
+from streamt1.training.forcing import APPENDED
 from streamt1.training.loop import Log
+from streamt1.training.precision import mixed
 
 FRAMES = 81
 SHARD = 32
@@ -29,18 +31,20 @@ class LatentSet:
 
     Attributes:
         latents: normalised, [S, 21, C, h, w] float16.
-        tokens: of the prompts, [S, TEXT_LENGTH].
+        tokens: of the prompt of each chunk, [S, K, TEXT_LENGTH].
+        starts: the chunks with which the second and the third scene begin, [S, APPENDED]; 0 for none.
         objects: where a latent covers pixels of an object or a wall, [S, 21, h, w] bool.
     """
 
     latents: Tensor
     tokens: Tensor
+    starts: Tensor
     objects: Tensor
 
-    def batch(self, seed: int, step: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """A random batch that follows from (seed, step): float32 latents, tokens, objects."""
+    def batch(self, seed: int, step: int, count: int) -> LatentSet:
+        """A random batch that follows from (seed, step), with latents in float32."""
         rows = torch.randint(len(self.latents), (count,), generator=torch.Generator().manual_seed(seed * 10**7 + step))
-        return self.latents[rows].float(), self.tokens[rows], self.objects[rows]
+        return LatentSet(self.latents[rows].float(), self.tokens[rows], self.starts[rows], self.objects[rows])
 
 
 def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log: Log) -> LatentSet:
@@ -49,18 +53,20 @@ def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log
         return _read(file, seed)
     latents: list[Tensor] = []
     tokens: list[Tensor] = []
+    starts: list[Tensor] = []
     objects: list[Tensor] = []
     for shard in range(count // SHARD):
         rng = np.random.default_rng((seed, 77, shard))
         drawn = [_draw(rng) for _ in range(SHARD)]
         pixels = torch.from_numpy(np.stack([clip for _, clip, _ in drawn]))
         objects.append(torch.from_numpy(np.stack([where for _, _, where in drawn])))
-        with torch.autocast(decoder.vae.mean.device.type, torch.bfloat16):
+        with mixed(decoder.vae.mean.device.type):
             latents.append(decoder.encode(pixels).half().cpu())
-        tokens.append(pad_tokens([scene.prompt for scene, _, _ in drawn]))
+        tokens.append(torch.stack([pad_tokens(story.prompts) for story, _, _ in drawn]))
+        starts.append(first_starts([story for story, _, _ in drawn]))
         if shard % 20 == 19:
             log(f"encoded {(shard + 1) * SHARD} of {count} clips")
-    made = LatentSet(torch.cat(latents), torch.cat(tokens), torch.cat(objects))
+    made = LatentSet(torch.cat(latents), torch.cat(tokens), torch.cat(starts), torch.cat(objects))
     with whole_file(file) as part:
         torch.save({**made.__dict__, "seed": seed}, part)
     return made
@@ -71,17 +77,21 @@ def _read(file: Path, seed: int) -> LatentSet:
     saved = read_tensors_of(file, "delete it to have it made again")
     check_settings(file, saved, {"seed": seed})
     try:
-        return LatentSet(saved["latents"], saved["tokens"], saved["objects"])
+        return LatentSet(saved["latents"], saved["tokens"], saved["starts"], saved["objects"])
     except KeyError as error:
         raise CheckpointError(f"{file} holds no {error}; delete it to have it made again") from error
 
 
-def _draw(rng: np.random.Generator) -> tuple[Scene, Floats, np.ndarray]:
-    """A training scene, its clip, and which latents cover more than background, [21, 8, 8] bool."""
-    scene = sample_scene(rng)
-    take = sample_take(rng, scene)
-    clip = render(scene, take, FRAMES)
-    bare = render(replace(scene, things=()), replace(take, paths=()), FRAMES)
+def first_starts(stories: Sequence[Story]) -> Tensor:
+    """Where the second and the third scene of each story begin, [S, APPENDED] chunks; 0 for none."""
+    rows = [(story.starts + [0] * APPENDED)[:APPENDED] for story in stories]
+    return torch.tensor(rows)
+
+
+def _draw(rng: np.random.Generator) -> tuple[Story, Floats, np.ndarray]:
+    """A training story, its clip, and which latents cover more than background, [21, 8, 8] bool."""
+    story = sample_story(rng)
+    clip, bare = render_story(story), render_story(story, bare=True)
     differs = np.abs(clip - bare).max(1) > 0.05
     cells = differs.reshape(FRAMES, 8, SIZE // 8, 8, SIZE // 8).any((2, 4))
-    return scene, clip, np.concatenate([cells[:1], cells[1:].reshape(-1, 4, 8, 8).any(1)])
+    return story, clip, np.concatenate([cells[:1], cells[1:].reshape(-1, 4, 8, 8).any(1)])

@@ -18,11 +18,12 @@ from streamt1.pocket.oracle import Reading, locate, measure
 from streamt1.pocket.paths import CHUNK as PIXELS
 from streamt1.pocket.paths import SIZE, Floats, sample_take
 from streamt1.pocket.scenes import Scene, sample_scene
+from streamt1.pocket.stories import first_frame, sample_story
 from streamt1.pocket.world import render
 from streamt1.rewards.pocket import SNIPPET_FRAMES, SNIPPETS, snippet_frames
 from streamt1.training.degrade import MOTION, PICTURE, mismatch
 from streamt1.training.dit import Pocket
-from streamt1.training.forcing import CHUNK
+from streamt1.training.latents import first_starts
 from streamt1.training.loop import Log
 from streamt1.training.rollout import Rollout, decode, generators
 
@@ -35,7 +36,7 @@ LENGTHS = (9, 21, 33, 45, 57, 69, 81)
 """Clip lengths, pixel frames: what the window of a search over seven chunks can hold. Only in the longest must an
 object that leaves have left, and a background have changed."""
 PROMPTS = 4
-"""Prompts that are branched side by side."""
+"""Stories that are branched side by side."""
 
 
 @dataclass(frozen=True)
@@ -187,36 +188,43 @@ def branch_groups(
 ) -> Groups:
     """Groups as a search meets them: candidates for one chunk after the same past, and a true clip as the last member.
 
-    `count` random training prompts; the models take turns. Each chunk of a rollout gives one group, and a random
-    candidate of it goes on. The window ends with the candidate's chunk.
+    `count` random training stories; the models take turns. Each chunk of a rollout gives one group, and a random
+    candidate of it goes on. A group's clips begin with their scene, as windows of a search do, and end with the
+    candidate's chunk. Every second turn keeps the first chunks of scenes as sinks.
     """
     parts: list[Groups] = []
     rng = np.random.default_rng((seed, 43))
     for turn in range(count // PROMPTS):
-        scenes = [sample_scene(rng) for _ in range(PROMPTS)]
-        rollout = Rollout(pockets[turn % len(pockets)], pad_tokens([scene.prompt for scene in scenes]))
+        stories = [sample_story(rng, chunks) for _ in range(PROMPTS)]
+        tokens = torch.stack([pad_tokens(story.prompts) for story in stories])
+        kept = first_starts(stories) * (turn % 2)
+        rollout = Rollout(pockets[turn % len(pockets)], tokens, appended=kept)
         each = MEMBERS - 1
         draws = generators(seed * 1000 + turn, PROMPTS * each)
         past, state = torch.zeros(PROMPTS, 0, 3, SIZE, SIZE), None
-        length = 1 + 4 * (chunks * CHUNK - 1)
-        true = torch.from_numpy(np.stack([render(scene, sample_take(rng, scene), length) for scene in scenes]))
-        true = decode(decoder, decoder.encode(true))
-        for _ in range(chunks):
+        for chunk in range(chunks):
             latents = rollout.sample(draws, each)
             carried = None if state is None else tuple(part.repeat_interleave(each, dim=0) for part in state)
             with torch.no_grad():
                 frames, after = decoder.vae.decode(latents, carried)
-            clips = torch.cat([past.repeat_interleave(each, dim=0), frames.cpu()], dim=1)[:, -LENGTHS[-1] :]
-            for index, scene in enumerate(scenes):
-                own = clips[index * each : (index + 1) * each]
-                at = int(rng.integers(0, length - own.shape[1] + 1))
-                group = torch.cat([own, true[index : index + 1, at : at + own.shape[1]]])
-                parts.append(_read_group(scene, group))
+            clips = torch.cat([past.repeat_interleave(each, dim=0), frames.cpu()], dim=1)
+            for index, story in enumerate(stories):
+                shot = next(shot for shot in reversed(story.shots) if shot.begin <= chunk)
+                own = clips[index * each : (index + 1) * each, first_frame(shot.begin) :][:, -LENGTHS[-1] :]
+                true = _true_clip(shot.scene, own.shape[1], decoder, rng)
+                parts.append(_read_group(shot.scene, torch.cat([own, true])))
             picked = torch.arange(PROMPTS) * each + torch.from_numpy(rng.integers(0, each, PROMPTS))
             rollout.commit(latents[picked])
             past, state = clips[picked], tuple(part[picked] for part in after)
-        log(f"branched {(turn + 1) * PROMPTS} of {count} prompts")
+        log(f"branched {(turn + 1) * PROMPTS} of {count} stories")
     return Groups.join(parts)
+
+
+def _true_clip(scene: Scene, length: int, decoder: PocketDecoder, rng: np.random.Generator) -> Tensor:
+    """A take of a scene, from its beginning on, as the VAE shows it: [1, length, 3, 64, 64]."""
+    whole = 4 * -(-(length - 1) // 4) + 1
+    pixels = torch.from_numpy(render(scene, sample_take(rng, scene), whole))[None]
+    return decode(decoder, decoder.encode(pixels))[:, :length]
 
 
 def _read_group(scene: Scene, clips: Tensor) -> Groups:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +20,13 @@ from streamt1.core.files import whole_file
 from streamt1.core.weights import load_bundled, load_strictly
 from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pocket.oracle import SIGHTS
+from streamt1.pocket.vocabulary import TEXT_LENGTH, WORDS
 from streamt1.rewards.pocket import HEADS, PLACE, SNIPPET_FRAMES, SNIPPETS, ClipNet, FrameNet, RewardConfig, snippet_gap
 from streamt1.training.checkpoint import read_tensors_of
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
+from streamt1.training.precision import mixed
 from streamt1.training.preferences import READINGS, SEEN, Groups, branch_groups, spoilt_groups, turning_groups
 from streamt1.training.rollout import bundled_pocket
 
@@ -52,6 +55,8 @@ X, Y = PLACE.start - 1, PLACE.stop - 2
 assert (*READINGS, *SIGHTS)[X : Y + 1] == ("x", "y")
 OF_OBJECT = ("x", "y", "size", "tone")
 """The readings from X on that mean nothing where no object is seen."""
+FORM = X + OF_OBJECT.index("tone")
+"""Column of the form that a detail has: of a patch it is another in a mirror."""
 JITTER = 0.02
 """Noise on what the heads are told of a frame."""
 DRAWN = 2
@@ -150,11 +155,25 @@ def _frames(groups: Groups, rows: Tensor, columns: Tensor, device: str) -> tuple
     return pictures.flatten(0, 2).to(device).float() / 255, tokens.to(device), truth.to(device)
 
 
+def sides_of(detail: str, tokens: Tensor, device: str) -> Tensor:
+    """-1 for members [G, M] whose prompt names a detail, else 1: what becomes of its form in a mirror."""
+    named = (tokens == WORDS.index(detail) + 1).any(-1)
+    return torch.where(named, -1.0, 1.0).to(device)
+
+
+def known_words(weights: dict[str, Tensor], config: dict[str, Any], net: FrameNet) -> dict[str, Tensor]:
+    """Weights for a net that knows more words, of which the new ones keep their random rows: a table by place, word."""
+    old, words = weights["trunk.text.table.weight"], config["model"]["words"]
+    table = net.trunk.text.table.weight.detach().clone().unflatten(0, (TEXT_LENGTH, -1))
+    table[:, :words] = old.unflatten(0, (TEXT_LENGTH, words))
+    return {**weights, "trunk.text.table.weight": table.flatten(0, 1)}
+
+
 def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor) -> FrameNet:
     device, batch = options.device, options.batch or 6
     net = FrameNet(RewardConfig())
     if options.warm:
-        load_strictly(net, load_bundled("pocket_frame_reward")[0], "pocket_frame_reward")
+        load_strictly(net, known_words(*load_bundled("pocket_frame_reward"), net), "pocket_frame_reward")
     net.to(device)
     average = Average(net, 0.99)
     optimiser = MuonAdam(net, LR, adam_names=("table", "stem.0", "points", "score", "read"), decay=0.05)
@@ -166,9 +185,10 @@ def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Te
         pictures, tokens, truth = _frames(groups, rows, columns, device)
         if float(torch.rand((), generator=draw)) < 0.5:  # the world has no left and right of its own
             pictures, truth[..., X] = pictures.flip(-1), -truth[..., X]
+            truth[..., FORM] *= sides_of("patch", groups.tokens[rows], device).repeat_interleave(DRAWN, dim=1)
         if float(torch.rand((), generator=draw)) < 0.5:
             pictures = (pictures + 0.02 * torch.randn(pictures.shape, generator=draw).to(device)).clamp(0, 1)
-        with torch.autocast(device, torch.bfloat16):
+        with mixed(device):
             scores, read = net(pictures, tokens)
         labels = truth[..., : len(READINGS)].mean(-1, keepdim=True)
         scores, read = scores.float().view(*labels.shape), read.float().view(*truth.shape)
@@ -212,7 +232,7 @@ def _features(net: ClipNet, groups: Groups, device: str) -> Tensor:
     made = []
     for rows in torch.arange(len(groups.clips)).split(4):
         pictures, tokens, _ = _frames(groups, rows, torch.arange(SEEN), device)
-        with torch.autocast(device, torch.bfloat16):
+        with mixed(device):
             said = net.look(pictures, net.eye.trunk.text(tokens))
         made.append(said.float().view(len(rows), -1, SEEN, net.said))
     return torch.cat(made)
@@ -243,6 +263,9 @@ def _train_clips(
         told = said[rows] + JITTER * torch.randn(said[rows].shape, generator=draw).to(device)
         sides = torch.randint(2, (batch, 1, 1, 2), generator=draw).to(device) * 2.0 - 1
         told[..., [1 + X, 1 + Y]] *= sides  # mirror images are as good
+        for axis, detail in enumerate(("patch", "cap")):
+            turned = torch.where(sides[..., axis] < 0, sides_of(detail, groups.tokens[rows], device)[..., None], 1.0)
+            told[..., 1 + FORM] *= turned
         scores = scores_of(net, rows, told)
         loss = preference_loss(scores, labels)
         (loss + 1e-3 * scores.square().mean()).backward()

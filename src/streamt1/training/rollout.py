@@ -28,14 +28,23 @@ def bundled_pocket(name: str, device: str) -> Pocket:
 
 
 class Rollout:
-    """A batch of prompts that are generated side by side: the sink and the last chunks are what the next may read."""
+    """A batch of clips that are generated side by side: the sink and the last chunks are what the next may read.
 
-    def __init__(self, pocket: Pocket, tokens: Tensor, schedule: Schedule | None = None) -> None:
+    Args:
+        tokens: of the prompt of each clip, [B, L], or of each chunk of a clip, [B, K, L].
+        appended: chunks that join the sink when they leave the window, [B, APPENDED], 0 for none; nothing by default.
+    """
+
+    def __init__(
+        self, pocket: Pocket, tokens: Tensor, schedule: Schedule | None = None, appended: Tensor | None = None
+    ) -> None:
         self.model: WanModel = pocket.dit
         self.schedule = schedule or Schedule()
         self.device = self.model.patch_embedding.weight.device
-        self.text = pocket.text(tokens.to(self.device))
-        self.pages: list[Page] = []
+        rows = tokens if tokens.ndim == 3 else tokens[:, None]
+        self.texts = pocket.text(rows.to(self.device).flatten(0, 1)).unflatten(0, rows.shape[:2])
+        self.appended = None if appended is None else appended.to(self.device)
+        self.pages: dict[int, Page] = {}
         self.chunks = 0
 
     @torch.no_grad()
@@ -54,33 +63,69 @@ class Rollout:
         """Takes [B, 3, C, 8, 8] as the next chunk: the context pass at time 0 writes its page."""
         page: Page = []
         self._flow(1, page)(latents, torch.zeros((), device=self.device))
-        self.pages = [*self.pages[:1], *self.pages[1:][-LOCAL + 1 :], page]
+        self.pages[self.chunks] = page
         self.chunks += 1
+        if self.appended is None:
+            self.pages = {chunk: old for chunk, old in self.pages.items() if not 0 < chunk < self.chunks - LOCAL}
+
+    def _memory(self) -> tuple[list[Page], Tensor | None]:
+        """The pages that the next chunk may read, and which of them each clip does, [B, pages]; None where all."""
+        window = [chunk for chunk in self.pages if chunk == 0 or chunk >= self.chunks - LOCAL]
+        pages = [self.pages[chunk] for chunk in window]
+        if self.appended is None:
+            return pages, None
+        seen = [torch.ones(len(self.appended), dtype=torch.bool, device=self.device) for _ in pages]
+        for extra in self.appended.unbind(1):
+            joined = (extra > 0) & (extra < self.chunks - LOCAL)
+            if joined.any():
+                pages.append(self._gathered(torch.where(joined, extra, 0)))
+                seen.append(joined)
+        return pages, torch.stack(seen, dim=1) if seen else None
+
+    def _gathered(self, chunks: Tensor) -> Page:
+        """Of each clip the page of one of its chunks."""
+        rows, old = torch.arange(len(chunks), device=self.device), list(self.pages.values())
+        return [
+            (torch.stack([k for k, _ in layer])[chunks, rows], torch.stack([v for _, v in layer])[chunks, rows])
+            for layer in zip(*old, strict=True)
+        ]
 
     def _flow(self, copies: int, page: Page | None) -> Callable[[Tensor, Tensor], Tensor]:
         place = torch.arange(self.chunks * CHUNK, (self.chunks + 1) * CHUNK, device=self.device)
-        text = self.model.embed_text(self.text.repeat_interleave(copies, dim=0))
-        seen = [[tuple(x.repeat_interleave(copies, dim=0) for x in layer) for layer in old] for old in self.pages]
+        text = self.texts[:, min(self.chunks, self.texts.shape[1] - 1)]
+        told = self.model.embed_text(text.repeat_interleave(copies, dim=0))
+        pages, which = self._memory()
+        seen = [[tuple(x.repeat_interleave(copies, dim=0) for x in layer) for layer in old] for old in pages]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if page is not None:
                 page.append((k, v))
             keys = torch.cat([old[layer][0] for old in seen] + [k], dim=1)
             values = torch.cat([old[layer][1] for old in seen] + [v], dim=1)
+            mask = None
+            if which is not None:
+                own = torch.ones_like(which[:, :1])
+                mask = torch.cat([which, own], dim=1).repeat_interleave(k.shape[1], dim=1)
+                mask = mask.repeat_interleave(copies, dim=0)[:, None, None]
             q, keys, values = (x.transpose(1, 2) for x in (q, keys, values))
-            return F.scaled_dot_product_attention(q, keys, values).transpose(1, 2)
+            return F.scaled_dot_product_attention(q, keys, values, mask).transpose(1, 2)
 
         def flow(x: Tensor, time: Tensor) -> Tensor:
-            return self.model(x, time.to(self.device).expand(len(x), CHUNK), text, place, attend).float()
+            return self.model(x, time.to(self.device).expand(len(x), CHUNK), told, place, attend).float()
 
         return flow
 
 
 def rollout(
-    pocket: Pocket, tokens: Tensor, chunks: int, generators: list[torch.Generator], schedule: Schedule | None = None
+    pocket: Pocket,
+    tokens: Tensor,
+    chunks: int,
+    generators: list[torch.Generator],
+    schedule: Schedule | None = None,
+    appended: Tensor | None = None,
 ) -> Tensor:
-    """Latents of whole clips, [B, chunks * 3, C, 8, 8], chunk by chunk. tokens [B, L], one generator a clip."""
-    made, clip = Rollout(pocket, tokens, schedule), []
+    """Latents of whole clips, [B, chunks * 3, C, 8, 8], chunk by chunk; see `Rollout`. One generator a clip."""
+    made, clip = Rollout(pocket, tokens, schedule, appended), []
     for _ in range(chunks):
         clip.append(made.sample(generators))
         made.commit(clip[-1])

@@ -8,17 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamt1.decoders.pocket_vae import PocketDecoder, PocketVAE, group_frames
+from streamt1.decoders.pocket_vae import PocketDecoder, PocketVAE, group_frames, ungroup_frames
 from streamt1.pocket.world import sample_clip
 from streamt1.training.export import export_weights
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
+from streamt1.training.precision import mixed
 
 FRAMES = 21
 """Pixel frames of a training clip (6 latent frames), more than the decoder's memory in time."""
 JOINT_SHARE = 0.7
 """Share of the budget for encoder and decoder together; the rest is for the decoder."""
 KL_WEIGHT = 5e-4
+STEP_WEIGHT = 6.0
+"""Of the error of the step from one frame to the next: what rests must not pulse at the borders of latents."""
 LR = 2e-3
 """Of the learning rate, when training starts from the bundled weights."""
 
@@ -30,9 +33,10 @@ def clips(seed: int, step: int, count: int, frames: int = FRAMES) -> Tensor:
 
 
 def pixel_loss(output: Tensor, target: Tensor) -> Tensor:
-    """L1 + 2 MSE on grouped pixels in [-1, 1]."""
+    """L1 + 2 MSE on grouped pixels in [-1, 1], and the L1 of the error's step from frame to frame."""
     gap = output.float() - target
-    return gap.abs().mean() + 2 * gap.square().mean()
+    steps = ungroup_frames(gap, opening=True).diff(dim=1)
+    return gap.abs().mean() + 2 * gap.square().mean() + STEP_WEIGHT * steps.abs().mean()
 
 
 @torch.no_grad()
@@ -58,7 +62,7 @@ def run(options: TrainOptions) -> None:
     def joint(progress: Progress, optimiser: MuonAdam) -> dict[str, float]:
         target = group_frames(clips(options.seed, progress.step, batch).to(options.device))
         noise = torch.Generator().manual_seed(options.seed * 10**6 + progress.step)
-        with torch.autocast(options.device, torch.bfloat16):
+        with mixed(options.device):
             mean, spread = encoder(target)[0].float().chunk(2, dim=2)
             spread = spread.clamp(-20, 10)
             drawn = torch.randn(mean.shape, generator=noise).to(mean)
@@ -72,7 +76,7 @@ def run(options: TrainOptions) -> None:
 
     def polish(progress: Progress, optimiser: MuonAdam) -> dict[str, float]:
         target = group_frames(clips(options.seed + 1, progress.step, batch).to(options.device))
-        with torch.autocast(options.device, torch.bfloat16):
+        with mixed(options.device):
             with torch.no_grad():
                 mean = encoder(target)[0].float().chunk(2, dim=2)[0]
             jitter = torch.Generator().manual_seed(options.seed * 10**6 + progress.step)

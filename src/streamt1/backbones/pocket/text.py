@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, tokenize
+from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, check_known, tokenize
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:
-        """One prompt -> [1, L, dim]. Raises PromptError for a word outside the vocabulary."""
+        """One prompt -> [1, L, dim]. Raises PromptError for a word outside the vocabulary, or new to these weights."""
+        check_known(tokenize(prompt), self.config.words)
         return self(pad_tokens([prompt]).to(self.places.weight.device))
 
 

@@ -11,7 +11,6 @@ from streamt1.backbones.pocket.text import TextConfig, TextEncoder
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
 from streamt1.core.weights import load_bundled, load_strictly
-from streamt1.pocket.vocabulary import check_vocabulary
 
 
 def load_pocket(name: str = "pocket_dit", device: str | torch.device = "cpu") -> tuple[WanModel, TextEncoder]:
@@ -21,7 +20,6 @@ def load_pocket(name: str = "pocket_dit", device: str | torch.device = "cpu") ->
     """
     weights, config = load_bundled(name)
     model, text = build_pocket(config)
-    check_vocabulary(text.config.words, name)
     load_strictly(model, _part(weights, "dit."), name)
     load_strictly(text, _part(weights, "text."), name)
     return model.to(device).eval().requires_grad_(False), text.to(device).eval().requires_grad_(False)

@@ -19,7 +19,10 @@ from streamt1.backbones.wan.rope import Rotary, grid_angles
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 TextContext = list[tuple[Tensor, Tensor]]
-"""Per layer, the cross-attention keys and values of a prompt, each ``[B, text_len, heads, head_dim]``."""
+"""Per layer, the cross-attention keys and values of a prompt, each ``[B, text_len, heads, head_dim]``.
+
+Of ``B * n`` texts, the frames of each row of the batch read ``n`` in turn, in equal parts.
+"""
 
 
 class RMSNorm(nn.Module):
@@ -112,7 +115,8 @@ class Block(nn.Module):
         shift_f, scale_f, gate_f = feed
         x = add_gated(x, self.self_attn.o(seen.flatten(2)).view_as(x), gate_a)
         q = self.cross_attn.query(self.norm3(x).flatten(1, 2))
-        x = x + self.cross_attn.o(attention(q, *text).flatten(2)).view_as(x)
+        q = q.reshape(max(len(q), len(text[0])), -1, *q.shape[2:])
+        x = x + self.cross_attn.o(attention(q, *text).flatten(2).view_as(x))
         return add_gated(x, self.ffn(self.norm2.modulated(x, shift_f, scale_f)), gate_f)
 
 
@@ -172,7 +176,7 @@ class WanModel(nn.Module):
         Args:
             latents: noisy latents ``[B, F, C, H, W]``.
             timesteps: ``[B, F]`` in 0..1000; every frame may have its own.
-            text: from :meth:`embed_text`; batch 1 is shared by all of ``B``.
+            text: from :meth:`embed_text`; batch 1 is shared by all of ``B``, see :data:`TextContext`.
             positions: global latent frame index of each frame, ``[F]`` or ``[B, F]``; or :meth:`rotary` of them.
             attend: what self-attention reads, see the module's docstring.
 

@@ -1,0 +1,114 @@
+"""The part of pocket's model card that is about stories: scenes after a switch, clear details, and what returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from streamt1.core.timeline import Scene as Part
+from streamt1.core.timeline import Timeline
+from streamt1.evaluation.pool import Pool
+from streamt1.evaluation.statistics import interval
+from streamt1.media.pixels import contact_sheet
+from streamt1.pipeline.pipeline import Pipeline
+from streamt1.pocket.identity import identity
+from streamt1.pocket.oracle import details, measure
+from streamt1.pocket.paths import Floats
+from streamt1.pocket.scenes import Scene
+from streamt1.pocket.stories import evaluation_casts, first_frame
+
+SCENES = 4
+DRAWN = 6
+CHUNKS = 3
+"""Of each scene."""
+CLEAR = 0.5
+"""A detail is clear in a chunk when the mean of `details` over the frames that show the object whole is at least so."""
+FEWEST = 3
+"""Frames of a chunk that must show the object whole, for its detail to be judged."""
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Told:
+    """One video to make: scenes in the order in which they are shown."""
+
+    scenes: tuple[Scene, ...]
+    seed: int
+    method: str = "greedy"
+    chunks: int = CHUNKS
+
+
+def measure_stories(pool: Pool, count: int, seed: int = 0, log: Log = lambda line: None) -> dict[str, Any]:
+    """Measures one sample of held-out stories: ABCD, and ABA, each scene of three chunks.
+
+    Returns a table that JSON can hold; every value comes as mean, low, high (95%), n, by story:
+    `scene_1` to `scene_4`, the oracle's mean of each scene under its own prompt; `later_less_first`; the share of
+    chunks whose detail is clear, in first scenes and after a switch; and the identity of what returns.
+    """
+    casts = evaluation_casts(count, SCENES)
+    rows = pool.map(_read, [Told(cast, seed + i) for i, cast in enumerate(casts)])
+    card: dict[str, Any] = {f"scene_{n + 1}": interval([row[0][n] for row in rows]) for n in range(SCENES)}
+    card["later_less_first"] = interval([float(np.mean(row[0][1:])) - row[0][0] for row in rows])
+    for name, part in (("clear_in_first_scenes", slice(0, 1)), ("clear_after_a_switch", slice(1, None))):
+        shares = [np.concatenate(row[1][part]) for row in rows]
+        card[name] = interval([float(share.mean()) for share in shares if len(share)])
+    log("ABCD: " + " ".join(f"{name} {value['mean']:.3f}" for name, value in card.items()))
+    returns = [Told((a, b, a), seed + i) for i, (a, b, *_) in enumerate(casts)]
+    card["identity_aba"] = interval(pool.map(_identity, returns))
+    log(f"ABA: identity {card['identity_aba']['mean']:.3f}")
+    return card
+
+
+def draw_stories(pool: Pool, count: int, seed: int) -> Image.Image:
+    """Frames of one sample of each of some stories of six scenes, a row each, two from every scene of seven chunks."""
+    told = [Told(cast, seed + i, chunks=7) for i, cast in enumerate(evaluation_casts(count, DRAWN))]
+    videos = pool.map(_frames, told)
+    labels = ["; ".join(scene.prompt.removesuffix(" background") for scene in one.scenes) for one in told]
+    return contact_sheet(list(zip(labels, videos)), columns=2 * DRAWN)
+
+
+def shots(frames: Floats, told: Told) -> list[Floats]:
+    """The part of each scene, [T, 3, 64, 64]."""
+    edges = [first_frame(told.chunks * index) for index in range(len(told.scenes) + 1)]
+    return [frames[begin:end] for begin, end in pairwise(edges)]
+
+
+def clear_chunks(clip: Floats, scene: Scene, chunk: int) -> Floats:
+    """1 or 0 for every chunk of a scene that begins with some chunk: whether its detail is clear, where it is seen."""
+    (clear, _, whole), found = details(clip, scene), []
+    begin, ends = first_frame(chunk), chunk
+    while (start := first_frame(ends) - begin) < len(clip):
+        ends += 1
+        part = slice(start, first_frame(ends) - begin)
+        seen = clear[part][whole[part]]
+        if len(seen) >= FEWEST:
+            found.append(float(seen.mean() >= CLEAR))
+    return np.array(found)
+
+
+def _video(pipeline: Pipeline, told: Told) -> Tensor:
+    parts = [Part(scene.prompt, told.chunks) for scene in told.scenes]
+    return pipeline.run(Timeline(tuple(parts)), None, told.seed, told.method).frames.cpu()
+
+
+def _frames(pipeline: Pipeline, told: Told) -> Tensor:
+    return _video(pipeline, told)
+
+
+def _read(pipeline: Pipeline, told: Told) -> tuple[list[float], list[Floats]]:
+    """The oracle's mean of each scene, and of each scene which chunks are clear."""
+    parts = shots(_video(pipeline, told).numpy(), told)
+    means = [measure(part, scene).mean for part, scene in zip(parts, told.scenes)]
+    clear = [clear_chunks(part, scene, told.chunks * i) for i, (part, scene) in enumerate(zip(parts, told.scenes))]
+    return means, clear
+
+
+def _identity(pipeline: Pipeline, told: Told) -> float:
+    first, *_, last = shots(_video(pipeline, told).numpy(), told)
+    return identity(first, last, told.scenes[0])
