@@ -88,8 +88,8 @@ def test_a_real_timeline_from_the_command_line(tmp_path: Path) -> None:
     assert "Two scenes, four chunks; at each chunk" in page.text
     rows = [one for one in page.of_class("scene") if "data-scene" in one]
     assert [one["aria-label"] for one in rows] == [
-        "Watch scene 1: a red circle bouncing on a navy striped background; 0.0 to 1.3 seconds, chunks 0 to 1",
-        "Watch scene 2: a blue square sliding on a gray plain background; 1.3 to 2.8 seconds, chunks 2 to 3;"
+        "Watch scene 1 a red circle bouncing on a navy striped background 0.0\N{EN DASH}1.3 s chunks 0\N{EN DASH}1",
+        "Watch scene 2 a blue square sliding on a gray plain background 1.3\N{EN DASH}2.8 s chunks 2\N{EN DASH}3"
         " 2 pages rewritten",
     ]
     assert "1.3\N{EN DASH}2.8 s" in page.text, "two chunks of three latent frames at 16 a second are 21 frames"

@@ -7,9 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
-from streamt1.server.app import make_app
+from streamt1.server.app import Server, make_app
 from streamt1.server.service import Service
 from tests.server.toy import until
 
@@ -19,7 +17,7 @@ def listening(service: Service) -> Iterator[str]:
     """The server's address, as long as the block lasts."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="warning", timeout_graceful_shutdown=2))
+        server = Server(make_app(service), log_level="warning", timeout_graceful_shutdown=2)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         until(lambda: server.started)

@@ -66,9 +66,14 @@ def test_the_network_is_served_with_a_key_only(monkeypatch: pytest.MonkeyPatch, 
     assert is_loopback("localhost")
     assert not is_loopback("0.0.0.0")
     assert not is_loopback("example.org")
-    check_address("0.0.0.0", KEY)
-    with pytest.raises(ConfigError, match="STREAMT1_API_KEY"):
-        check_address("0.0.0.0", None)
+    check_address("0.0.0.0", True)
+    check_address("127.0.0.1", True, ["videos.example.org"])
+    for host, names in (("0.0.0.0", []), ("127.0.0.1", ["videos.example.org"])):
+        with pytest.raises(ConfigError, match="STREAMT1_API_KEY"):
+            check_address(host, False, names)
+    for name in ("https://videos.example.org", "videos.example.org:443", "*", ""):
+        with pytest.raises(ConfigError, match="is no name"):
+            check_address("127.0.0.1", True, [name])
     monkeypatch.delenv("STREAMT1_API_KEY", raising=False)
     data = str(tmp_path / "data")
     result = CliRunner().invoke(command_line, ["serve", "--host", "0.0.0.0", "--data", data])

@@ -18,9 +18,9 @@ KEY = "a key"
 class Tab:
     """The page in a tab; ``noise`` collects what should not be: console messages, errors, requests elsewhere."""
 
-    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light", **more: Any) -> None:
         self.noise: list[str] = []
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self.noise.append(message.text))
         self.page.on("pageerror", lambda error: self.noise.append(str(error)))
@@ -57,7 +57,7 @@ def test_a_run_is_seen_while_it_goes_on(browser: Any, address: str, gate: Gate) 
     gate.shut()
     page.focus("#prompt")
     page.keyboard.press("Enter")
-    tab.until("document.getElementById('now-title').textContent === 'Chunk 0'")
+    tab.until("document.getElementById('now-title').textContent === 'Chunk 1'")
     page.wait_for_selector("#runs li.in_progress")  # the list asks the server for itself, a moment later
     assert page.locator("#runs li.in_progress").count() == 1
     gate.open()
@@ -72,7 +72,7 @@ def test_a_run_is_seen_while_it_goes_on(browser: Any, address: str, gate: Gate) 
     assert page.locator(".strip .sink").count() >= 1
     tab.until("document.getElementById('video').buffered.length > 0")
     tab.until(f"document.getElementById('video').duration === {CHUNKS / 16}")
-    assert page.evaluate("document.getElementById('video').buffered.end(0)") == CHUNKS / 16
+    tab.until(f"document.getElementById('video').buffered.end(0) === {CHUNKS / 16}")
     assert page.inner_text("#decided") == "1.0 of 1.0 s decided"
     page.wait_for_selector("#runs li.completed img")
     with tab.context.expect_page() as opened:
@@ -102,11 +102,16 @@ def test_the_video_grows_before_the_search_ends(browser: Any, address: str, gate
     assert page.is_hidden("#waiting")
     page.click("#stop")
     gate.open()
-    page.wait_for_selector("#runs li.failed")
-    assert tab.state() == "Stopped."
-    assert page.inner_text("#runs li.failed small").startswith("failed: the client closed the stream")
+    tab.until("document.getElementById('state').textContent === 'Stopped.'")
+    page.wait_for_selector("#runs li.cancelled")
+    assert page.inner_text("#runs li.cancelled small").startswith("stopped: somebody asked for it to be stopped")
+    assert page.locator("#runs a").all_inner_texts() == ["Video"]
     assert page.is_enabled("#start")
     page.click("#runs .drop")
+    page.click("#sure-no")
+    assert page.evaluate("document.activeElement.textContent") == "Delete"
+    page.click("#runs .drop")
+    page.click("#sure-yes")
     page.wait_for_selector("#none:not([hidden])")
     assert tab.noise == []
     tab.context.close()

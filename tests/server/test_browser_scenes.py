@@ -91,7 +91,7 @@ def test_scenes_are_written_and_run_with_the_keyboard_alone(browser: Any, addres
     assert {"prompt", "seconds"} & order.keys() == set()
     assert page.locator(".act > p").all_inner_texts() == [BALL, STAR]
     assert page.locator(".act >> nth=1 >> .column").count() == 4
-    assert "Since chunk 4 there is another prompt: memory was" in page.inner_text("#memory-said")
+    assert "Since chunk 5 there is another prompt: memory was" in page.inner_text("#memory-said")
     desk.until("document.getElementById('scene-number').textContent === 'Scene 2 of 2'")
     assert page.inner_text("#scene-prompt") == STAR
     page.wait_for_selector("#runs li.completed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from streamt1.cli.main import app
+from streamt1.cli.serve import serve
 from streamt1.evaluation.suites import load_suite
 from streamt1.server.schemas import VideoRequest, read_request
 from streamt1.trace.events import EVENTS
@@ -50,3 +53,14 @@ def test_every_event_and_field_is_named(name: str) -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", PAGE):
         assert (Path(__file__).parents[2] / "docs" / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["streamt1.service", "Dockerfile", "README.md"])
+def test_options_of_the_deployment_are_there(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs/deploy" / name).read_text()
+    command = next(one for one in app.registered_commands if one.callback is serve)
+    known = {"--" + word.replace("_", "-") for word in inspect.signature(command.callback or serve).parameters}
+    named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", text.partition("ExecStart")[2] or text))
+    others = {"--now", "--init", "--no-cache-dir", "--create-home", "--chown", "--interval", "--start-period"}
+    assert named - others <= known, named - others - known
+    assert named & known

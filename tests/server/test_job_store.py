@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import DeviceLostError, OutputError
 from streamt1.server.app import make_app
 from streamt1.server.job_store import MIGRATIONS, JobStore
 from tests.server.test_queue import ORDER
@@ -28,6 +28,7 @@ COLUMNS = {
     "stream": ["yes"],
     "code": [b"x"],
     "message": [b"x"],
+    "owner": [b"x"],
 }
 """Values that a column may hold and that mean nothing."""
 DAMAGES = [(column, value) for column, values in COLUMNS.items() for value in values]
@@ -60,14 +61,27 @@ def test_a_damaged_row_is_told_and_stops_nothing(column: str, value: object, tmp
         assert client.get(f"/v1/videos/{first}").status_code == 404
 
 
-def test_a_database_without_a_number_opens_with_all_that_is_in_it(tmp_path: Path, gate: Gate) -> None:
+LATER = {
+    1: ["DROP TABLE gone"],
+    2: ["DROP TABLE once"],
+    3: ["DROP INDEX jobs_by_status"],
+    4: ["DROP INDEX jobs_by_owner", "ALTER TABLE jobs DROP COLUMN owner"],
+    6: ["DROP TABLE asked", "DROP TABLE outbox"],
+}
+"""What takes away what came after a version of the schema."""
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 6])
+def test_a_database_of_an_older_version_opens_with_all_that_is_in_it(tmp_path: Path, gate: Gate, version: int) -> None:
+    """Those of 0.1 and 0.2 have no number."""
     service = toy_service(tmp_path, gate)
     jobs = [service.queue.submit(service.checked({**ORDER, "seed": seed})) for seed in range(3)]
     service.queue.store.close()
     with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
-        for table in ("gone", "once"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version = 0")
+        for first, statements in LATER.items():
+            for statement in statements if first >= version else ():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     store = JobStore(tmp_path / "jobs.sqlite")
     assert store.page(10, order="asc") == jobs
@@ -120,3 +134,40 @@ def test_a_worker_outlives_whatever_taking_a_job_raises(
         until(lambda name=name: service.queue.get(name).status == "completed")
     assert raised.is_set()
     assert service.health()["status"] == "ok"
+
+
+def test_a_job_whose_devices_cannot_be_taken_fails_and_the_next_is_made(
+    client: TestClient, service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presets, raised = service.workers[0].presets, iter((DeviceLostError("no device is left"), ValueError("strange")))
+    take = presets.take
+
+    def burns(count, wanted):
+        for error in raised:
+            raise error
+        return take(count, wanted)
+
+    monkeypatch.setattr(presets, "take", burns)
+    names = [client.post("/v1/videos", json={**ORDER, "seed": seed}).json()["id"] for seed in range(3)]
+    until(lambda: service.queue.get(names[-1]).status == "completed")
+    told = [client.get(f"/v1/videos/{name}").json()["error"] for name in names]
+    assert told[0] == {"code": "DeviceLostError", "message": "no device is left"}
+    assert told[1]["code"] == "server_error"
+    assert told[2] is None
+    assert service.queue.at_work() == []
+
+
+def test_a_deleted_job_s_folder_is_cleared_once(
+    client: TestClient, gate: Gate, service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared: list[Path] = []
+    monkeypatch.setattr("shutil.rmtree", lambda path, **told: cleared.append(path))
+    gate.shut()
+    name = client.post("/v1/videos", json=ORDER).json()["id"]
+    until(service.queue.at_work)
+    until(lambda: gate.held)
+    client.delete(f"/v1/videos/{name}")
+    cleared.clear()  # what was there before the search began
+    gate.open()
+    until(lambda: not service.queue.at_work() and cleared)
+    assert cleared.count(service.queue.folder / name) == 1

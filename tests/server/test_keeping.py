@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import time
 from pathlib import Path
@@ -11,9 +12,11 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from streamt1.cli.main import app
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, DiskFullError
+from streamt1.server import queue as queues
 from streamt1.server import service as services
 from streamt1.server.app import make_app
+from streamt1.server.job_store import Once
 from streamt1.server.limits import Limits, parse_age
 from streamt1.server.service import Service
 from tests.server.test_queue import ORDER
@@ -117,6 +120,34 @@ def test_a_full_queue_still_answers_what_it_knows(tmp_path: Path, gate: Gate) ->
         assert client.post("/v1/videos", json=ORDER).status_code == 429
         assert client.post("/v1/videos", json=ORDER, headers=once).json()["id"] == first.json()["id"]
         gate.open()
+
+
+def test_a_full_disk_still_answers_what_it_knows(tmp_path: Path, gate: Gate) -> None:
+    with serving(tmp_path, gate, Limits()) as client:
+        once = {"Idempotency-Key": "mine"}
+        first = client.post("/v1/videos", json=ORDER, headers=once)
+        object.__setattr__(service_of(client).queue.limits, "free", 1e30)
+        assert client.post("/v1/videos", json=ORDER).status_code == 507
+        assert client.post("/v1/videos", json=ORDER, headers=once).json()["id"] == first.json()["id"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_trace(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request, sent again once there is room, is made."""
+
+    def full(path: Path, content: bytes, durable: bool = False) -> None:
+        raise DiskFullError(f"cannot write {path}: No space left on device")
+
+    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture")
+    once = Once("mine", "digest")
+    with monkeypatch.context() as patch:
+        patch.setattr(queues, "write_whole", full)
+        with pytest.raises(DiskFullError):
+            service.queue.submit(request, once=once)
+    assert client.get("/v1/videos").json()["data"] == []
+    job = service.queue.submit(request, once=once)
+    assert service.queue.submit(request, once=once).id == job.id
 
 
 def test_a_port_that_is_taken_is_found_before_models_are_loaded(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_timeline_is_made(client: TestClient, service: Service) -> None:
         ({"timeline": [{"prompt": BALL, "seconds": 500}]}, "too long"),
         ({"timeline": [["a", 1]] * 1200}, "1200 scenes"),
         ({"timeline": {"prompt": BALL}}, "timeline"),
-        ({"prompt": BALL, "endless": True}, "only for streams"),
+        ({"prompt": BALL, "endless": True, "seconds": 1}, "has no length"),
         ({}, "prompt: Field required"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,38 +155,87 @@ def test_a_stream_with_a_length_is_not_talked_to(client: TestClient, gate: Gate,
             continue
         assert "has a length" in message["error"]["message"]
         socket.close()
-        until(lambda: service.queue._running[name].stop == "left")
+        until(lambda: not service.queue.session(name).viewers)
     gate.open()
+    until(lambda: service.queue.get(name).status == "completed")
 
 
-def test_closing_the_socket_ends_the_search(client: TestClient, gate: Gate, service: Service) -> None:
+def pieces(messages: list[dict[str, Any] | bytes]) -> bytes:
+    return b"".join(message for message in messages if isinstance(message, bytes))
+
+
+def test_a_stream_goes_on_without_its_viewer_and_is_viewed_again(
+    client: TestClient, gate: Gate, service: Service
+) -> None:
     gate.shut()
     with client.websocket_connect("/v1/stream") as socket:
-        socket.send_json(ORDER)
+        socket.send_json({**ORDER, "lag": 0})
         name = socket.receive_json()["video"]["id"]
         until(lambda: gate.held)
         socket.close()
-        until(lambda: service.queue._running[name].stop == "left")
-    gate.open()
-    until(lambda: not service.queue.at_work())
-    job = client.get(f"/v1/videos/{name}").json()
-    assert (job["status"], job["error"]["code"]) == ("failed", "cancelled")
-    assert list(service.queue.folder.iterdir()) == []
+    until(lambda: not service.queue.session(name).viewers)
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"attach": name})
+        begun = socket.receive_json()
+        assert (begun["event"], begun["video"]["status"]) == ("attached", "in_progress")
+        gate.open()
+        while json.loads(socket.receive().get("text") or "{}").get("event") != "fragment":
+            continue
+        socket.close()
+    until(lambda: service.queue.get(name).status == "completed")
+    messages = heard(client, {"attach": name})
+    assert kinds(messages)[0 :: len(messages) - 1] == ["attached", "completed"]
+    assert kinds(messages).count("fragment") == CHUNKS
+    with av.open(io.BytesIO(pieces(messages))) as container:
+        assert len(list(container.decode(video=0))) == CHUNKS
     backbone: Any = service.presets.pipeline("pocket").models.backbone
     assert backbone.live == 0
 
 
-def test_closing_the_socket_while_it_waits(client: TestClient, gate: Gate, service: Service) -> None:
-    gate.shut()
-    client.post("/v1/videos", json=ORDER)
-    until(lambda: service.queue.at_work())
+def test_who_comes_again_gets_what_is_missing(client: TestClient, service: Service) -> None:
+    whole = heard(client, {**ORDER, "lag": 1})
+    name = whole[-1]["video"]["id"]  # type: ignore[index]
+    for place in (1, len(whole) // 2, len(whole) - 2):
+        known = next((one["id"] for one in reversed(whole[: place + 1]) if isinstance(one, dict) and "id" in one), None)
+        rest = heard(client, {"attach": name, "after": known})
+        behind = next(at for at, one in enumerate(whole) if isinstance(one, dict) and one.get("id") == known) + 1
+        behind += isinstance(whole[behind], bytes)
+        assert rest[1:] == whole[behind:]
+    for strange in ("", "x", "00000000-5", f"{known[:9]}7", f"{known[:9]}{10**30}"):  # type: ignore[index]
+        assert heard(client, {"attach": name, "after": strange})[1:] == whole[1:]
+    service.queue.folder.joinpath(f"{name}.tape").unlink()
+    assert kinds(heard(client, {"attach": name})) == ["attached", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"attach": "video_" + "0" * 32}, "there is no video"),
+        ({"attach": "../../etc"}, "there is no video"),
+        ({"attach": 5}, "say {"),
+        ({"attach": "video_", "after": 5}, "say {"),
+        ({"attach": "video_", "seconds": 5}, "say {"),
+    ],
+)
+def test_what_cannot_be_viewed_is_refused(client: TestClient, fields: dict[str, Any], says: str) -> None:
     with client.websocket_connect("/v1/stream") as socket:
-        socket.send_json(ORDER)
-        queued = socket.receive_json()
-        assert queued["ahead"] == 1
-        socket.close()
-        until(lambda: client.get(f"/v1/videos/{queued['video']['id']}").json()["status"] == "failed")
-    assert service.queue.waiting() == 0
+        socket.send_json(fields)
+        refused = socket.receive_json()
+        assert refused["event"] == "refused"
+        assert says in refused["error"]["message"]
+
+
+def test_a_client_gets_its_video_no_faster_than_it_can_play_it(client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream?ahead=x") as socket:
+        assert "ahead='x'" in socket.receive_json()["error"]["message"]
+    begin = time.monotonic()
+    with client.websocket_connect("/v1/stream?ahead=0.2") as socket:
+        socket.send_json({**ORDER, "lag": 0, "policy": "greedy"})
+        while (message := socket.receive())["type"] != "websocket.close":
+            told = json.loads(message.get("text") or "{}")
+            if told.get("event") == "fragment":
+                assert told["start"] <= time.monotonic() - begin + 0.2
+    assert time.monotonic() - begin > 0.7
 
 
 def test_deleting_a_stream_closes_it(client: TestClient, gate: Gate, service: Service) -> None:
@@ -225,19 +275,38 @@ def test_a_full_queue_refuses_streams_too(tmp_path: Path, gate: Gate) -> None:
         gate.open()
 
 
-def test_a_stream_that_a_closing_server_cuts_is_not_begun_again(tmp_path: Path, gate: Gate) -> None:
-    service = toy_service(tmp_path, gate)
-    gate.shut()
-    with TestClient(make_app(service)) as client, client.websocket_connect("/v1/stream") as socket:
-        socket.send_json(ORDER)
+def test_a_stream_that_a_closing_server_cuts_goes_on_with_the_next(tmp_path: Path, gate: Gate) -> None:
+    service, passed, heard_before = toy_service(tmp_path, gate), [], list[Any]()
+
+    def few() -> None:
+        passed.append(1)
+        if len(passed) == 8:
+            gate.shut()
+
+    gate.first = few
+    with TestClient(make_app(service)) as client, client.websocket_connect("/v1/stream?ahead=inf") as socket:
+        socket.send_json({**ORDER, "lag": 1})
         name = socket.receive_json()["video"]["id"]
-        until(lambda: service.queue.at_work() == [name])
+        until(lambda: gate.held)
         closing = threading.Thread(target=service.queue.close)
         closing.start()
         closing.join()
         gate.open()
-        while socket.receive()["type"] != "websocket.close":
-            pass
-    assert toy_service(tmp_path, gate).queue.get(name).error == (
-        "client_gone", "the server was stopped before this stream was done",
-    )  # fmt: skip
+        while (message := socket.receive())["type"] != "websocket.close":
+            heard_before.append(json.loads(message["text"]) if message.get("text") else message["bytes"])
+        assert message["code"] == 1012
+    assert heard_before[-1]["event"] == "interrupted"
+    gate.first = lambda: None
+    again = toy_service(tmp_path, gate)
+    assert again.queue.get(name).status == "queued"
+    known = [one for one in heard_before if isinstance(one, dict) and "id" in one][-1]["id"]
+    with TestClient(make_app(again)) as client:
+        rest = heard(client, {"attach": name, "after": known})
+        assert kinds(rest)[-1] == "completed"
+        assert kinds(rest).count("run_started") == 0
+        whole = heard(client, {"attach": name})
+        check(client, rest[-1]["video"], [one for one in whole if isinstance(one, dict)])  # type: ignore[index]
+    chunks = [one["chunk"] for one in [*heard_before, *rest] if isinstance(one, dict) and one["event"] == "fragment"]
+    assert chunks == list(range(CHUNKS))
+    with av.open(io.BytesIO(pieces([*heard_before, *rest]))) as container:
+        assert [frame.time for frame in container.decode(video=0)] == [at / 16 for at in range(CHUNKS)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,31 +46,59 @@ def serve(
     min_free_gb: Annotated[
         float, typer.Option(help="Free room on the disk below which no video is taken on.", min=0)
     ] = 0.5,
+    linger: Annotated[str, typer.Option(help="How long an endless stream goes on unviewed, as 60s or 5m.")] = "60s",
+    hostname: Annotated[list[str] | None, typer.Option(help="Name behind a proxy; repeat it. Wants a key.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, with limits of their own; YAML or JSON.")] = None,
+    cors_origin: Annotated[list[str] | None, typer.Option(help="Site whose pages may ask; repeat it.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="Address that is told of every video that ends; STREAMT1_WEBHOOK_SECRET signs.")
+    ] = None,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Of the log, on stderr.")] = "text",
     models: Annotated[Path | None, typer.Option(help="Folder of downloads; the hub's cache by default.")] = None,
     memory: Annotated[str | None, typer.Option(help="Plan for so much of each device, as 24GB; all of it.")] = None,
 ) -> None:
     """Serve videos over HTTP, as OpenAI's Videos API does, with a live page at /. See docs/serving.md."""
     with needs_extra("serve", "streamt1 serve"):
         from streamt1.server.app import check_address, check_port, listen
+        from streamt1.server.auth import check_origins
+        from streamt1.server.keys import KeyFile
         from streamt1.server.limits import Limits, parse_age
-    key = os.environ.get(KEY)
-    check_address(host, key)
+        from streamt1.server.webhooks import SECRET, Hook
+    key, origins = os.environ.get(KEY), cors_origin or []
+    named = hostname or []
+    check_address(host, bool(key) or keys is not None, named)
+    check_origins(origins)
+    hook = None if webhook is None else Hook.read(webhook, os.environ.get(SECRET))
     check_port(host, port)
     limits = Limits(
         max_prompt, max_seconds, max_width, queue, keep=None if keep is None else parse_age(keep),
         keep_bytes=None if keep_gb is None else keep_gb * 1e9, free=min_free_gb * 1e9,
+        linger=parse_age(linger, "for a stream to be left alone"),
     )  # fmt: skip
+    known = None if keys is None else KeyFile(keys, limits)
     names, places = preset or ["pocket"], device or ["auto"]
     if devices is None and ray is None:
         if devices_per_job is not None:
             raise ConfigError("--devices-per-job is of the devices that --devices or --ray names; give one of them too")
-        listen(_on_each(names, places, models, memory), data, limits, key, host, port)
+        listen(
+            _on_each(names, places, models, memory),
+            data,
+            limits,
+            key,
+            host,
+            port,
+            known,
+            origins,
+            hook,
+            log_format,
+            named,
+        )
         return
     if len(places) > 1:
         raise ConfigError("--devices and --ray name devices that videos share: give one --device at most with them")
     configs = {name: _config(name, places[0], models, memory) for name in names}
     with _over(configs, places[0], devices, ray, devices_per_job) as loaded:
-        listen([loaded] * loaded.most, data, limits, key, host, port)
+        listen([loaded] * loaded.most, data, limits, key, host, port, known, origins, hook, log_format, named)
 
 
 def _on_each(names: list[str], places: list[str], models: Path | None, memory: str | None) -> list[LoadedPresets]:

@@ -23,7 +23,10 @@
         ├── UnknownVideoError  there is no such video
         ├── NotReadyError      the video is not made yet, or never will be
         ├── TooLargeError      more than the server reads
+        ├── TooSlowError       a request that does not come to its end
         └── BusyError          the queue is full; the error says when to come back
+            ├── QuotaError     a key has used what it may
+            └── ThrottledError too many wrong keys came from an address
 """
 
 from __future__ import annotations
@@ -184,6 +187,10 @@ class TooLargeError(RequestError):
     """A request is longer than the server reads."""
 
 
+class TooSlowError(RequestError):
+    """A request takes longer to come than the server waits."""
+
+
 class BusyError(RequestError):
     """The queue is full.
 
@@ -197,3 +204,11 @@ class BusyError(RequestError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.retry_after)
+
+
+class QuotaError(BusyError):
+    """A key has as many videos waiting, or made in a day, as it may."""
+
+
+class ThrottledError(BusyError):
+    """Too many wrong keys came from an address."""

@@ -115,8 +115,7 @@ class GrowingVideo:
         """
         if not self.chunks:
             raise ValueError(f"cannot finish {self.path}: it has no frames")
-        with whole_file(into) as part, as_os_error():
-            _remux(self.path, part)
+        remuxed(self.path, into)
 
 
 def is_video(path: Path) -> bool:
@@ -128,10 +127,13 @@ def is_video(path: Path) -> bool:
     return names[:4] == ["ftyp", "moov", "moof", "mdat"]
 
 
-def _remux(source: Path, target: Path) -> None:
+def remuxed(source: Path, into: Path) -> None:
+    """Writes a video's frames as an MP4 with its index in front; whole or not at all. Raises ``OutputError``."""
     with (
+        whole_file(into) as part,
+        as_os_error(),
         av.open(str(source)) as read,
-        av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as written,
+        av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as written,
     ):
         video = read.streams.video[0]
         stream = written.add_stream_from_template(video)

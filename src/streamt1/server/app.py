@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import re
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.config import STARTUP_FAILURE
 
 from streamt1.core.errors import AddressError, ConfigError
-from streamt1.server import page, routes, websocket
-from streamt1.server.errors import answer_errors
+from streamt1.server import events, page, reference, routes, websocket
+from streamt1.server.errors import InShape, answer_errors
+from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
+from streamt1.server.logs import Format, log_config
 from streamt1.server.models import LoadedPresets
+from streamt1.server.patience import PatientProtocol
 from streamt1.server.service import Service
+from streamt1.server.webhooks import Hook
 
+PARTS = (routes, events, websocket, page, reference)
+"""Modules that have a router."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -40,11 +52,19 @@ def make_app(service: Service, hosts: Sequence[str] = ()) -> FastAPI:
 
     app = FastAPI(title="streamt1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    for part in (routes, websocket, page):
+    for part in PARTS:
         app.include_router(part.router)
+    app.state.routes = [route for part in PARTS for route in part.router.routes]
     answer_errors(app)
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_bare(host) for host in hosts])
+    app.add_middleware(InShape)
+    if service.auth.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=service.auth.origins, allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range"],
+            expose_headers=["Content-Range", "ETag", "Retry-After", "X-Image-Size"],
+        )  # fmt: skip
     return app
 
 
@@ -52,11 +72,18 @@ def _bare(host: str) -> str:
     return host.partition(":")[0] if not host.startswith("[") else host
 
 
-def check_address(host: str, key: str | None) -> None:
-    """Raises ``ConfigError`` for a server that anybody in the network could use."""
-    if not is_loopback(host) and not key:
+def check_address(host: str, locked: bool, names: Sequence[str] = ()) -> None:
+    """Raises ``ConfigError`` for a server that anybody in the network could use: ``locked`` ones want a key."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]+\]", name):
+            raise ConfigError(
+                f"--hostname {name[:80]!r} is no name: write videos.example.org, without https:// and port"
+            )
+    if not locked and (names or not is_loopback(host)):
+        said = f"--hostname {names[0]}" if names else f"--host {host}"
         raise ConfigError(
-            f"--host {host} opens the server to the network: set STREAMT1_API_KEY to a key that its users must send"
+            f"{said} opens the server to the network: set STREAMT1_API_KEY to a key that its users must send, or"
+            " name a file of keys with --keys"
         )
 
 
@@ -74,6 +101,10 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+PONG = 120.0
+"""Seconds that a websocket's client may take to answer a ping."""
+FAREWELL = 2.0
+"""Seconds that viewers have to hear that the server stops."""
 LONGEST_MESSAGE = 1 << 20
 """Bytes on a websocket, of which we say that they are too many; a longer message ends the connection (code 1009)."""
 
@@ -86,12 +117,39 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listen(devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: str | None, host: str, port: int) -> None:
-    """Serves until it is told to stop. Raises ``ConfigError`` and ``OutputError`` before it begins."""
-    check_address(host, key)
-    service = Service.over(devices, data, limits, key)
-    app = make_app(service, (*LOOPBACK, host) if is_loopback(host) else ())
-    uvicorn.run(
-        app, host=host, port=port, log_level="info", access_log=False, timeout_graceful_shutdown=5, server_header=False,
-        ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
+def listen(
+    devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: str | None, host: str, port: int,
+    keys: KeyFile | None = None, origins: Sequence[str] = (), hook: Hook | None = None, log: Format = "text",
+    names: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Serves until it is told to stop; ``names`` are those by which a proxy addresses it.
+
+    Raises ``ConfigError`` and ``OutputError`` before it begins.
+    """
+    check_address(host, bool(key) or keys is not None, names)
+    service = Service.over(devices, data, limits, key, keys, origins, hook)
+    app = make_app(service, (*LOOPBACK, host, *names) if is_loopback(host) else ())
+    server = Server(
+        app, host=host, port=port, log_level="info", log_config=log_config(log), access_log=False,
+        timeout_graceful_shutdown=5, server_header=False, ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
+        ws_ping_timeout=PONG,
     )  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)
+
+
+class Server(uvicorn.Server):
+    """Serves an application of ``make_app``; takes the settings of ``uvicorn.Config``. Viewers hear when it stops."""
+
+    def __init__(self, app: FastAPI, **settings: Any) -> None:
+        super().__init__(uvicorn.Config(app, http=PatientProtocol, **settings))
+        self._queue = app.state.service.queue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See ``uvicorn.Server``."""
+        end = time.monotonic() + FAREWELL
+        while self._queue.interrupt() and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)

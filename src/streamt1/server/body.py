@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,10 +11,13 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from streamt1.core.errors import ConfigError, TooLargeError
+from streamt1.core.errors import ConfigError, TooLargeError, TooSlowError
 from streamt1.core.json_text import JsonError
 from streamt1.core.json_text import parse_json as core_json
+from streamt1.server.schemas import FieldError
 
+PATIENCE, SLOWEST = 30.0, 10_000
+"""Seconds that a body may take, and besides one for each so many bytes that came."""
 PICTURE = "input_reference"
 """The field of a form that may be a file; it becomes bytes."""
 
@@ -25,6 +30,7 @@ async def read_fields(request: Request, most: int, picture: int = 0) -> Any:
 
     Raises:
         TooLargeError: the body has more than ``most`` bytes.
+        TooSlowError: it does not come to its end.
         ConfigError: it is neither JSON nor a form.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -56,9 +62,11 @@ async def _fields(form: FormData) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name in fields:
-            raise ConfigError(f"the field {name[:60]!r} is given twice")
+            raise FieldError(name[:60], f"the field {name[:60]!r} is given twice")
         if isinstance(value, UploadFile):
             fields[name] = await value.read() if name == PICTURE else value.filename or "a file"
+        elif name == "timeline" and value:
+            fields[name] = parse_json(value)
         elif value != "" or name == "prompt":
             fields[name] = value
     return fields
@@ -67,12 +75,16 @@ async def _fields(form: FormData) -> dict[str, Any]:
 async def _bounded(request: Request, most: int) -> bytes:
     told = request.headers.get("content-length", "0")
     declared = int(told) if told.isascii() and told.isdigit() and len(told) < 20 else 0
-    body = b""
-    if declared <= most:
-        async for part in request.stream():
-            body += part
-            if len(body) > most:
-                break
+    body, begun = b"", time.monotonic()
+    parts = request.stream()
+    while declared <= most and len(body) <= most:
+        left = begun + PATIENCE + len(body) / SLOWEST - time.monotonic()
+        try:
+            body += await asyncio.wait_for(anext(parts), max(0.0, left))
+        except StopAsyncIteration:
+            break
+        except asyncio.TimeoutError as error:
+            raise TooSlowError(f"the request comes too slowly: {len(body)} bytes in {PATIENCE:g} seconds") from error
     if len(body) > most or declared > most:
         raise TooLargeError(f"the request is longer than {most} bytes")
     return body

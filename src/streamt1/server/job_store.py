@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args
 
 from streamt1.core.errors import ConflictError, OutputError, UnknownVideoError
 from streamt1.server.schemas import CheckedRequest, Job, Status, VideoRequest, new_id
@@ -26,10 +26,28 @@ MIGRATIONS = (
     """,
     "CREATE TABLE gone (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, files INTEGER NOT NULL)",
     "CREATE TABLE once (key TEXT PRIMARY KEY, digest TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL)",
+    "CREATE INDEX jobs_by_status ON jobs (status, seq)",
+    "ALTER TABLE jobs ADD COLUMN owner TEXT",
+    "CREATE INDEX jobs_by_owner ON jobs (owner, seq)",
+    "CREATE TABLE asked (owner TEXT NOT NULL, at INTEGER NOT NULL)",
+    """
+    CREATE TABLE outbox (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, job TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL,
+        due REAL NOT NULL)
+    """,
 )
 """What each version of the schema adds to the one before; 0.1 and 0.2 wrote the first, without a number. ``gone`` has
 deleted jobs: where each stood in lists, and whether its files are still to be deleted; ``once`` the
-requests that a client would have made once, however often it sends them."""
+requests that a client would have made once, however often it sends them; ``asked`` when each key asked for a video,
+also one that is deleted by now; ``outbox`` what a webhook is still to be told."""
+
+
+class Locked(Protocol):
+    """What a transaction needs of a database."""
+
+    path: Path
+    lock: threading.Lock
+    connection: sqlite3.Connection
 
 
 class Database:
@@ -76,7 +94,7 @@ class Database:
             self.connection.close()
 
 
-D = TypeVar("D", bound=Database)
+D = TypeVar("D", bound=Locked)
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", str, int)
@@ -104,8 +122,10 @@ class Once:
     digest: str
 
 
-REMEMBERED = 86400
-"""Seconds that such a key is known."""
+CANCELLED = "cancelled"
+"""The code of a job that somebody stopped."""
+DAY = 86400
+"""Seconds; for so long such a key is known."""
 ATTEMPTS = 3
 """A job is to blame that so often ran when the server went down without getting one chunk further."""
 
@@ -127,10 +147,13 @@ class JobStore(Database):
         job = Job(new_id(), request, stream, int(time.time()))
         values = job.id, request.fields.model_dump_json(), request.preset, request.chunks, request.size, stream
         self._run(
-            "INSERT INTO jobs (id, request, preset, chunks, size, stream, status, progress, attempts, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, 'queued', 0, 0, ?)",
-            (*values, job.created_at),
+            "INSERT INTO jobs (id, request, preset, chunks, size, stream, owner, status, progress, attempts,"
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', 0, 0, ?)",
+            (*values, request.owner, job.created_at),
         )
+        if request.owner is not None:
+            self._run("DELETE FROM asked WHERE at <= ?", (job.created_at - DAY,))
+            self._run("INSERT INTO asked VALUES (?, ?)", (request.owner, job.created_at))
         if once is not None:
             self._run("INSERT INTO once VALUES (?, ?, ?, ?)", (once.key, once.digest, job.id, job.created_at))
         return job
@@ -143,7 +166,7 @@ class JobStore(Database):
     @transaction
     def known(self, once: Once) -> Job | None:
         """The job that a request became which is sent again; None where it is new. Raises ``ConflictError``."""
-        self._run("DELETE FROM once WHERE at < ?", (int(time.time()) - REMEMBERED,))
+        self._run("DELETE FROM once WHERE at < ?", (int(time.time()) - DAY,))
         row = self._run("SELECT * FROM once WHERE key = ?", (once.key,)).fetchone()
         if row is None:
             return None
@@ -152,21 +175,35 @@ class JobStore(Database):
         return self._job(self._row(row["id"]))
 
     @transaction
-    def page(self, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc") -> list[Job]:
+    def page(
+        self, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc", owner: str | None = None
+    ) -> list[Job]:
         """Jobs in the order of their creation, those after one of them, which may be deleted meanwhile.
+
+        Args:
+            owner: whose they are; None for all.
 
         Raises ``UnknownVideoError``.
         """
-        where, values = "", list[Any]()
+        where, values = "TRUE", list[Any]()
+        if owner is not None:
+            where, values = "owner = ?", [owner]
         if after is not None:
-            where, values = f"WHERE seq {'>' if order == 'asc' else '<'} ?", [self._place(after)]
-        query = f"SELECT * FROM jobs {where} ORDER BY seq {order} LIMIT ?"
+            where, values = f"{where} AND seq {'>' if order == 'asc' else '<'} ?", [*values, self._place(after)]
+        query = f"SELECT * FROM jobs WHERE {where} ORDER BY seq {order} LIMIT ?"
         return [self._job(row) for row in self._run(query, (*values, limit))]
 
     @transaction
-    def count(self, status: str) -> int:
-        """Jobs of one status."""
-        return self._run("SELECT COUNT(*) FROM jobs WHERE status = ?", (status,)).fetchone()[0]
+    def count(self, status: str, owner: str | None = None) -> int:
+        """Jobs of one status, and of one owner where one is named."""
+        query = "SELECT COUNT(*) FROM jobs WHERE status = ?1 AND (?2 IS NULL OR owner = ?2)"
+        return self._run(query, (status, owner)).fetchone()[0]
+
+    @transaction
+    def asked(self, owner: str) -> list[int]:
+        """When an owner asked for a video within the last 24 hours (seconds since 1970), the first at the front."""
+        query = "SELECT at FROM asked WHERE owner = ? AND at > ? ORDER BY at"
+        return [row["at"] for row in self._run(query, (owner, int(time.time()) - DAY))]
 
     @transaction
     def ahead(self, name: str) -> int:
@@ -199,27 +236,42 @@ class JobStore(Database):
 
     @transaction
     def finish(self, name: str, made: CheckedRequest) -> bool:
-        """The video is there, as it was ``made``; False where the job was deleted meanwhile."""
+        """The video is there, as it was ``made``; False where the job was deleted or cancelled meanwhile."""
         update = "UPDATE jobs SET status = 'completed', progress = 100, completed_at = ?, request = ?, chunks = ?"
         values = int(time.time()), made.fields.model_dump_json(), made.chunks, name
-        return self._run(f"{update} WHERE id = ?", values).rowcount > 0
+        return self._run(f"{update} WHERE id = ? AND status = 'in_progress'", values).rowcount > 0
 
     @transaction
     def fail(self, name: str, code: str, message: str) -> None:
         """There will be no video, and why."""
         update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
-        self._run(update, (int(time.time()), code, message, name))
+        self._run(update + " AND status IN ('queued', 'in_progress')", (int(time.time()), code, message, name))
 
     @transaction
-    def withdraw(self, name: str, code: str, message: str) -> None:
-        """Fails a job if it still waits."""
+    def cancel(self, name: str, message: str) -> bool:
+        """It is not to be made any further, and why; False where it is done. Earlier versions read it as failed."""
         update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
-        self._run(update + " AND status = 'queued'", (int(time.time()), code, message, name))
+        values = int(time.time()), CANCELLED, message, name
+        return self._run(update + " AND status IN ('queued', 'in_progress')", values).rowcount > 0
+
+    @transaction
+    def kept(self, name: str, made: CheckedRequest) -> None:
+        """What of a cancelled video is there."""
+        self._run(
+            "UPDATE jobs SET request = ?, chunks = ? WHERE id = ?", (made.fields.model_dump_json(), made.chunks, name)
+        )
+
+    @transaction
+    def cancelled(self) -> list[str]:
+        """Jobs that were not to be made any further."""
+        query = "SELECT id FROM jobs WHERE status = 'failed' AND code = ?"
+        return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
 
     @transaction
     def give_back(self, name: str, begun: bool) -> None:
         """A job that a closing server did not finish waits again; an attempt that was begun does not count."""
         update = "UPDATE jobs SET status = 'queued', progress = 0, attempts = attempts - ? WHERE id = ?"
+        update += " AND status = 'in_progress'"
         self._run(update, (int(begun), name))
 
     @transaction
@@ -228,6 +280,12 @@ class JobStore(Database):
         place = self._row(name)["seq"]
         self._run("DELETE FROM jobs WHERE id = ?", (name,))
         self._run("INSERT OR IGNORE INTO gone VALUES (?, ?, TRUE)", (name, place))
+
+    @transaction
+    def undo(self, name: str) -> None:
+        """A job that could not be added whole was never there: its request may be sent again."""
+        self._run("DELETE FROM jobs WHERE id = ?", (name,))
+        self._run("DELETE FROM once WHERE id = ?", (name,))
 
     @transaction
     def cleared(self, name: str) -> None:
@@ -241,11 +299,9 @@ class JobStore(Database):
 
     @transaction
     def recover(self) -> None:
-        """After a start: what ran when the server went down waits again; streams have lost their client."""
+        """After a start: what ran when the server went down waits again."""
         now = int(time.time())
         lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
-        gone = (now, "client_gone", "the server was stopped before this stream was done, and its client is gone")
-        self._run(lost + "stream AND status IN ('queued', 'in_progress')", gone)
         twice = (now, "interrupted", f"the server went down {ATTEMPTS} times while it made one chunk of this video")
         self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
@@ -290,7 +346,8 @@ def _read_or_damaged(row: sqlite3.Row) -> Job:
         told = str(error).splitlines()[0]
         reason = f"this job's row in the database cannot be read ({told}): delete it and ask for the video again"
     preset, size = (_kept(row[name], "unknown") for name in ("preset", "size"))
-    request = CheckedRequest(VideoRequest(), preset, _kept(row["chunks"], 0), size)
+    owner = row["owner"] if isinstance(row["owner"], str) else None
+    request = CheckedRequest(VideoRequest(), preset, _kept(row["chunks"], 0), size, owner=owner)
     return Job(str(row["id"]), request, False, _kept(row["created_at"], 0), "failed", error=("damaged", reason))
 
 
@@ -302,10 +359,11 @@ def _kept(value: Any, otherwise: T) -> T:
 def _read(row: sqlite3.Row) -> Job:
     """Raises ``ValueError`` and ``TypeError`` for a row that no version has written."""
     request = CheckedRequest(
-        VideoRequest.model_validate_json(row["request"]), row["preset"], row["chunks"], row["size"]
+        VideoRequest.model_validate_json(row["request"]), row["preset"], row["chunks"], row["size"], owner=row["owner"]
     )
     error = (row["code"], row["message"]) if row["code"] else None
-    state = row["status"], row["progress"], row["attempts"], row["completed_at"]
+    status = "cancelled" if row["status"] == "failed" and row["code"] == CANCELLED else row["status"]
+    state = status, row["progress"], row["attempts"], row["completed_at"]
     for name, kind in KINDS.items():
         if not isinstance(row[name], kind):
             raise TypeError(f"{name} is {str(row[name])[:40]!r}")
@@ -318,5 +376,6 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("id", "preset", "size", "status"), str),
     **dict.fromkeys(("chunks", "stream", "progress", "attempts", "created_at"), int),
     "completed_at": int | None, "code": str | None, "message": str | None,
+    "owner": str | None,
 }  # fmt: skip
 """Of the columns: SQLite keeps whatever it is given."""

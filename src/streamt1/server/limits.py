@@ -17,30 +17,34 @@ class Limits:
         seconds: length of a video.
         width: candidates of a chunk, ``beam_size * top_k``.
         waiting: jobs that may wait; one more is answered with 429.
+        daily: videos that one key may ask for within 24 hours; None for any number.
         body: bytes of a request.
         keep: seconds that a video is kept once it is done; None for ever.
         keep_bytes: most that all videos may take on the disk; those that were done first go first. None: no bound.
         free: bytes that must be free on the disk for a video to be taken on.
         patience: seconds that a stream's client may take to say what it wants.
         picture: bytes of a picture that comes with a request, in a form.
+        linger: seconds that a stream without an end goes on while nobody views it.
     """
 
     prompt: int = 4000
     seconds: float = 60.0
     width: int = 16
     waiting: int = 10
+    daily: int | None = None
     body: int = 65536
     patience: float = 30.0
     keep: float | None = None
     keep_bytes: float | None = None
     free: float = 5e8
     picture: int = 20_000_000
+    linger: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "seconds", "width", "waiting"):
+        for name in ("prompt", "seconds", "width", "waiting", "linger"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"the limit {name}={getattr(self, name)} must be above 0")
-        for name in ("keep", "keep_bytes"):
+        for name in ("keep", "keep_bytes", "daily"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"the limit {name}={value} must be above 0, or None")
@@ -67,7 +71,7 @@ class Limits:
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_age(text: str) -> float:
+def parse_age(text: str, what: str = "to keep videos for") -> float:
     """``30d``, ``12h``, ``90m`` or ``60s`` -> seconds. Raises ``ConfigError``."""
     number, unit = text[:-1], text[-1:]
     try:
@@ -75,5 +79,5 @@ def parse_age(text: str) -> float:
     except (ValueError, KeyError):
         value = math.nan
     if not 0 < value < math.inf:
-        raise ConfigError(f"{text[:32]!r} is no time to keep videos for: write 30d, 12h, 90m or 60s")
+        raise ConfigError(f"{text[:32]!r} is no time {what}: write 30d, 12h, 90m or 60s")
     return value

@@ -55,15 +55,16 @@ def state(request: Request) -> dict[str, bool]:
 
 @router.post("/page/login", include_in_schema=False)
 async def login(request: Request) -> Response:
-    """The key becomes a cookie, so that videos and reports can be linked to. Raises ``ForbiddenError``."""
+    """The key becomes a cookie, so that videos and reports can be linked to.
+
+    Raises ``ForbiddenError``, and ``ThrottledError`` after too many wrong ones.
+    """
     auth = service_of(request).auth
-    auth.check_origin(request)
     fields = await read_fields(request, 4096)
-    if not isinstance(fields, dict) or not auth.fits(str(fields.get("key", ""))):
-        raise ForbiddenError("this is not the server's API key")
+    cookie = auth.log_in(request, str(fields.get("key", "")) if isinstance(fields, dict) else "")
     answer = JSONResponse({"key_needed": False})
     secure = request.url.scheme == "https"
-    answer.set_cookie(COOKIE, auth.cookie, httponly=True, samesite="strict", secure=secure)
+    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure)
     return answer
 
 

@@ -12,34 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from streamt1.core.errors import BusyError, DiskFullError, UnknownVideoError
+from streamt1.core.errors import BusyError, ConflictError, DiskFullError, QuotaError, UnknownVideoError
 from streamt1.core.files import bytes_in, check_writable, free_bytes, write_whole
-from streamt1.pipeline.session import Live
-from streamt1.search.watcher import Watcher
-from streamt1.server.job_store import JobStore, Once
+from streamt1.server.job_store import DAY, JobStore, Once
+from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
-from streamt1.server.schemas import CheckedRequest, Job, is_id
+from streamt1.server.remains import keep_made
+from streamt1.server.schemas import CheckedRequest, Job, as_kept, is_id
+from streamt1.server.sessions import Session
 
 log = logging.getLogger("streamt1.server")
 LOST = "lost"
 """Folder beside that of the videos, for those that the database does not know."""
-Reason = Literal["deleted", "left", "closing"]
-PICTURE = ".picture"
+Reason = Literal["deleted", "cancelled", "closing"]
+PICTURE, TAPE = ".picture", ".tape"
+KEPT = 600
+"""Seconds that a tape is kept after the end of its job, for viewers who come again."""
+ASKED = "somebody asked for it to be stopped"
+"""Why a job is cancelled."""
 LONGEST_WAIT = 120
 """Seconds; a client is never asked to stay away longer."""
-
-
-class JobWatcher(Watcher):
-    """Sees a job's search, from the worker's thread, and hears its end; the default hears nothing.
-
-    Attributes:
-        live: what the client says while its stream without an end runs; None where nobody does.
-    """
-
-    live: Live | None = None
-
-    def ended(self, job: Job) -> None:
-        """The job is completed or failed; nothing follows."""
 
 
 @dataclass(eq=False)
@@ -52,7 +44,7 @@ class Running:
     """
 
     job: Job
-    watcher: JobWatcher
+    session: Session
     stop: Reason | None = None
     begun: bool = False
 
@@ -64,15 +56,17 @@ class JobQueue:
     Attributes:
         store: where jobs are kept.
         folder: where videos are kept, a folder each.
+        keys: who have limits of their own.
         refused: requests that were turned away because the queue was full.
     """
 
     store: JobStore
     folder: Path
     limits: Limits = field(default_factory=Limits)
+    keys: KeyFile | None = None
     refused: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    _watchers: dict[str, JobWatcher] = field(default_factory=dict)
+    _sessions: dict[str, Session] = field(default_factory=dict)
     _running: dict[str, Running] = field(default_factory=dict)
     _seconds: deque[float] = field(default_factory=lambda: deque([10.0], maxlen=10))
     _closing: bool = False
@@ -87,8 +81,13 @@ class JobQueue:
         self.store.recover()
         for name in self.store.gone():
             self._clear(name)
+        for name in self.store.cancelled():
+            self.keep_made(name)
         known, lost = self.store.names(), self.folder.parent / LOST
         strange = [path for path in self.folder.iterdir() if _owner(path) and _owner(path) not in known]
+        for path in [one for one in strange if one.suffix == TAPE]:  # the folder holds all that it tells
+            path.unlink()
+            strange.remove(path)
         for path in strange:
             lost.mkdir(exist_ok=True)
             path.rename(lost / path.name)
@@ -101,7 +100,8 @@ class JobQueue:
     def _clear(self, name: str) -> None:
         """Deletes the files of a job that is deleted."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        self._drop_picture(name)
+        self._drop(name, PICTURE)
+        self._drop(name, TAPE)
         if not (self.folder / name).exists():
             self.store.cleared(name)
 
@@ -130,33 +130,54 @@ class JobQueue:
         """Bytes that are free on the disk of the videos. Raises ``OutputError``."""
         return free_bytes(self.folder)
 
-    def submit(self, request: CheckedRequest, watcher: JobWatcher | None = None, once: Once | None = None) -> Job:
+    def submit(self, request: CheckedRequest, stream: bool = False, once: Once | None = None) -> Job:
         """A job at the end of the queue; the one that is there already where the same request is sent ``once`` more.
 
         Raises:
             BusyError: too many wait already.
+            QuotaError: too many of this key do, or it has asked for all that it may in a day.
             DiskFullError: the disk has no room for a video.
             ConflictError: another request had the same key.
         """
+        with self._changed:
+            known = None if once is None else self.store.known(once)
+            if known is not None:
+                return known
+            self._check_disk()
+            self._check_quota(request.owner)
+            if self._closing or self.store.count("queued") >= self.limits.waiting:
+                self.refused += 1
+                wait = self._wait()
+                raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
+            job = self._added(request, stream, once)
+            self._changed.notify()
+            return job
+
+    def limits_of(self, owner: str | None) -> Limits:
+        """Those of a key; the server's for the operator."""
+        return self.limits if self.keys is None or owner is None else self.keys.limits(owner)
+
+    def _check_quota(self, owner: str | None) -> None:
+        """Raises ``QuotaError`` where a key has asked for all that it may."""
+        if owner is None:
+            return
+        limits, asked = self.limits_of(owner), self.store.asked(owner)
+        if self.store.count("queued", owner) >= limits.waiting:
+            wait = self._wait()
+            raise QuotaError(f"{limits.waiting} videos of this key wait already; come back in {wait} seconds", wait)
+        if limits.daily is not None and len(asked) >= limits.daily:
+            wait = max(1, asked[-limits.daily] + DAY - int(time.time()))
+            raise QuotaError(
+                f"this key may ask for {limits.daily} videos in 24 hours; come back in {wait} seconds", wait
+            )
+
+    def _check_disk(self) -> None:
         free = self.free()
         if free < self.limits.free:
             raise DiskFullError(
                 f"the server's disk has {free / 1e6:.0f} MB free and takes no videos below"
                 f" {self.limits.free / 1e6:.0f} MB: videos that are no longer needed can be deleted"
             )
-        with self._changed:
-            known = None if once is None else self.store.known(once)
-            if known is not None:
-                return known
-            if self._closing or self.store.count("queued") >= self.limits.waiting:
-                self.refused += 1
-                wait = self._wait()
-                raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
-            job = self._added(request, watcher is not None, once)
-            if watcher is not None:
-                self._watchers[job.id] = watcher
-            self._changed.notify()
-            return job
 
     def _added(self, request: CheckedRequest, stream: bool, once: Once | None) -> Job:
         job = self.store.add(request, stream, once)
@@ -164,7 +185,7 @@ class JobQueue:
             try:
                 write_whole(self.picture_of(job), request.picture, durable=True)
             except BaseException:
-                self.store.delete(job.id)
+                self.store.undo(job.id)
                 raise
         return job
 
@@ -172,9 +193,14 @@ class JobQueue:
         """Raises ``UnknownVideoError``."""
         return self.store.get(_known(name))
 
-    def page(self, limit: int, after: str | None, order: Literal["asc", "desc"]) -> list[Job]:
+    def check_owner(self, name: str, owner: str | None) -> None:
+        """Raises ``UnknownVideoError`` for a video that is another's, as for one that is not there."""
+        if owner is not None and self.get(name).request.owner != owner:
+            raise UnknownVideoError(f"there is no video {name!r}")
+
+    def page(self, limit: int, after: str | None, order: Literal["asc", "desc"], owner: str | None = None) -> list[Job]:
         """See ``JobStore.page``."""
-        return self.store.page(limit, None if after is None else _known(after), order)
+        return self.store.page(limit, None if after is None else _known(after), order, owner)
 
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""
@@ -182,32 +208,94 @@ class JobQueue:
 
     def picture_of(self, job: Job) -> Path:
         """Where the picture is that its video begins with, until the job is done."""
-        return self._picture(job.id)
+        return self._beside(job.id, PICTURE)
 
-    def _picture(self, name: str) -> Path:
-        return self.folder / f"{name}{PICTURE}"
+    def _beside(self, name: str, kind: str) -> Path:
+        return self.folder / f"{name}{kind}"
+
+    def session(self, name: str) -> Session:
+        """What viewers share of a job. Raises ``UnknownVideoError``."""
+        with self._changed:
+            job = self.get(name)
+            return self._session(job)
+
+    def _session(self, job: Job) -> Session:
+        session = self._sessions.get(job.id)
+        if session is None:
+            session = Session(job, self._beside(job.id, TAPE))
+            if job.status not in ("queued", "in_progress"):
+                session.end(job)  # it is over, and held by its viewers alone
+            else:
+                self._sessions[job.id] = session
+                session.interrupted = self._closing
+        return session
 
     def delete(self, name: str) -> None:
         """Forgets a job and its files; one that runs stops within a chunk. Raises ``UnknownVideoError``."""
         with self._changed:
             job = self.get(name)
             self.store.delete(job.id)
-            watcher = self._watchers.pop(job.id, None)
-            if watcher is not None:
-                watcher.ended(job.deleted())
+            self._end(job.deleted(), dropped=True)
             if job.id in self._running:
                 self._running[job.id].stop = "deleted"
                 return
         self._clear(job.id)
 
-    def leave(self, name: str) -> None:
-        """Nobody listens to a stream any more: it ends, and its files with it. A job that is done stays."""
+    def cancel(self, name: str, why: str = ASKED) -> Job:
+        """A job is not to be made any further: its row stays, and what of its video is decided.
+
+        Raises:
+            UnknownVideoError: there is no such job.
+            ConflictError: it is done already.
+        """
         with self._changed:
-            self._watchers.pop(name, None)
-            if name in self._running:
-                self._running[name].stop = "left"
+            job = self.get(name)
+            if job.status == "cancelled":
+                return job
+            if not self.store.cancel(job.id, why):
+                raise ConflictError(f"{job.id} is {job.status} already: there is nothing to cancel")
+            if job.id in self._running:
+                self._running[job.id].stop = self._running[job.id].stop or "cancelled"
             else:
-                self.store.withdraw(name, "cancelled", "the client closed the stream while it waited")
+                self._drop(job.id, PICTURE)
+                self._end(self.get(name))
+            return self.get(name)
+
+    def keep_made(self, name: str) -> None:
+        """What is decided of a cancelled job's video becomes the video; where there is none, nothing stays."""
+        made = keep_made(self.folder / name)
+        if made is not None:
+            self.store.kept(name, as_kept(self.get(name).request, *made))
+
+    def end_lonely(self) -> None:
+        """Cancels streams without an end that nobody has viewed for as long as one may be left alone."""
+        linger = self.limits.linger
+        with self._changed:
+            alone = [name for name, one in self._sessions.items() if one.live and one.alone() > linger]
+        for name in alone:
+            with suppress(UnknownVideoError, ConflictError):
+                self.cancel(name, f"nobody viewed this stream without an end for {linger:g} seconds")
+
+    def drop_tapes(self) -> None:
+        """Deletes the tapes of jobs that are over for long enough."""
+        late = time.time() - KEPT
+        for path in self.folder.glob(f"*{TAPE}"):
+            with suppress(OSError):
+                if path.stem not in self._sessions and path.stat().st_mtime < late:
+                    path.unlink()
+
+    def _end(self, job: Job, dropped: bool = False) -> None:
+        """The last word to whoever views a job."""
+        session = self._sessions.pop(job.id, None)
+        if session is not None:
+            session.end(job, dropped)
+
+    def ended(self, running: Running) -> None:
+        """A worker is done with a job for good, or the server closes."""
+        if running.stop == "closing":
+            return
+        with self._changed, suppress(UnknownVideoError):
+            self._end(self.get(running.job.id))
 
     def take(self) -> Running | None:
         """Waits for a job; None when the queue closes."""
@@ -215,7 +303,8 @@ class JobQueue:
             while not self._closing:
                 job = self.store.claim()
                 if job is not None:
-                    running = Running(job, self._watchers.pop(job.id, None) or JobWatcher())
+                    running = Running(job, self._session(job))
+                    running.session.begin()
                     self._running[job.id] = running
                     return running
                 self._changed.wait()
@@ -229,17 +318,17 @@ class JobQueue:
     def put_back(self, running: Running, seconds: float | None = None) -> None:
         """A worker is done with a job; ``seconds`` is what a whole video took."""
         with self._changed:
+            if running.stop == "deleted":
+                self._clear(running.job.id)
             self._running.pop(running.job.id, None)
             if seconds is not None:
                 self._seconds.append(seconds)
-        if running.stop == "deleted":
-            self._clear(running.job.id)
-        elif running.stop != "closing":
-            self._drop_picture(running.job.id)
+        if running.stop not in ("deleted", "closing"):
+            self._drop(running.job.id, PICTURE)
 
-    def _drop_picture(self, name: str) -> None:
+    def _drop(self, name: str, kind: str) -> None:
         with suppress(OSError):
-            self._picture(name).unlink(missing_ok=True)
+            self._beside(name, kind).unlink(missing_ok=True)
 
     def waiting(self) -> int:
         """Jobs in the queue."""
@@ -250,10 +339,19 @@ class JobQueue:
         with self._changed:
             return list(self._running)
 
+    def interrupt(self) -> int:
+        """The server is being stopped: viewers are told, and are to go. How many have not gone."""
+        with self._changed:
+            self._closing, viewers = True, 0
+            for session in self._sessions.values():
+                session.interrupt()
+                viewers += session.viewers
+            return viewers
+
     def close(self) -> None:
         """No more jobs; those that run are stopped and wait for the next start."""
         with self._changed:
-            self._closing = True
+            self.interrupt()
             for running in self._running.values():
                 running.stop = running.stop or "closing"
             self._changed.notify_all()
@@ -271,6 +369,6 @@ def _known(name: str) -> str:
 
 
 def _owner(path: Path) -> str | None:
-    """The job that a folder or a picture belongs to; None for what is no job's."""
-    name = path.stem if path.suffix == PICTURE else path.name
+    """The job that a folder, a picture or a tape belongs to; None for what is no job's."""
+    name = path.stem if path.suffix in (PICTURE, TAPE) else path.name
     return name if is_id(name) else None

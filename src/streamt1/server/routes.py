@@ -11,13 +11,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import HTTPConnection
 
-from streamt1.core.errors import ConfigError, NotReadyError, UnknownVideoError
+from streamt1.core.errors import NotReadyError, UnknownVideoError
+from streamt1.media.thumbnails import size_of_picture
 from streamt1.report import PAGE
 from streamt1.server.body import read_fields
 from streamt1.server.job_store import Once
-from streamt1.server.schemas import Job
+from streamt1.server.remains import THUMBNAIL
+from streamt1.server.schemas import FieldError, Job
 from streamt1.server.service import Service
-from streamt1.server.worker import THUMBNAIL
 
 POLL_AFTER = {"openai-poll-after-ms": "500"}
 """The ``openai`` client asks again after so many milliseconds."""
@@ -29,6 +30,16 @@ FILES = {
     "spritesheet": ("sheet.png", "image/png"),
 }
 """By OpenAI's variant: file and media type."""
+REPORT_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline';"
+        " style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""A report holds all that it shows, so it may fetch nothing; its scripts act for no site, not even for this one."""
 Variant = Literal["video", "thumbnail", "spritesheet"]
 
 
@@ -38,9 +49,14 @@ def service_of(connection: HTTPConnection) -> Service:
 
 
 def checked(request: Request) -> Service:
-    """The app's service, for those who may use it. Raises ``ForbiddenError``."""
+    """The app's service, for those who may use it, and see the video that they name.
+
+    Raises ``ForbiddenError`` and ``UnknownVideoError``.
+    """
     service = service_of(request)
-    service.auth.check(request)
+    request.state.owner = service.auth.check(request)
+    if "video_id" in request.path_params:
+        service.queue.check_owner(request.path_params["video_id"], request.state.owner)
     return service
 
 
@@ -58,67 +74,80 @@ async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue; one request that is sent twice with its ``Idempotency-Key`` is one video."""
     limits = service.queue.limits
     fields = await read_fields(request, limits.body, limits.picture)
-    once = _once(request.headers.get("idempotency-key"), fields)
-    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields), once=once))
+    owner = request.state.owner
+    once = _once(request.headers.get("idempotency-key"), fields, owner)
+    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields, owner=owner), once=once))
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
 @read("/v1/videos")
 def listing(
+    request: Request,
     service: Checked,
-    after: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: Literal["asc", "desc"] = "desc",
+    after: Annotated[str | None, Query(description="the last video of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="videos of a page")] = 20,
+    order: Annotated[Literal["asc", "desc"], Query(description="by creation; desc has the newest first")] = "desc",
 ) -> dict[str, Any]:
     """Videos, the newest first; ``after`` goes on behind the last of a page."""
-    jobs = service.queue.page(limit + 1, after, order)
+    jobs = service.queue.page(limit + 1, after, order, request.state.owner)
     data = [job.record() for job in jobs[:limit]]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return {"object": "list", "data": data, **ends, "has_more": len(jobs) > limit}
 
 
-@read("/v1/videos/{name}")
-def retrieve(name: str, service: Checked) -> JSONResponse:
+@read("/v1/videos/{video_id}")
+def retrieve(video_id: str, service: Checked) -> JSONResponse:
     """How far a video is."""
-    return JSONResponse(service.queue.get(name).record(), headers=POLL_AFTER)
+    return JSONResponse(service.queue.get(video_id).record(), headers=POLL_AFTER)
 
 
-@read("/v1/videos/{name}/content")
-def content(name: str, request: Request, service: Checked, variant: Variant = "video") -> Response:
+@read("/v1/videos/{video_id}/content")
+def content(video_id: str, request: Request, service: Checked, variant: Variant = "video") -> Response:
     """The video, or a picture of it; with ``If-None-Match`` only if it is not what the client has."""
-    job = _completed(service.queue.get(name))
+    job = _completed(service.queue.get(video_id))
     file, kind = FILES[variant]
-    name = f"{job.id}{Path(file).suffix}"
     path = _there(service, job, file)
     answer = FileResponse(
-        path, media_type=kind, filename=name, content_disposition_type="inline", stat_result=path.stat()
-    )
+        path, media_type=kind, filename=f"{job.id}{path.suffix}", content_disposition_type="inline",
+        stat_result=path.stat(), headers={} if variant == "video" else {"X-Image-Size": size_of_picture(path)},
+    )  # fmt: skip
     known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     if answer.headers["etag"] in known or "*" in known:
         return Response(status_code=304, headers={"etag": answer.headers["etag"]})
     return answer
 
 
-@read("/v1/videos/{name}/report")
-def report(name: str, service: Checked) -> FileResponse:
+@read("/v1/videos/{video_id}/report")
+def report(video_id: str, service: Checked) -> FileResponse:
     """The page that tells the search."""
-    job = _completed(service.queue.get(name))
-    return FileResponse(
-        _there(service, job, PAGE), media_type="text/html", headers={"X-Content-Type-Options": "nosniff"}
+    job = _completed(service.queue.get(video_id))
+    return FileResponse(_there(service, job, PAGE), media_type="text/html", headers=REPORT_HEADERS)
+
+
+@router.delete("/v1/videos/{video_id}")
+def delete(video_id: str, service: Checked) -> dict[str, Any]:
+    """Forgets a video and its files; one that is being made stops within a chunk."""
+    service.queue.delete(video_id)
+    return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+@router.post("/v1/videos/{video_id}/remix", include_in_schema=False)
+@router.post("/v1/videos/edits", include_in_schema=False)
+@router.post("/v1/videos/extensions", include_in_schema=False)
+@router.post("/v1/videos/characters", include_in_schema=False)
+@router.get("/v1/videos/characters/{character_id}", include_in_schema=False)
+def elsewhere(request: Request, service: Checked) -> None:
+    """What OpenAI's API has besides. Raises ``UnknownVideoError``."""
+    raise UnknownVideoError(
+        f"this server has no {request.url.path[:80]}: videos are made by POST /v1/videos, with another prompt or seed"
+        " for another video"
     )
 
 
-@router.delete("/v1/videos/{name}")
-def delete(name: str, service: Checked) -> dict[str, Any]:
-    """Forgets a video and its files; one that is being made stops within a chunk."""
-    service.queue.delete(name)
-    return {"id": name, "object": "video.deleted", "deleted": True}
-
-
 @read("/v1/models")
-def models(service: Checked) -> dict[str, Any]:
+def models(request: Request, service: Checked) -> dict[str, Any]:
     """The presets that are served, in the shape of OpenAI's list of models, and the limits."""
-    limits = service.queue.limits
+    limits = service.queue.limits_of(request.state.owner)
     data = [_model(service, name) for name in service.presets.served]
     bounds = {"prompt": limits.prompt, "seconds": limits.seconds, "width": limits.width, "waiting": limits.waiting}
     return {"object": "list", "data": data, "limits": bounds}
@@ -145,12 +174,13 @@ def metrics(service: Checked) -> Response:
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _once(key: str | None, fields: Any) -> Once | None:
-    """Raises ``ConfigError`` for a key that is none."""
+def _once(key: str | None, fields: Any, owner: str | None) -> Once | None:
+    """Each owner has keys of their own. Raises ``ConfigError`` for a key that is none."""
     if key is None:
         return None
     if not 0 < len(key) <= LONGEST_KEY:
-        raise ConfigError(f"the Idempotency-Key has {len(key)} characters: give it 1 to {LONGEST_KEY}")
+        raise FieldError("Idempotency-Key", f"it has {len(key)} characters: give it 1 to {LONGEST_KEY}")
+    key = key if owner is None else f"{owner}\n{key}"
     return Once(key, sha256(repr(fields).encode("utf-8", "surrogatepass")).hexdigest())
 
 
@@ -159,17 +189,23 @@ def _model(service: Service, name: str) -> dict[str, Any]:
 
 
 def _there(service: Service, job: Job, file: str) -> Path:
-    """A file of a job. Raises ``UnknownVideoError`` where somebody took it away."""
+    """A file of a job. Raises ``UnknownVideoError`` where somebody took it away, and ``NotReadyError``."""
     path = service.queue.folder_of(job) / file
-    if not path.is_file():
+    if path.is_file() and not (job.status == "cancelled" and job.id in service.queue.at_work()):
+        return path
+    if job.status != "cancelled":
         raise UnknownVideoError(f"{job.id} has no {file} any more")
-    return path
+    if job.id in service.queue.at_work():
+        raise NotReadyError(f"{job.id} was cancelled and is being stopped; what is decided of it is here in a moment")
+    if (service.queue.folder_of(job) / FILES["video"][0]).is_file():
+        raise NotReadyError(f"{job.id} was cancelled: there is what was decided of its video, and no {file}")
+    raise NotReadyError(f"{job.id} was cancelled when nothing of it was decided yet: it has no {file}")
 
 
 def _completed(job: Job) -> Job:
-    """Raises ``NotReadyError``."""
+    """Raises ``NotReadyError`` for a job of which nothing is to be had."""
     if job.status == "failed":
         raise NotReadyError(f"{job.id} has failed and has no content: {job.error[1] if job.error else 'unknown'}")
-    if job.status != "completed":
+    if job.status not in ("completed", "cancelled"):
         raise NotReadyError(f"{job.id} is {job.status} ({job.progress} %); there is content when it is completed")
     return job

@@ -37,11 +37,12 @@ class VideoRequest(BaseModel):
         model, preset: two names for the same: one of the presets that are served; the first of them by default.
         seconds: length of the video; the number of chunks that comes nearest is made.
         size: ``WIDTHxHEIGHT``; a model has one size, so this can only confirm it.
-        policy, beam_size, top_k, lag: see ``SearchConfig``; the preset's own by default.
+        policy, beam_size, top_k, lag: see ``SearchConfig``; the preset's own by default. In a request that is checked
+            they are what the search will use; greedy, which is one sample, has none but the policy.
         seed: the same request with the same seed gives the same video.
         budget: most model passes (200) or seconds (``60s``).
         timeline: scenes in place of a prompt, each with ``prompt``, ``seconds`` or ``chunks``, and ``memory``.
-        endless: of a stream: goes on until it is told to end, at most as long as the server allows.
+        endless: goes on until it is told to end, at most as long as the server allows.
         devices: how many of the server's devices make it; the video is the same. None: as the server was started.
         input_reference: a digest of the picture that the video begins with; clients send the picture.
     """
@@ -92,11 +93,12 @@ class CheckedRequest:
     """A request that can be run.
 
     Attributes:
-        fields: as the client gave them.
+        fields: as the client gave them, and the search that they leave to the preset.
         preset: the preset that is meant.
         chunks: length, with what is given; the most of a stream without an end.
         size: ``WIDTHxHEIGHT`` of the video.
         picture: the file that the video begins with, of a request that has just come.
+        owner: name of the key that asked; None for the operator's, and where there are none.
     """
 
     fields: VideoRequest
@@ -104,9 +106,10 @@ class CheckedRequest:
     chunks: int
     size: str
     picture: bytes | None = None
+    owner: str | None = None
 
 
-Status = Literal["queued", "in_progress", "completed", "failed"]
+Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 _ID = re.compile(r"video_[0-9a-f]{32}")
 
 
@@ -115,11 +118,11 @@ class Job:
     """One video that was asked for.
 
     Attributes:
-        stream: whether a client listens on a socket; without it the job is pointless.
+        stream: whether it was asked for on a socket.
         progress: percent.
         attempts: how often it has been begun.
         created_at, completed_at: seconds since 1970.
-        error: a code and a sentence, for failed jobs.
+        error: a code and a sentence, for failed and cancelled jobs.
         expires_at: when it will be deleted, seconds since 1970; None where that is not known, or never.
     """
 
@@ -136,7 +139,7 @@ class Job:
 
     def deleted(self) -> Job:
         """The job as whoever listened to it hears of it last."""
-        return dataclasses.replace(self, status="failed", error=("deleted", "the video was deleted"))
+        return dataclasses.replace(self, status="cancelled", error=("deleted", "the video was deleted"))
 
     def record(self) -> dict[str, Any]:
         """The job in the shape of OpenAI's ``Video``, with the search's own fields after it."""
@@ -223,14 +226,17 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
     """
     request = read_request(keys)
     given = "seconds" in keys or request.timeline is not None
-    if request.endless and (given or not stream):
-        raise FieldError("endless", "only for streams, and without seconds and timeline")
-    if stream and not given:
+    if request.endless and keys.get("input_reference") is not None:
+        raise FieldError("input_reference", "a video without an end begins with its prompt alone")
+    if request.endless and given:
+        raise FieldError("endless", "a video without an end has no length: leave out seconds and timeline")
+    if request.endless or (stream and not given):
         request = request.model_copy(update={"endless": True, "seconds": limits.seconds})
     preset = _preset(request, presets)
     config = configured(presets.config(preset), request)
-    with about("top_k" if request.beam_size is None else "beam_size"):
-        limits.check_width(config.search.beam_size, config.search.top_k)
+    if config.policy != "greedy":
+        with about("top_k" if request.beam_size is None else "beam_size"):
+            limits.check_width(config.search.beam_size, config.search.top_k)
     served, pipeline = presets.served[preset], presets.pipeline(preset)
     if request.timeline is not None:
         request = _with_scenes(request, pipeline, "seconds" in keys, limits)
@@ -254,7 +260,19 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         with about("budget"):
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds)
+    request = request.model_copy(update=_used(request, config))
     return CheckedRequest(request, preset, chunks, served.size, keys.get("input_reference"))
+
+
+def _used(request: VideoRequest, config: RunConfig) -> dict[str, Any]:
+    """The settings of a search as it will run, those that the request leaves to the preset among them."""
+    search, greedy = config.search, config.policy == "greedy"
+    lag = for_endless(search).lag if request.endless else search.lag
+    width = (None, None, None) if greedy else (search.beam_size, search.top_k, lag)
+    seconds = None if search.budget_seconds is None else f"{search.budget_seconds:g}s"
+    budget = str(search.budget_passes) if search.budget_passes is not None else seconds
+    used = dict(zip(("beam_size", "top_k", "lag"), width))
+    return {**used, "policy": config.policy, "budget": request.budget if request.budget is not None else budget}
 
 
 def timeline_of(request: VideoRequest, chunks: int) -> Timeline:
@@ -277,6 +295,17 @@ def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipel
         scenes = [*scenes[:-1], {**scenes[-1], "chunks": last}]
     seconds = round(pipeline.clock.seconds(chunks), 3)
     fields = request.fields.model_copy(update={"seconds": seconds, "timeline": scenes})
+    return dataclasses.replace(request, fields=fields, chunks=chunks)
+
+
+def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequest:
+    """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to."""
+    scenes, left = list[dict[str, Any]](), chunks
+    for scene in request.fields.timeline or ():
+        if left > 0:
+            scenes.append({**scene, "chunks": min(left, scene["chunks"] or left)})
+            left -= scenes[-1]["chunks"]
+    fields = request.fields.model_copy(update={"seconds": round(seconds, 3), "timeline": scenes or None})
     return dataclasses.replace(request, fields=fields, chunks=chunks)
 
 

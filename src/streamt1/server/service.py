@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,67 +15,81 @@ from streamt1.core.errors import StreamT1Error
 from streamt1.core.timeline import Scene
 from streamt1.server.auth import Auth
 from streamt1.server.job_store import JobStore
+from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
 from streamt1.server.queue import JobQueue
 from streamt1.server.schemas import CheckedRequest, check_request, check_scene
+from streamt1.server.webhooks import Hook, Messenger, Outbox
 from streamt1.server.worker import Worker
 
 log = logging.getLogger("streamt1.server")
-SWEPT_EVERY = 60.0
-"""Seconds."""
+SWEPT_EVERY, LOOKED_EVERY = 60.0, 1.0
+"""Seconds: between looks for old videos, and for streams that nobody views."""
 GRACE = 30.0
 """Seconds that a closing server waits for its workers; what they hold is begun again at the next start."""
 
 
 @dataclass(eq=False)
 class Service:
-    """The queue, its workers, and who may come in."""
+    """The queue, its workers, who may come in, and who is told of videos that end."""
 
     queue: JobQueue
     auth: Auth
     metrics: Metrics
     workers: Sequence[Worker]
+    messenger: Messenger | None = None
     _ends: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def over(
-        cls, devices: Sequence[LoadedPresets], data: Path, limits: Limits = Limits(), key: str | None = None
-    ) -> Service:
-        """A service that keeps everything in the folder ``data``. Raises ``OutputError``."""
-        queue = JobQueue(JobStore(data / "jobs.sqlite", limits.keep), data / "videos", limits)
+        cls, devices: Sequence[LoadedPresets], data: Path, limits: Limits = Limits(), key: str | None = None,
+        keys: KeyFile | None = None, origins: Sequence[str] = (), hook: Hook | None = None,
+    ) -> Service:  # fmt: skip
+        """A service that keeps everything in the folder ``data``; see ``Auth`` for the rest. Raises ``OutputError``."""
+        queue = JobQueue(JobStore(data / "jobs.sqlite", limits.keep), data / "videos", limits, keys)
+        messenger = None if hook is None else Messenger(Outbox(queue.store), hook)
         queue.open()
         metrics = Metrics(queue)
-        return cls(queue, Auth(key), metrics, [Worker(queue, presets, metrics) for presets in devices])
+        workers = [Worker(queue, presets, metrics) for presets in devices]
+        return cls(queue, Auth(key, keys, origins), metrics, workers, messenger)
 
     @property
     def presets(self) -> LoadedPresets:
         """The first device's; all devices serve the same presets."""
         return self.workers[0].presets
 
-    def checked(self, fields: Any, stream: bool = False) -> CheckedRequest:
-        """Raises ``ConfigError`` and ``PromptError``; see ``check_request``."""
-        return check_request(fields, self.presets, self.queue.limits, stream)
+    def checked(self, fields: Any, stream: bool = False, owner: str | None = None) -> CheckedRequest:
+        """A request, of the key that asks. Raises ``ConfigError`` and ``PromptError``; see ``check_request``."""
+        request = check_request(fields, self.presets, self.queue.limits_of(owner), stream)
+        return dataclasses.replace(request, owner=owner)
 
     def scene(self, fields: Any, request: CheckedRequest) -> Scene:
         """What a client says to its running stream: ``{"prompt": ..., "memory": ...}``. Raises as ``checked`` does."""
-        return check_scene(fields, self.presets.config(request.preset), self.queue.limits)
+        return check_scene(fields, self.presets.config(request.preset), self.queue.limits_of(request.owner))
 
     def open(self) -> None:
         """The workers begin."""
         for worker in self.workers:
             worker.start()
-        if self.queue.limits.keep is not None or self.queue.limits.keep_bytes is not None:
-            threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
+        if self.messenger is not None:
+            self.messenger.start()
+        threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
 
     def _sweep(self) -> None:
+        """Looks for streams that are left alone, and now and then for what is no longer to be kept."""
+        next_time = 0.0
         while True:
             try:
-                self.queue.sweep()
+                self.queue.end_lonely()
+                if time.monotonic() >= next_time:
+                    self.queue.sweep()
+                    self.queue.drop_tapes()
+                    next_time = time.monotonic() + SWEPT_EVERY
             except StreamT1Error:
                 log.exception("cannot look for videos that are no longer to be kept; trying again")
-            if self._ends.wait(SWEPT_EVERY):
+            if self._ends.wait(LOOKED_EVERY):
                 return
 
     def close(self) -> None:
@@ -82,6 +98,8 @@ class Service:
         self.queue.close()
         for worker in self.workers:
             worker.join(GRACE)
+        if self.messenger is not None:
+            self.messenger.close()
         self.queue.store.close()
 
     def health(self) -> dict[str, Any]:

@@ -1,109 +1,95 @@
-"""A search on a socket: JSON events, and the committed chunks as fragments while the search goes on."""
+"""A session on a socket: JSON events, and the final chunks as pieces of a video while the search goes on."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import time
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
-from torch import Tensor
 
-from streamt1.core.errors import BusyError, Cancelled, ConfigError, ForbiddenError, StreamT1Error, TooLargeError
-from streamt1.core.remote import Frames, applied
-from streamt1.media.fragments import FragmentWriter
-from streamt1.media.pixels import shown
-from streamt1.media.thumbnails import middle_thumbnail
-from streamt1.pipeline.session import Live
+from streamt1.core.errors import BusyError, ConfigError, ForbiddenError, StreamT1Error, TooLargeError
+from streamt1.core.json_text import parse_json as stored
 from streamt1.server.body import parse_json
 from streamt1.server.errors import answer_to
-from streamt1.server.queue import JobWatcher
+from streamt1.server.events import begins, last_word, said
 from streamt1.server.routes import service_of
-from streamt1.server.schemas import CheckedRequest, Job
+from streamt1.server.schemas import Job
 from streamt1.server.service import Service
-from streamt1.trace.events import Event
+from streamt1.server.sessions import Viewer
 
-NORMAL, POLICY, TRY_LATER, INTERNAL = 1000, 1008, 1013, 1011
-Message = str | bytes | None
+NORMAL, POLICY, TRY_LATER, INTERNAL, RESTART = 1000, 1008, 1013, 1011, 1012
+AHEAD = 10.0
+"""Seconds of video that a client gets before it has had the time to play them: one that plays while it reads answers
+pings between its messages, and both sides end a connection on which a ping waits for twice as long."""
+STALLED = 600.0
+"""Seconds after which a client that takes nothing is given up."""
 router = APIRouter()
 
 
-class Channel(JobWatcher):
-    """Carries what a worker's thread hears to the loop that sends it; None ends the messages."""
+@dataclass(frozen=True)
+class Order:
+    """What a client wants to view.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.messages: asyncio.Queue[Message] = asyncio.Queue()
-        self._loop, self._begin = loop, time.perf_counter()
-        self._fragments: FragmentWriter | None = None
-        self._fps = 16
+    Attributes:
+        after: the id of the last message that it knows.
+        ahead: see ``AHEAD``.
+    """
 
-    def happened(self, event: Event) -> None:
-        if event.kind == "run_started":
-            self._begin, self._fps = time.perf_counter(), event.record()["fps"]
-        self.say(event.record())
-
-    def proposed(self, candidate: int, frames: Frames) -> None:
-        picture = base64.b64encode(applied(middle_thumbnail, frames)).decode()
-        self.say({"event": "picture", "candidate": candidate, "webp": picture})
-
-    def settled(self, chunk: int, frames: Tensor) -> None:
-        """The first chunk brings the header along; every fragment is announced."""
-        writer = self._fragments = self._fragments or FragmentWriter(self._fps)
-        pixels, start = shown(frames), writer.frames
-        fragment, first = writer.write(pixels), not start
-        if first:
-            height, width = pixels.shape[1:3]
-            self.say({"event": "media", "type": writer.kind, "width": width, "height": height, "fps": self._fps})
-            self._put(writer.header)
-        times = {"start": start / self._fps, "end": writer.frames / self._fps}
-        self.say({"event": "fragment", "chunk": chunk, "frames": len(pixels), **times})
-        self._put(fragment)
-
-    def ended(self, job: Job) -> None:
-        self.say({"event": job.status, "video": job.record()})
-        self._put(None)
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Sends a JSON object, with the seconds since the search began."""
-        self._put(json.dumps({"seconds": round(time.perf_counter() - self._begin, 3), **message}))
-
-    def _put(self, message: Message) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self.messages.put_nowait, message)
-        except RuntimeError as error:
-            raise Cancelled("nobody listens any more") from error
+    job: Job
+    kind: str
+    after: str | None
+    ahead: float
 
 
 @router.websocket("/v1/stream")
 async def stream(socket: WebSocket) -> None:
-    """One request in; events and fragments out. Closing the socket ends the search.
+    """One request in, of a new video or of one that is there; events and pieces of video out.
 
     A stream without a length goes on until the client says ``{"end": true}``, and takes ``{"prompt": ...}`` meanwhile.
     """
     service = service_of(socket)
     await socket.accept()
-    channel = Channel(asyncio.get_running_loop())
     try:
-        service.auth.check(socket)
-        fields = await _request(socket, service)
-        request = await run_in_threadpool(service.checked, fields, True)
-        channel.live = Live() if request.fields.endless else None
-        job = await run_in_threadpool(service.queue.submit, request, channel)
+        owner = service.auth.check(socket)
+        order = await _order(socket, service, owner)
+        session = await run_in_threadpool(service.queue.session, order.job.id)
     except StreamT1Error as error:
         return await _refuse(socket, error)
     except WebSocketDisconnect:
         return
     try:
-        ahead = await run_in_threadpool(service.queue.store.ahead, job.id)
-        await socket.send_json({"event": "queued", "ahead": ahead, "video": job.record()})
-        await _until_first(_send(socket, channel), _listen(socket, channel, service, request))
-    except (WebSocketDisconnect, RuntimeError):
-        pass
-    finally:
-        service.queue.leave(job.id)  # at once, without awaiting: this task may have been cancelled
+        with Viewer(session, order.after) as viewer:
+            await socket.send_json(await run_in_threadpool(begins, service, order.job, order.kind))
+            await _until_first(_send(socket, viewer, service, order.ahead), _listen(socket, service, order.job.id))
+    except (WebSocketDisconnect, RuntimeError, StreamT1Error, asyncio.TimeoutError):
+        return
+
+
+async def _order(socket: WebSocket, service: Service, owner: str | None) -> Order:
+    """A new job, or one that is there. Raises what is wrong with either, and ``WebSocketDisconnect``."""
+    ahead = _seconds(socket.query_params.get("ahead"))
+    fields = await _request(socket, service)
+    if not isinstance(fields, dict) or "attach" not in fields:
+        request = await run_in_threadpool(service.checked, fields, True, owner)
+        return Order(await run_in_threadpool(service.queue.submit, request, True), "queued", None, ahead)
+    name, after = fields["attach"], fields.get("after")
+    if not fields.keys() <= {"attach", "after"} or not isinstance(name, str) or not isinstance(after, str | None):
+        raise ConfigError('say {"attach": ID}, and "after": the id of the last message that is known')
+    await run_in_threadpool(service.queue.check_owner, name, owner)
+    return Order(await run_in_threadpool(service.queue.get, name), "attached", after, ahead)
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        seconds = AHEAD if text is None else float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ConfigError(f"ahead={(text or '')[:32]!r} is no number of seconds: give 0 or more, or inf")
+    return seconds
 
 
 async def _request(socket: WebSocket, service: Service) -> Any:
@@ -121,34 +107,41 @@ async def _request(socket: WebSocket, service: Service) -> Any:
     return parse_json(text)
 
 
-async def _send(socket: WebSocket, channel: Channel) -> None:
-    while (message := await channel.messages.get()) is not None:
-        await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
-    await socket.close(NORMAL)
+async def _send(socket: WebSocket, viewer: Viewer, service: Service, ahead: float) -> None:
+    """Sends what is told, no faster than the client can have played it, and the last word."""
+    loop, begun = asyncio.get_running_loop(), None
+    async for record in viewer.records():
+        if record is None:
+            continue
+        if record.piece:
+            start = stored(record.text).get("start", 0.0)
+            begun = loop.time() - start if begun is None else begun
+            await viewer.pause(begun + start - ahead - loop.time())
+            if viewer.over:
+                break
+        await _sent(socket.send_text(f'{record.text[:-1]}, "id": "{record.id}"}}'))
+        if record.piece:
+            await _sent(socket.send_bytes(record.piece))
+    word = await run_in_threadpool(last_word, service, viewer.session)
+    await _sent(socket.send_text(json.dumps(word)))
+    await socket.close(NORMAL if viewer.session.last is not None else RESTART)
 
 
-async def _listen(socket: WebSocket, channel: Channel, service: Service, request: CheckedRequest) -> None:
+async def _sent(sending: Any) -> None:
+    await asyncio.wait_for(sending, STALLED)
+
+
+async def _listen(socket: WebSocket, service: Service, name: str) -> None:
     """Takes what the client says while its video is made; returns when it has closed."""
     while (message := await socket.receive())["type"] != "websocket.disconnect":
+        text = message.get("text") or message.get("bytes") or ""
         try:
-            channel.say(_said(message.get("text") or message.get("bytes") or "", channel.live, service, request))
+            if len(text) > service.queue.limits.body:
+                raise TooLargeError(f"the message is longer than {service.queue.limits.body} bytes")
+            answer = await run_in_threadpool(said, parse_json(text), service, name)
         except StreamT1Error as error:
-            channel.say({"event": "not_understood", **answer_to(error)[1]})
-
-
-def _said(text: str | bytes, live: Live | None, service: Service, request: CheckedRequest) -> dict[str, Any]:
-    """Does what one message asks for; the answer to it. Raises ``ConfigError``, ``PromptError``, ``TooLargeError``."""
-    if len(text) > service.queue.limits.body:
-        raise TooLargeError(f"the message is longer than {service.queue.limits.body} bytes")
-    if live is None:
-        raise ConfigError("this stream has a length: leave out seconds and timeline to talk to it while it is made")
-    fields = parse_json(text)
-    if isinstance(fields, dict) and fields.keys() == {"end"} and fields["end"] is True:
-        live.end()
-        return {"event": "ending"}
-    scene = service.scene(fields, request)
-    live.say(scene)
-    return {"event": "prompt_taken", "prompt": scene.prompt}
+            answer = {"event": "not_understood", **answer_to(error)[1]}
+        await socket.send_text(json.dumps(answer))
 
 
 async def _until_first(*tasks: Any) -> None:

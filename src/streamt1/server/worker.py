@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from streamt1.core.errors import Cancelled, ConfigError, OutputError, StreamT1Error, UnknownVideoError
+from streamt1.core.errors import Cancelled, ConfigError, OutputError, StreamT1Error
 from streamt1.core.files import write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
@@ -25,12 +25,12 @@ from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
 from streamt1.server.queue import JobQueue, Running
+from streamt1.server.recording import Recording
+from streamt1.server.remains import THUMBNAIL, THUMBNAIL_SIDE
 from streamt1.server.schemas import Job, as_made, configured, timeline_of
 from streamt1.trace.events import ChunkCommitted, Event
 
 log = logging.getLogger("streamt1.server")
-THUMBNAIL = "thumbnail.webp"
-THUMBNAIL_SIDE = 256
 PAUSE = 2.0
 """Seconds, before the store is asked again that could not answer."""
 ALMOST = 99
@@ -59,33 +59,38 @@ class Worker:
 
     def _serve(self) -> None:
         while True:
+            running, presets, burnt = None, None, None
             self.presets.begin()
             try:
                 running = self.queue.take()
                 presets = None if running is None else self._taken(running)
-            except Exception:  # whatever it is, the other jobs still want to be made
-                log.exception("cannot take a job; trying again in %g seconds", PAUSE)
-                time.sleep(PAUSE)
-                continue
+            except Exception as error:  # whatever it is, the other jobs still want to be made
+                burnt = error
             finally:
                 self.presets.began()
-            if running is None:
+            if running is not None:
+                try:
+                    self._work(running, presets, burnt)
+                finally:
+                    if presets is not None:
+                        presets.give_back()
+            elif burnt is not None:
+                log.error("cannot take a job; trying again in %g seconds", PAUSE, exc_info=burnt)
+                time.sleep(PAUSE)
+            else:
                 return
-            try:
-                self._work(running, presets)
-            finally:
-                if presets is not None:
-                    presets.give_back()
 
     def _taken(self, running: Running) -> LoadedPresets | None:
         """The presets on the devices of a job; None where it is stopped before they are free."""
         return self.presets.take(running.job.request.fields.devices, lambda: running.stop is None)
 
-    def _work(self, running: Running, presets: LoadedPresets | None) -> None:
-        """Makes one video. Whatever goes wrong ends this job, not the worker."""
+    def _work(self, running: Running, presets: LoadedPresets | None, burnt: Exception | None) -> None:
+        """Makes one video. Whatever goes wrong ends this job, not the worker; ``burnt`` went wrong before it began."""
         job, begin, outcome = running.job, time.monotonic(), "failed"
         folder = self.queue.folder_of(job)
         try:
+            if burnt is not None:
+                raise burnt
             if presets is None:
                 raise Cancelled(f"stopped: {running.stop}")
             self.queue.begin(running)
@@ -101,9 +106,12 @@ class Worker:
             self._fail(running, "server_error", f"the run ended unexpectedly ({name}); the server's log says more")
         seconds = time.monotonic() - begin
         self.metrics.finished(outcome, seconds)
-        if outcome != "completed" and running.stop != "closing":
+        if running.stop == "cancelled":
+            self._keep(running)
+        elif outcome != "completed" and running.stop not in ("closing", "deleted"):  # what is deleted the queue clears
             shutil.rmtree(folder, ignore_errors=True)
         self.queue.put_back(running, seconds if outcome == "completed" else None)
+        running.session.tape.close()
         self._tell(running)
 
     def _make(self, running: Running, path: Path, presets: LoadedPresets) -> str:
@@ -121,11 +129,15 @@ class Worker:
         if _is_made(path, asked):
             tidy(path)
             return self._finished(job, path, pipeline)
-        if not _goes_on(path, asked):
+        done = _goes_on(path, asked)
+        if done is None:
             shutil.rmtree(path, ignore_errors=True)  # what an older version, or older weights, began
+            running.session.tape.clear()
         with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
-            live = running.watcher.live or Live()
-            seeing = _Stop(running), running.watcher, self.metrics, _Progress(self.queue, job), live
+            live, recording = running.session.live or Live(), Recording(running.session.tape)
+            if recording.scene is not None and recording.scene[0] == done:  # said before a kill, and not yet written
+                live.say(recording.scene[1])
+            seeing = _Stop(running), recording, self.metrics, _Progress(self.queue, job), live
             live.most = job.request.chunks if fields.endless else None
             run = Stream(pipeline.search(asked, folder, Watchers(seeing), live.next_scene)).finish()
             if running.stop is not None:
@@ -149,16 +161,19 @@ class Worker:
         return "completed" if self.queue.store.finish(job.id, made) else "cancelled"
 
     def _stop(self, running: Running) -> None:
-        """A deleted job is gone already; a stream without its client has failed; a closing server keeps the rest."""
-        if running.stop == "closing" and not running.job.stream:
-            try:
-                self.queue.store.give_back(running.job.id, running.begun)
-            except StreamT1Error:
-                log.exception("job %s was stopped, and that cannot be noted", running.job.id)
-        elif running.stop == "closing":
-            self._fail(running, "client_gone", "the server was stopped before this stream was done")
-        elif running.stop != "deleted":
-            self._fail(running, "cancelled", "the client closed the stream")
+        """A deleted or cancelled job has its row already; what a closing server has not finished waits again."""
+        if running.stop != "closing":
+            return
+        try:
+            self.queue.store.give_back(running.job.id, running.begun)
+        except StreamT1Error:
+            log.exception("job %s was stopped, and that cannot be noted", running.job.id)
+
+    def _keep(self, running: Running) -> None:
+        try:
+            self.queue.keep_made(running.job.id)
+        except StreamT1Error as error:
+            log.error("of job %s, which was cancelled, nothing can be kept: %s", running.job.id, error)
 
     def _fail(self, running: Running, code: str, message: str) -> None:
         try:
@@ -167,17 +182,11 @@ class Worker:
             log.exception("job %s failed (%s), and that cannot be noted", running.job.id, message)
 
     def _tell(self, running: Running) -> None:
-        """The last word to whoever listens."""
+        """The last word to whoever views it."""
         try:
-            running.watcher.ended(self._last(running))
+            self.queue.ended(running)
         except StreamT1Error as error:
             log.info("job %s: %s", running.job.id, error)
-
-    def _last(self, running: Running) -> Job:
-        try:
-            return self.queue.store.get(running.job.id)
-        except UnknownVideoError:
-            return running.job.deleted()
 
 
 class _Stop(Watcher):
@@ -213,15 +222,16 @@ def _is_made(path: Path, asked: Asked) -> bool:
     return all((path / name).is_file() for name in (VIDEO, REPORT, THUMBNAIL))
 
 
-def _goes_on(path: Path, asked: Asked) -> bool:
-    """Whether a folder holds this run, begun by this version and these weights, and not yet let go of."""
+def _goes_on(path: Path, asked: Asked) -> int | None:
+    """How many chunks a folder holds of this run, begun by this version and these weights; None where it cannot be
+    gone on with."""
     try:
         summary = stored_summary(path)
         if summary is None:
-            return False
+            return None
         check_unfinished(path, asked, summary, again=True)
         check_same_weights(summary, fingerprints(asked.config))
-        taken_up(path, "")
+        stored, _ = taken_up(path, "")
     except StreamT1Error:
-        return False
-    return True
+        return None
+    return stored[-1].boundary.chunk if stored else 0

@@ -35,18 +35,28 @@ export class Board {
   }
 
   chunk(event) {
+    this.again(event.chunk);
     const atEnd = this.scroll.scrollLeft + this.scroll.clientWidth >= this.scroll.scrollWidth - 80;
     this.candidates.clear();
-    this.cards.replaceChildren();
-    const element = make("li", "column", make("span", "", String(event.chunk)));
+    this.blank(event.candidates);
+    const element = make("li", "column", make("span", "", String(event.chunk + 1)));
+    element.append(...Array.from({ length: event.candidates }, () => make("span", "blank")));
     element.dataset.chunk = event.chunk;
     this.columns.push({ element, chunk: event.chunk, candidates: [] });
     this.scenes.lastElementChild.lastElementChild.append(element);
     if (this.columns.length > MOST) this.drop(this.columns.shift());
     if (atEnd) this.scroll.scrollLeft = this.scroll.scrollWidth;
-    find("now-title").textContent = `Chunk ${event.chunk}`;
+    find("now-title").textContent = `Chunk ${event.chunk + 1}`;
     find("now-said").textContent = `${capital(count(event.candidates, "candidate"))}, trying\u2026`;
     this.kept = this.tried = 0;
+  }
+
+  // As many empty cards as there will be candidates: what stands below them does not move.
+  blank(count) {
+    this.cards.replaceChildren(...Array.from({ length: count }, () => {
+      const score = make("p", "score", make("b", "", "\u2026"));
+      return make("li", "card", make("span", "blank"), score, make("small", "", "\u00a0"));
+    }));
   }
 
   drop(column) {
@@ -56,6 +66,11 @@ export class Board {
     for (const candidate of column.candidates) this.tiles.delete(candidate);
     find("dropped").hidden = false;
     find("dropped").textContent = `The last ${this.columns.length} chunks; the report shows them all.`;
+  }
+
+  // A chunk that was open when its server went down is begun again by the next; its scene stays.
+  again(chunk) {
+    while (this.columns.at(-1)?.chunk >= chunk) this.columns.pop().element.remove();
   }
 
   // A video that was told to end has so many chunks: what was begun after them is not of it.
@@ -68,15 +83,11 @@ export class Board {
   }
 
   proposed(event) {
-    const score = make("p", "score", make("b", "", "\u2026"));
-    const card = make("li", "card", make("span", "blank"), score, make("small", "", "\u00a0"));
-    const tile = make("span", "blank");
-    const column = this.columns.at(-1);
-    this.cards.append(card);
-    column.element.append(tile);
+    const column = this.columns.at(-1), place = column.candidates.length;
+    if (place >= this.cards.children.length) return; // more than were announced
     column.candidates.push(event.candidate);
-    this.candidates.set(event.candidate, card);
-    this.tiles.set(event.candidate, tile);
+    this.candidates.set(event.candidate, this.cards.children[place]);
+    this.tiles.set(event.candidate, column.element.children[place + 1]);
     this.tried += 1;
   }
 

@@ -26,10 +26,19 @@ export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const listed = (words) =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 
-// Fetches JSON; an answer that is no success becomes an error with the server's own sentence.
+// Fetches JSON, seeds as texts: numbers here have 53 bits. No success becomes an error with the server's own sentence.
 export const ask = async (path, options) => {
   const answer = await fetch(path, options);
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw Object.assign(new Error(body.error?.message ?? answer.statusText), { status: answer.status });
-  return body;
+  const body = read(await answer.text());
+  if (answer.ok) return body;
+  const { message, param, code } = body.error ?? { message: answer.statusText };
+  throw Object.assign(new Error(message), { param, code, status: answer.status });
+};
+
+const read = (text) => {
+  try {
+    return JSON.parse(text.replace(/(?<!\\)"seed":\s*(\d+)/g, '"seed":"$1"'));
+  } catch {
+    return {};
+  }
 };

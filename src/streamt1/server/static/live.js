@@ -2,39 +2,55 @@
 
 import { Board } from "/page/board.js";
 import { Caption } from "/page/caption.js";
-import { ask, find } from "/page/dom.js";
+import { Connection } from "/page/connection.js";
+import { ask, capital, find } from "/page/dom.js";
 import { History } from "/page/history.js";
 import { admitted, enter } from "/page/login.js";
 import { Memory } from "/page/memory.js";
-import { blame, forgive, isLive, offer, order } from "/page/order.js";
+import { blame, forgive, isLive, offer, order, withPicture } from "/page/order.js";
 import { Player } from "/page/player.js";
 import { Talk } from "/page/talk.js";
 
 const player = new Player(find("video"), () => find("follow").checked), caption = new Caption(find("video"));
 const board = new Board(), memory = new Memory();
 const history = new History((text) => complain(text));
-const talk = new Talk((message) => socket.send(JSON.stringify(message)));
-let socket = null, run = {};
+const talk = new Talk((message) => connection.say(message));
+const connection = new Connection({
+  heard: (event) => HEARD[event.event]?.(event),
+  piece: (bytes) => player.append(bytes),
+  lost: (again) => {
+    if (!again) talk.lost();
+    say("No connection to the server. Trying again\u2026");
+  },
+  back: () => say("Here again."),
+  gone: () => {
+    complain("The connection to the server is gone.");
+    finish("");
+  },
+});
+let run = {};
 
 const say = (text) => { find("state").textContent = text; };
 const complain = (text) => { find("problem").textContent = text; };
 
 // What goes away must not take focus along, and a button that rests keeps it.
 const busy = (yes) => {
-  const leaving = !yes && [find("stop"), find("end"), find("talk")].some((one) => one.contains(document.activeElement));
+  const going = [find("stop"), find("leave"), find("end"), find("talk")];
+  const leaving = !yes && going.some((one) => one.contains(document.activeElement));
   find("start").setAttribute("aria-disabled", yes);
-  find("stop").hidden = !yes;
+  find("stop").hidden = find("leave").hidden = !yes;
   if (!yes) talk.close();
   if (leaving) find("start").focus({ preventScroll: true });
 };
 
-const begin = () => {
+// Shows a video from its start; `live` is one without an end.
+const begin = (live) => {
   complain("");
   forgive();
   player.reset();
   board.reset();
   memory.reset(0);
-  run = { live: isLive(), done: false };
+  run = { live };
   talk.reset();
   caption.reset("", 1);
   find("run").hidden = false;
@@ -55,30 +71,37 @@ const decided = (event) => {
 };
 
 // When a chunk begins, in seconds of the video; null where that is not known.
-const start = (event, chunk) => {
+const second = (event, chunk) => {
   if (!event.time_stride || chunk === null) return null;
   return (1 + event.time_stride * (chunk * event.frames_per_chunk - 1)) / event.fps;
 };
 
 const making = (chunk) => {
-  if (run.chunks === null) return `Making chunk ${chunk}.`;
-  const last = run.chunks - 1;
-  return chunk < last ? `Making chunk ${chunk}; the last is ${last}.` : `Making the last chunk, ${chunk}.`;
+  const number = chunk + 1;
+  if (run.chunks === null) return `Making chunk ${number}.`;
+  return number < run.chunks ? `Making chunk ${number} of ${run.chunks}.` : `Making the last chunk, ${number}.`;
 };
 
 const HEARD = {
+  attached: (event) => {
+    if (event.video.endless !== run.live) begin(event.video.endless);
+    HEARD.queued(event);
+  },
   queued: (event) => {
+    place(event.video.id);
     say(event.ahead ? `Waiting: ${event.ahead} before this one.` : "Starting.");
     if (run.live) talk.open();
     history.show();
   },
   run_started: (event) => {
-    run.length = start(event, event.chunks);
+    if (run.chunks !== undefined) begin(run.live); // its server had to begin it anew
+    if (run.live) talk.open();
+    run.length = second(event, event.chunks);
     run.chunks = event.chunks;
     memory.reset(event.chunks);
     caption.reset(event.prompt, run.live ? null : event.scenes?.length ?? 1);
     board.scene(run.live || event.scenes ? event.prompt : null);
-    talk.began((chunk) => start(event, chunk), event.prompt, event.config.lag);
+    talk.began((chunk) => second(event, chunk), event.prompt, event.config.lag);
     history.show();
   },
   scene_started: (event) => {
@@ -120,65 +143,109 @@ const HEARD = {
     say("Writing the video and its report.");
   },
   completed: (event) => {
-    player.end();
-    finish(`Done in ${run.cost?.seconds?.total?.toFixed(1) ?? event.seconds.toFixed(1)} s, ${run.cost?.model_passes ?? "some"} model passes.`);
+    ended(event.video);
+    finish(run.cost ? `Done in ${run.cost.seconds.total.toFixed(1)} s, ${run.cost.model_passes} model passes.` : "Done.");
+  },
+  cancelled: (event) => {
+    if (event.video.error.code !== "deleted") ended(event.video);
+    if (!run.stopped) complain(capital(`${event.video.error.message}.`));
+    finish("Stopped.");
   },
   failed: (event) => {
+    player.end();
     complain(event.video.error.message);
     finish("Failed.");
   },
   refused: (event) => {
     complain(event.error.message);
     find("run").hidden = true;
+    place(null);
     finish("");
     blame(event.error);
     if (event.error.code === "invalid_api_key") enter();
   },
 };
 
+// The video is whole; where its pieces are not kept any more, it is shown as a file.
+const ended = (video) => {
+  player.end();
+  if (player.address) return;
+  find("waiting").hidden = true;
+  caption.reset(video.prompt, 1);
+  find("decided").textContent = `${video.seconds} s`;
+  find("decided-bar").parentElement.hidden = true;
+  player.file(`/v1/videos/${video.id}/content`);
+};
+
 const finish = (text) => {
-  run.done = true;
   say(text);
   busy(false);
   history.show();
 };
 
-const listen = (fields) => {
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`);
-  socket.binaryType = "arraybuffer";
-  const mine = socket;
-  socket.addEventListener("open", () => mine.send(JSON.stringify(fields)));
-  socket.addEventListener("message", ({ data }) => {
-    if (mine !== socket) return;
-    if (typeof data !== "string") return player.append(data);
-    const event = JSON.parse(data);
-    HEARD[event.event]?.(event);
-  });
-  socket.addEventListener("close", () => {
-    if (mine !== socket || run.done) return;
-    if (!run.stopped) complain("The connection to the server is gone.");
-    finish(run.stopped ? "Stopped." : "");
-  });
+// The address says which video is viewed, so that the page can be left and come back to.
+const place = (name) => window.history.replaceState(null, "", name ? `#${name}` : location.pathname);
+
+const view = (name) => {
+  begin(false);
+  busy(true);
+  say("Connecting.");
+  connection.attach(name);
 };
+
+const named = () => location.hash.slice(1);
+
+addEventListener("hashchange", () => {
+  if (!named()) return;
+  view(named());
+  find("run").scrollIntoView({ block: "start" });
+});
 
 find("order").addEventListener("submit", (event) => {
   event.preventDefault();
   if (find("start").getAttribute("aria-disabled") === "true") return;
-  begin();
+  begin(isLive());
   busy(true);
   say("Connecting.");
-  listen(order());
+  const form = withPicture();
+  if (form) start(form);
+  else connection.order(order());
 });
 
-find("stop").addEventListener("click", () => {
+// A video that begins with a picture is asked for in a form, and then viewed.
+const start = async (body) => {
+  try {
+    connection.attach((await ask("/v1/videos", { method: "POST", body })).id);
+  } catch (error) {
+    HEARD.refused({ error });
+  }
+};
+
+find("stop").addEventListener("click", async () => {
   run.stopped = true;
   say("Stopping.");
   talk.close();
-  socket.close();
   find("start").focus();
+  if (!connection.name) {
+    connection.leave();
+    return finish("Stopped.");
+  }
+  try {
+    await ask(`/v1/videos/${connection.name}/cancel`, { method: "POST" });
+  } catch (error) {
+    if (error.status !== 409) complain(error.message);
+  }
+});
+
+find("leave").addEventListener("click", () => {
+  connection.leave();
+  player.end();
+  place(null);
+  finish(run.live ? "It goes on while somebody views it." : "It goes on without you.");
 });
 
 admitted(async () => {
   offer(await ask("/v1/models"));
   await history.show();
+  if (named().startsWith("video_") && !connection.name) view(named());
 }).catch((error) => complain(error.message));

@@ -6,7 +6,7 @@ const MOST = 96; // cells for all chunks of a video
 const LAST = 24; // cells of a longer one, after its old sinks
 const FATES = {
   discard: () => "was dropped",
-  ema: (slot) => `was blended into sink ${slot}`,
+  ema: (slot) => `was blended into sink ${slot + 1}`,
   append: () => "stays as a sink of its own",
 };
 
@@ -37,22 +37,22 @@ export class Memory {
     if (event.outcome === "ema") this.blended.add(event.sinks[event.slot]);
     this.draw(event, event.chunk);
     const fate = () => FATES[event.outcome](event.sinks[event.slot]);
-    const left = event.left === null ? "" : ` Chunk ${event.left} has left the window and ${fate()}.`;
+    const left = event.left === null ? "" : ` Chunk ${event.left + 1} has left the window and ${fate()}.`;
     this.say(event, event.chunk + 1, left);
   }
 
   // A new prompt; what it did to memory is said as long as its scene lasts.
   switched(event) {
     if (event.candidate !== this.best) return;
-    this.switch = ` Since chunk ${event.chunk} there is another prompt: ${done(event)}.`;
+    this.switch = ` Since chunk ${event.chunk + 1} there is another prompt: ${done(event)}.`;
     this.draw(event, event.chunk - 1);
     this.say(event, event.chunk, "");
   }
 
   say(held, reader, left) {
-    const sinks = held.sinks.length ? `sink${held.sinks.length > 1 ? "s" : ""} ${listed(held.sinks)}` : "no sink";
+    const sinks = held.sinks.length ? `sink${held.sinks.length > 1 ? "s" : ""} ${listed(held.sinks.map((at) => at + 1))}` : "no sink";
     const window = held.window.length ? `${count(held.window.length, "chunk")} of window` : "an empty window";
-    const reads = this.chunks === null || reader + 1 < this.chunks ? `Chunk ${reader} reads` : "The last chunk reads";
+    const reads = this.chunks === null || reader + 1 < this.chunks ? `Chunk ${reader + 1} reads` : "The last chunk reads";
     find("memory-said").textContent = `${reads} ${sinks} and ${window}.${left}${this.switch}`;
   }
 
@@ -61,7 +61,7 @@ export class Memory {
     const cells = this.shown(sinks, newest);
     this.strip.style.setProperty("--n", Math.max(1, cells.length));
     this.strip.replaceChildren(...cells.map((at, place) => {
-      const name = cells.length <= LAST || at % 5 === 0 || (place === 0 && at < newest) ? String(at) : "";
+      const name = cells.length <= LAST || at % 5 === 4 || (place === 0 && at < newest) ? String(at + 1) : "";
       return make("li", "", make("i", `cell ${this.kind(at, sinks, window, newest)}`), name);
     }));
   }
@@ -85,7 +85,7 @@ export class Memory {
 // What a new prompt did to memory.
 const done = (event) => {
   const again = event.recalled ?? null;
-  const recalled = again === null ? "" : `, and chunk ${again} is read again, for its scene has returned`;
+  const recalled = again === null ? "" : `, and chunk ${again + 1} is read again, for its scene has returned`;
   if (event.rewritten.length) return `memory was written again under it${recalled}`;
   if (!event.sinks.length && !event.window.length) return "memory was emptied for it";
   return `memory was kept as it was${recalled}`;

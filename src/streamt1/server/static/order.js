@@ -20,13 +20,46 @@ const what = () => {
 export const order = () => {
   const fields = {
     ...what(), preset: find("preset").value, policy: find("policy").value,
-    beam_size: number("beam"), top_k: number("top"), lag: number("lag"), seed: number("seed"),
+    beam_size: number("beam"), top_k: number("top"), lag: number("lag"), seed: find("seed").value.trim() || null, // a text: numbers here have 53 bits
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
 };
 
+// The order as a form, where it begins with a picture; null otherwise.
+export const withPicture = () => {
+  const [picture] = find("picture").files;
+  if (!picture || isLive()) return null;
+  const form = new FormData();
+  for (const [key, value] of Object.entries(order())) {
+    form.append(key, typeof value === "object" ? JSON.stringify(value) : value);
+  }
+  form.append("input_reference", picture);
+  return form;
+};
+
+const pictured = () => {
+  const [picture] = find("picture").files;
+  URL.revokeObjectURL(find("picture-shown").src);
+  find("picture-shown").hidden = find("no-picture").hidden = !picture;
+  if (picture) find("picture-shown").src = URL.createObjectURL(picture);
+};
+
+find("picture").addEventListener("change", pictured);
+find("no-picture").addEventListener("click", () => {
+  find("picture").value = "";
+  pictured();
+  forgive([find("picture")]);
+  find("picture").focus();
+});
+
 // Marks what the server's refusal is about, until it is changed or asked for again.
-export const blame = (error) => scenes.blame(error);
+export const blame = (error) => {
+  const wrong = { input_reference: "picture", seed: "seed", seconds: "seconds" }[error.param];
+  if (!wrong || (wrong === "seconds" && scenes.many)) return scenes.blame(error);
+  find(wrong).setAttribute("aria-invalid", "true");
+  find(wrong).setAttribute("aria-describedby", "problem");
+  find(wrong).focus();
+};
 
 export const forgive = (fields = find("order").querySelectorAll("[aria-invalid]")) => {
   for (const one of fields) one.removeAttribute("aria-invalid");
@@ -39,7 +72,7 @@ const arrange = () => {
   find("prompt").hidden = scenes.many;
   find("live").parentElement.hidden = scenes.many;
   find("seconds").parentElement.hidden = scenes.many || isLive();
-  find("add").hidden = isLive();
+  find("add").hidden = find("start-picture").hidden = isLive();
 };
 
 find("live").addEventListener("change", arrange);

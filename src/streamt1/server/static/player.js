@@ -44,6 +44,11 @@ export class Player {
     });
   }
 
+  // A video that is whole.
+  file(address) {
+    this.address = this.video.src = address;
+  }
+
   append(bytes) {
     this.waits += bytes.byteLength;
     if (!this.source) return this.whole(bytes);

@@ -2,6 +2,7 @@
 
 import { capital, count, find, tell } from "/page/dom.js";
 
+const NOBODY = "There is no connection to the server. Try again in a moment.";
 const SHOWN = 120; // characters of a prompt in a sentence
 
 export class Talk {
@@ -56,17 +57,27 @@ export class Talk {
     const prompt = this.box.value.trim();
     if (!prompt || this.ended) return;
     const one = { prompt };
+    if (!this.send({ prompt })) return this.refuse(NOBODY);
     this.waiting.push(one);
     this.unanswered.push(one);
-    this.send({ prompt });
   }
 
   end() {
     if (this.ended) return;
+    if (!this.send({ end: true })) return this.refuse(NOBODY);
     this.ended = true;
     find("end").setAttribute("aria-disabled", "true");
     this.unanswered.push({});
-    this.send({ end: true });
+  }
+
+  // The connection is gone, and with it the answers: what was taken shows when it begins.
+  lost() {
+    if (this.unanswered.length) this.refuse("The connection was lost before the server answered.");
+    this.waiting = this.waiting.filter(({ taken }) => taken);
+    this.unanswered = [];
+    this.ended = false;
+    find("end").setAttribute("aria-disabled", "false");
+    this.show();
   }
 
   taken() {
@@ -99,7 +110,7 @@ export class Talk {
     this.waiting.splice(0, at + 1);
     this.prompt = event.prompt;
     const seen = `It is seen at most ${count(this.lag + 1, "chunk")} later.`;
-    tell("talk-said", `Since chunk ${event.chunk}: ${quoted(event.prompt)}. ${seen}`);
+    tell("talk-said", `Since chunk ${event.chunk + 1}: ${quoted(event.prompt)}. ${seen}`);
   }
 
   chunkStarted(event) {
@@ -111,7 +122,7 @@ export class Talk {
   show() {
     const [next, ...more] = this.waiting.filter(({ taken }) => taken);
     const chunk = this.chunk + 1, start = this.start(chunk);
-    const when = `chunk ${chunk}${start === null ? "" : `, at ${start.toFixed(1)} s`}`;
+    const when = `chunk ${chunk + 1}${start === null ? "" : `, at ${start.toFixed(1)} s`}`;
     const waits = `${capital(count(more.length, "prompt"))} more ${more.length > 1 ? "wait" : "waits"}.`;
     tell("pending", next ? `From ${when}: ${quoted(next.prompt)}.${more.length ? ` ${waits}` : ""}` : "");
   }
