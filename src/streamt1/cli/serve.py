@@ -59,7 +59,7 @@ def serve(
 ) -> None:
     """Serve videos over HTTP, as OpenAI's Videos API does, with a live page at /. See docs/serving.md."""
     with needs_extra("serve", "streamt1 serve"):
-        from streamt1.server.app import check_address, check_port, listen
+        from streamt1.server.app import check_address, door_at, listen
         from streamt1.server.auth import check_origins
         from streamt1.server.keys import KeyFile
         from streamt1.server.limits import Limits, parse_age
@@ -69,7 +69,6 @@ def serve(
     check_address(host, bool(key) or keys is not None, named)
     check_origins(origins)
     hook = None if webhook is None else Hook.read(webhook, os.environ.get(SECRET))
-    check_port(host, port)
     limits = Limits(
         max_prompt, max_seconds, max_width, queue, keep=None if keep is None else parse_age(keep),
         keep_bytes=None if keep_gb is None else keep_gb * 1e9, free=min_free_gb * 1e9,
@@ -77,28 +76,19 @@ def serve(
     )  # fmt: skip
     known = None if keys is None else KeyFile(keys, limits)
     names, places = preset or ["pocket"], device or ["auto"]
-    if devices is None and ray is None:
-        if devices_per_job is not None:
-            raise ConfigError("--devices-per-job is of the devices that --devices or --ray names; give one of them too")
-        listen(
-            _on_each(names, places, models, memory),
-            data,
-            limits,
-            key,
-            host,
-            port,
-            known,
-            origins,
-            hook,
-            log_format,
-            named,
-        )
-        return
-    if len(places) > 1:
+    shared = devices is not None or ray is not None
+    if devices_per_job is not None and not shared:
+        raise ConfigError("--devices-per-job is of the devices that --devices or --ray names; give one of them too")
+    if shared and len(places) > 1:
         raise ConfigError("--devices and --ray name devices that videos share: give one --device at most with them")
-    configs = {name: _config(name, places[0], models, memory) for name in names}
-    with _over(configs, places[0], devices, ray, devices_per_job) as loaded:
-        listen([loaded] * loaded.most, data, limits, key, host, port, known, origins, hook, log_format, named)
+    with door_at(host, port) as door:
+        at = (data, limits, key, host, door, known, origins, hook, log_format, named)
+        if not shared:
+            listen(_on_each(names, places, models, memory), *at)
+            return
+        configs = {name: _config(name, places[0], models, memory) for name in names}
+        with _over(configs, places[0], devices, ray, devices_per_job) as loaded:
+            listen([loaded] * loaded.most, *at)
 
 
 def _on_each(names: list[str], places: list[str], models: Path | None, memory: str | None) -> list[LoadedPresets]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import re
 import socket
 import time
@@ -30,6 +31,7 @@ from streamt1.server.patience import PatientProtocol
 from streamt1.server.service import Service
 from streamt1.server.webhooks import Hook
 
+log = logging.getLogger("streamt1.server")
 PARTS = (routes, events, websocket, page, reference)
 """Modules that have a router."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -87,14 +89,23 @@ def check_address(host: str, locked: bool, names: Sequence[str] = ()) -> None:
         )
 
 
-def check_port(host: str, port: int) -> None:
-    """Raises ``AddressError`` where nothing can listen, before models are loaded. Port 0 is any that is free."""
+def door_at(host: str, port: int) -> socket.socket:
+    """A socket that has the address from now on, before models are loaded, and listens later; port 0 is any free one.
+
+    Nobody else gets the port meanwhile, who may ask for any that is free, as Ray's processes do. Raises
+    ``AddressError`` where nothing can listen.
+    """
+    door = None
     try:
         kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(kind, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        door = socket.socket(kind, socket.SOCK_STREAM)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        return door
     except OSError as error:
+        if door is not None:
+            door.close()
         raise AddressError(
             f"nothing can listen on {host}:{port} ({error.strerror or error}): give another --port or --host, or end"
             " what listens there"
@@ -118,11 +129,11 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(
-    devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: str | None, host: str, port: int,
-    keys: KeyFile | None = None, origins: Sequence[str] = (), hook: Hook | None = None, log: Format = "text",
+    devices: Sequence[LoadedPresets], data: Path, limits: Limits, key: str | None, host: str, door: socket.socket,
+    keys: KeyFile | None = None, origins: Sequence[str] = (), hook: Hook | None = None, log_format: Format = "text",
     names: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Serves until it is told to stop; ``names`` are those by which a proxy addresses it.
+    """Serves at a door until it is told to stop; ``names`` are those by which a proxy addresses it.
 
     Raises ``ConfigError`` and ``OutputError`` before it begins.
     """
@@ -130,12 +141,12 @@ def listen(
     service = Service.over(devices, data, limits, key, keys, origins, hook)
     app = make_app(service, (*LOOPBACK, host, *names) if is_loopback(host) else ())
     server = Server(
-        app, host=host, port=port, log_level="info", log_config=log_config(log), access_log=False,
+        app, log_level="info", log_config=log_config(log_format), access_log=False,
         timeout_graceful_shutdown=5, server_header=False, ws_max_size=max(limits.body + 1024, LONGEST_MESSAGE),
         ws_ping_timeout=PONG,
     )  # fmt: skip
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run([door])
     if not server.started:
         raise SystemExit(STARTUP_FAILURE)
 
@@ -146,6 +157,13 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, **settings: Any) -> None:
         super().__init__(uvicorn.Config(app, http=PatientProtocol, **settings))
         self._queue = app.state.service.queue
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See ``uvicorn.Server``, which does not tell where sockets listen that were made before it."""
+        await super().startup(sockets)
+        for door in sockets or ():
+            host, port, *_ = door.getsockname()
+            log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
