@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from streamt1.server.app import listen
+from streamt1.server.app import door_at, listen
 from streamt1.server.limits import Limits
 from tests.server.toy import toy_presets
 
@@ -16,7 +16,8 @@ def main(folder: Path, port: int) -> None:
         while (folder / "hold").exists():
             time.sleep(0.02)
 
-    listen([toy_presets(wait)], folder, Limits(), None, "127.0.0.1", port)
+    with door_at("127.0.0.1", port) as door:
+        listen([toy_presets(wait)], folder, Limits(), None, "127.0.0.1", door)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
 
 from streamt1.core.errors import TraceError
 from streamt1.core.files import write_whole
+from streamt1.core.parsing import PARSING
 from streamt1.report import curves
 from streamt1.report.cost import sum_up
 from streamt1.report.folder import RunFolder, read_folder
@@ -54,15 +56,26 @@ def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
 
 def render(run: RunFolder) -> str:
     """The page as text."""
+    with PARSING:
+        template = _template()
+    return template.render(_context(run))
+
+
+@cache
+def _template() -> Template:
+    """The page's, with all that it includes."""
     environment = Environment(
         loader=PackageLoader("streamt1.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     environment.filters |= {"number": number, "said": said, "spelled": spelled}
-    return environment.get_template("report.html").render(_context(run))
+    for name in environment.list_templates():
+        environment.get_template(name)
+    return environment.get_template("report.html")
 
 
 def _context(run: RunFolder) -> dict[str, Any]:

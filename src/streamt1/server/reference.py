@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
+from streamt1.core.parsing import PARSING
 from streamt1.server.openapi import document
 from streamt1.server.routes import Checked, service_of
 
@@ -49,7 +50,9 @@ def page_of(told: dict[str, Any]) -> str:
     """An OpenAPI document as HTML."""
     pages = Environment(loader=PackageLoader("streamt1.server"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"kind": kind_of, "code": _with_code}
-    return pages.get_template("docs.html").render(told=told, schemas=told["components"]["schemas"])
+    with PARSING:
+        template = pages.get_template("docs.html")
+    return template.render(told=told, schemas=told["components"]["schemas"])
 
 
 def kind_of(schema: dict[str, Any]) -> str:
