@@ -24,9 +24,10 @@ from streamt1.pocket.scenes import Scene
 from streamt1.pocket.stories import evaluation_casts, first_frame
 
 SCENES = 4
-DRAWN = 6
 CHUNKS = 3
 """Of each scene."""
+DRAWN, DRAWN_CHUNKS = 6, 7
+"""The same of the stories on a sheet."""
 CLEAR = 0.5
 """A detail is clear in a chunk when the mean of `details` over the frames that show the object whole is at least so."""
 FEWEST = 3
@@ -40,7 +41,6 @@ class Told:
 
     scenes: tuple[Scene, ...]
     seed: int
-    method: str = "greedy"
     chunks: int = CHUNKS
 
 
@@ -67,8 +67,8 @@ def measure_stories(pool: Pool, count: int, seed: int = 0, log: Log = lambda lin
 
 def draw_stories(pool: Pool, count: int, seed: int) -> Image.Image:
     """Frames of one sample of each of some stories of six scenes, a row each, two from every scene of seven chunks."""
-    told = [Told(cast, seed + i, chunks=7) for i, cast in enumerate(evaluation_casts(count, DRAWN))]
-    videos = pool.map(_frames, told)
+    told = [Told(cast, seed + i, DRAWN_CHUNKS) for i, cast in enumerate(evaluation_casts(count, DRAWN))]
+    videos = pool.map(_video, told)
     labels = ["; ".join(scene.prompt.removesuffix(" background") for scene in one.scenes) for one in told]
     return contact_sheet(list(zip(labels, videos)), columns=2 * DRAWN)
 
@@ -94,11 +94,7 @@ def clear_chunks(clip: Floats, scene: Scene, chunk: int) -> Floats:
 
 def _video(pipeline: Pipeline, told: Told) -> Tensor:
     parts = [Part(scene.prompt, told.chunks) for scene in told.scenes]
-    return pipeline.run(Timeline(tuple(parts)), None, told.seed, told.method).frames.cpu()
-
-
-def _frames(pipeline: Pipeline, told: Told) -> Tensor:
-    return _video(pipeline, told)
+    return pipeline.run(Timeline(tuple(parts)), None, told.seed, "greedy").frames.cpu()
 
 
 def _read(pipeline: Pipeline, told: Told) -> tuple[list[float], list[Floats]]:

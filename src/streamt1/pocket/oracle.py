@@ -145,10 +145,10 @@ def locate(clip: Floats, scene: Scene) -> Floats:
         first, second = (_fit_ground(clip, ~objects, one) for one in scene.grounds)
         ground = first - second
     seen = area > 20
-    middle = core(track, np.sqrt(area / 3))
     if is_painted(scene):
         tone = painted_halves(nearest, objects, track, scene.things[0].detail)
     else:
+        middle = core(track, np.sqrt(area / 3))
         light, count = clip.mean(1), np.maximum(middle.sum((1, 2)), 1)
         white, black = (middle & (light > 0.85)).sum((1, 2)), (middle & (light < 0.15)).sum((1, 2))
         tone = (white - black.astype(np.float32)) / count
@@ -371,7 +371,7 @@ def _read_background(clip: Floats, nearest: np.ndarray, scene: Scene) -> Floats:
     kept = np.ones(len(clip), dtype=np.float32)
     if wall is not None:
         region, shown = wall_region(wall), nearest == WALL_COLOUR
-        kept = ramp((shown & region).sum((1, 2)) / np.maximum((shown | region).sum((1, 2)), 1), 0.5, 0.85)
+        kept = ramp(overlap(shown, region), 0.5, 0.85)
         grown = grown | region
     each = np.stack([_fit_ground(clip, ~grown, ground) for ground in scene.grounds])
     if len(each) == 2 and len(clip) >= LONG:

@@ -174,9 +174,9 @@ def evaluation_casts(count: int, scenes: int, seed: int = 2027) -> list[tuple[Sc
             group = by_motion[number % len(MOTIONS)]
             colour, shape, motion = group[int(rng.integers(len(group)))]
             thing = Thing(colour, shape, motion, DETAILS[(number + index) % len(DETAILS)])
-            ground = Ground(str(rng.choice(BACKGROUND_COLOURS)), str(rng.choice(BACKGROUND_KINDS)))
-            if not any(_alike(Scene((thing,), (ground,)), other) for other in cast[-1:]):
-                cast.append(Scene((thing,), (ground,)))
+            scene = Scene((thing,), (Ground(str(rng.choice(BACKGROUND_COLOURS)), str(rng.choice(BACKGROUND_KINDS))),))
+            if not cast or not _alike(scene, cast[-1]):
+                cast.append(scene)
         casts.append(tuple(cast))
     return casts
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.backbones.sampling import Schedule
 from streamt1.decoders.pocket_vae import PocketDecoder
-from streamt1.pocket.stories import first_frame, sample_story
+from streamt1.pocket.stories import CHUNKS, first_frame, sample_story
 from streamt1.pocket.vocabulary import WORDS
 from streamt1.pocket.world import FPS
 from streamt1.rewards.pocket import HEADS, PocketClipReward, PocketFrameReward
@@ -31,7 +31,6 @@ from streamt1.training.optim import Average, MuonAdam
 from streamt1.training.precision import mixed
 from streamt1.training.rollout import bundled_pocket, decode, generators, rollout
 
-CHUNKS = 7
 LR = 3e-4
 FAKE_LR = 5e-4
 FAKE_STEPS = 2
