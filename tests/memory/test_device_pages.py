@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamt1.memory import Branch, DevicePages, Page, device_pages
+from streamt1.memory import Branch, DevicePages, Page, storage
 from streamt1.memory.view import PageWriter, read
 
 CPU = torch.device("cpu")
@@ -19,13 +19,14 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of each tensor that is brought over whole; the host stands for the device, where layers are views."""
     sizes: list[int] = []
 
-    def copied(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    def copied(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         if tensor.ndim < 4:
             return tensor.to(dtype)
+        dtype = dtype or tensor.dtype
         sizes.append(tensor.numel() * dtype.itemsize)
         return tensor.to(dtype, copy=True)
 
-    monkeypatch.setattr(device_pages, "upload", copied)
+    monkeypatch.setattr(storage, "upload", copied)
     return sizes
 
 

@@ -30,6 +30,7 @@ from torch.utils._pytree import tree_leaves
 
 from streamt1.core import identity
 from streamt1.core.errors import ConfigError
+from streamt1.memory import codecs
 
 M = TypeVar("M", bound=nn.Module)
 CUDA = torch.device("cuda", 0)
@@ -216,8 +217,9 @@ def fake_cuda() -> Iterator[Device]:
     stand_ins = (
         mock.patch.object(identity, "_bytes", name_of),
         mock.patch.object(F, "scaled_dot_product_attention", partial(_fused_attention, F.scaled_dot_product_attention)),
+        mock.patch.object(codecs, "on_device", codecs.on_device.__wrapped__),  # none is remembered that is fake
     )
-    with stand_ins[0], stand_ins[1], FakeTensorMode(allow_non_fake_inputs=True), Device() as device:
+    with stand_ins[0], stand_ins[1], stand_ins[2], FakeTensorMode(allow_non_fake_inputs=True), Device() as device:
         yield device
 
 

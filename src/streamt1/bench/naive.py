@@ -111,7 +111,8 @@ class NaiveClipReward:
 
 def _copied(memory: Branch) -> Branch:
     def copy(page: Page) -> Page:
-        return page.with_content(page.keys.clone(), page.values.clone(), page.id)
+        mine = page.brought(page.keys.device)
+        return mine.with_content(mine.keys, mine.values, page.id)
 
     sinks, window = tuple(map(copy, memory.sinks)), tuple(map(copy, memory.window))
     return Branch(sinks, window, memory.chunks, memory.eviction)

@@ -36,7 +36,7 @@ class FourBits:
 
     def values(self, dtype: torch.dtype) -> Tensor:
         """``[..., D]``, in ``dtype``."""
-        return torch.stack([_decoded(*row, dtype) for row in zip(self.codes, self.steps, self.lows)])
+        return torch.stack([decoded_row(*row, dtype) for row in zip(self.codes, self.steps, self.lows)])
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ def to_four_bits(values: Tensor, group: int) -> tuple[FourBits, Lost]:
     """
     rows, largest, lost, whole = [], 0.0, 0.0, 0.0
     for row in values:
-        rows.append(coded := _coded(row, group))
-        error = _decoded(*coded, values.dtype).double() - row.double()
+        rows.append(coded := coded_row(row, group))
+        error = decoded_row(*coded, values.dtype).double() - row.double()
         largest = max(largest, error.abs().max().item())
         lost, whole = lost + error.square().sum().item(), whole + row.double().square().sum().item()
     codes, steps, lows = (torch.stack(part) for part in zip(*rows))
     return FourBits(codes, steps, lows), Lost(largest, math.sqrt(lost / whole) if whole else 0.0)
 
 
-def _coded(row: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
+def coded_row(row: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
     grouped = row.to(_WIDE).unflatten(-1, (-1, group))
     low, high = grouped.aminmax(dim=-1, keepdim=True)
     lows = _towards(low, -math.inf)
@@ -92,7 +92,7 @@ def _towards(values: Tensor, end: float) -> Tensor:
     return torch.where(short, further, near)
 
 
-def _decoded(codes: Tensor, steps: Tensor, lows: Tensor, dtype: torch.dtype) -> Tensor:
+def decoded_row(codes: Tensor, steps: Tensor, lows: Tensor, dtype: torch.dtype) -> Tensor:
     places = torch.stack([codes & LEVELS, codes >> 4], dim=-1).flatten(-2).to(_WIDE)
     grouped = places.unflatten(-1, (steps.shape[-1], -1))
     most = torch.finfo(dtype).max

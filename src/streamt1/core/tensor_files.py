@@ -20,7 +20,15 @@ from streamt1.core.identity import byte_view
 from streamt1.core.safetensors_header import Header
 from streamt1.core.weights import FORMS
 
-TYPES = {**FORMS, "I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool}
+TYPES = {
+    **FORMS,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 """What such a file may hold, by safetensors' names."""
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 ALIGNED = 8

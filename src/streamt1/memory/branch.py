@@ -15,9 +15,11 @@ from streamt1.core.identity import content_id
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Remembered, Route
 from streamt1.core.validation import check_numbers
+from streamt1.memory.codecs import Codec
 from streamt1.memory.pages import Page, PagePool
 from streamt1.memory.recall import with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
+from streamt1.memory.storage import BLEND, CODECS, SINK, codec_name, layer_of, put_sum
 
 Rebuild = Literal["off", "encoded", "first"]
 FURTHEST = 10_000
@@ -48,6 +50,10 @@ class MemoryConfig:
         rebuild: whether memory is written anew after every chunk, from the last clean latents (``window`` less the
             current chunk), at the same positions (Krea). Of those the oldest is then, once it is no longer the video's
             first, either that one all the same (``first``), or what was shown there as a picture (``encoded``).
+        bits: of the numbers of pages; 16 leaves them as the model computes them, whatever its dtype. With fewer, a
+            sink has 8 and one that was blended into 16, see ``memory.storage``.
+        codec: how pages are kept in fewer bits: ``rotated`` in 8, 4 or 2 (TurboQuant), and to compare with it
+            ``channels`` in 8 and ``grouped`` in 4.
     """
 
     window: int = 12
@@ -62,6 +68,8 @@ class MemoryConfig:
     recall: int = 0
     shot_offset: int = 0
     rebuild: Rebuild = "off"
+    bits: int = 16
+    codec: str = "rotated"
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -91,6 +99,10 @@ class MemoryConfig:
             check_shots(self)
         if self.rebuild != "off":
             self._check_rebuild()
+        if self.codec not in CODECS:
+            raise ConfigError(f"codec={str(self.codec)[:SHOWN]!r} is none of {', '.join(CODECS)}")
+        if self.bits not in (widths := (16, *CODECS[self.codec])):
+            raise ConfigError(f"bits={str(self.bits)[:SHOWN]} of codec={self.codec!r} must be one of {widths}")
         if not 0 <= self.ema_alpha <= 1:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
 
@@ -104,6 +116,16 @@ class MemoryConfig:
                 )
         if self.switch not in ("keep", "cut"):
             raise ConfigError(f"rebuild={self.rebuild!r} needs switch='keep' or 'cut', not {self.switch!r}")
+
+    @property
+    def coded(self) -> Codec | None:
+        """How pages of the window are kept; None as they are."""
+        return None if self.bits == 16 else CODECS[self.codec][self.bits]
+
+    def codec_of(self, sinks: int) -> Codec | None:
+        """How the page of a chunk is kept that is written after so many sinks."""
+        becomes_sink = sinks < self.sink // self.chunk
+        return SINK if self.coded is not None and becomes_sink else self.coded
 
     @property
     def local_chunks(self) -> int:
@@ -246,7 +268,7 @@ class BranchingMemory:
         window = tuple(page for page in branch.window if page is not leaving)
         sinks, route, outcome = branch.sinks, self._route(leaving), Route.DISCARD
         if route is Route.APPEND and len(sinks) * self.config.chunk < self.config.max_sink:
-            sinks, outcome = (*self._settle(sinks, leaving.keys.dtype), leaving), Route.APPEND
+            sinks, outcome = (*self._settle(sinks, leaving), leaving), Route.APPEND
         elif route is not Route.DISCARD and sinks:
             sinks, outcome = (*sinks[:-1], self._blend(sinks[-1], leaving)), Route.EMA
         slot = None if outcome is Route.DISCARD else len(sinks) - 1
@@ -258,7 +280,10 @@ class BranchingMemory:
         return Route(self.config.eviction)
 
     def _blend(self, slot: Page, leaving: Page) -> Page:
-        """EMA of a sink slot, in float32: bfloat16 rounds most of a 0.1% update away (SPEC section 9, item 3)."""
+        """EMA of a sink slot, in float32: bfloat16 rounds most of a 0.1% update away (SPEC section 9, item 3).
+
+        With fewer bits for pages it is kept in 16 even steps a vector, which are finer than a step of the blend.
+        """
         id = content_id("ema", slot.id, leaving.id, self.config.ema_alpha)
         blend = self._blends.get(id)
         if blend is None:
@@ -268,22 +293,29 @@ class BranchingMemory:
     def _blended(self, slot: Page, leaving: Page, id: str) -> Page:
         """Layer by layer: the moved keys of all layers at once, in float64, would not fit beside a model."""
         alpha, shift = self.config.ema_alpha, slot.position - leaving.position
-        keys, values = (slot.like(part, torch.float32) for part in (slot.keys, slot.values))
+        codec = None if self.config.coded is None else BLEND
+        keys, values = slot.rooms(codec, slot.keys.dtype if codec else torch.float32)
         for layer in range(len(keys)):
-            moved = self._shift_time(leaving.keys[layer].float(), shift)
-            torch.add(alpha * slot.keys[layer].float(), (1 - alpha) * moved, out=keys[layer])
-            own, other = slot.values[layer].float(), leaving.values[layer].float()
-            torch.add(alpha * own, (1 - alpha) * other, out=values[layer])
+            own, other = (layer_of(page.keys, layer, torch.float32) for page in (slot, leaving))
+            put_sum(keys, layer, alpha * own, (1 - alpha) * self._shift_time(other, shift))
+            own, other = (layer_of(page.values, layer, torch.float32) for page in (slot, leaving))
+            put_sum(values, layer, alpha * own, (1 - alpha) * other)
         return slot.with_content(keys, values, id)
 
-    def _settle(self, sinks: tuple[Page, ...], dtype: torch.dtype) -> tuple[Page, ...]:
-        """Sinks before another is put behind them: the last is blended into no more, so it need not stay in float32.
+    def _settle(self, sinks: tuple[Page, ...], leaving: Page) -> tuple[Page, ...]:
+        """Sinks before another is put behind them: the last is blended into no more, so it need not stay so precise.
 
-        It is kept as it is read, in the dtype that pages are written in; siblings share it.
+        It is kept as it is read, in the dtype that pages are written in, or in the codec of sinks; siblings share it.
         """
-        if not sinks or sinks[-1].keys.dtype == dtype:
+        dtype = leaving.keys.dtype
+        if not sinks or (sinks[-1].keys.dtype == dtype and codec_name(sinks[-1].keys) != BLEND.name):
             return sinks
-        settled = self._settled.get(sinks[-1].id)
+        last = sinks[-1]
+        settled = self._settled.get(last.id)
         if settled is None:
-            self._settled[sinks[-1].id] = settled = sinks[-1].kept_in(dtype)
+            if self.config.coded is None:
+                settled = last.kept_in(dtype)
+            else:
+                settled = last.coded_in(SINK, content_id(last.id, SINK.name))
+            self._settled[last.id] = settled
         return (*sinks[:-1], settled)

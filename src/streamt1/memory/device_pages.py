@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from streamt1.core.transfer import upload
 from streamt1.memory.pages import Content, Page
+from streamt1.memory.storage import Coded, Stored, layer_of, uploaded
 
 
 class DevicePages:
@@ -24,7 +24,7 @@ class DevicePages:
 
     def __init__(self, device: torch.device, limit: float) -> None:
         self.device, self.limit = device, limit
-        self._copies: WeakKeyDictionary[Content, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+        self._copies: WeakKeyDictionary[Content, tuple[Stored, Stored]] = WeakKeyDictionary()
 
     @property
     def nbytes(self) -> int:
@@ -35,13 +35,19 @@ class DevicePages:
         """Whether there is room for so much more."""
         return self.nbytes + nbytes <= self.limit
 
-    def keep(self, page: Page, keys: Tensor, values: Tensor) -> None:
+    def keep(self, page: Page, keys: Stored, values: Stored) -> None:
         """Mutates: what the page holds, as it stands on the device already."""
         self._copies[page.content] = keys, values
 
     def layer(self, page: Page, layer: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values of one layer on the device. Mutates: a page for which there is room is brought over whole."""
-        if page.content not in self._copies and self.fits(2 * page.keys.numel() * dtype.itemsize):
-            self.keep(page, upload(page.keys, self.device, dtype), upload(page.values, self.device, dtype))
+        if page.content not in self._copies and self.fits(self._size(page, dtype)):
+            self.keep(page, *(uploaded(part, self.device, dtype) for part in (page.keys, page.values)))
         keys, values = self._copies.get(page.content, (page.keys, page.values))
-        return upload(keys[layer], self.device, dtype), upload(values[layer], self.device, dtype)
+        return layer_of(keys, layer, dtype, self.device), layer_of(values, layer, dtype, self.device)
+
+    @staticmethod
+    def _size(page: Page, dtype: torch.dtype) -> int:
+        """Bytes of its copy."""
+        parts = page.keys, page.values
+        return sum(part.nbytes if isinstance(part, Coded) else part.numel() * dtype.itemsize for part in parts)

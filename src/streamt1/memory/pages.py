@@ -11,8 +11,9 @@ from torch import Tensor
 
 from streamt1.core.errors import MemoryIntegrityError
 from streamt1.core.identity import content_id
-from streamt1.core.transfer import room
 from streamt1.core.types import Route
+from streamt1.memory.codecs import Codec
+from streamt1.memory.storage import Stored, codec_name, layer_of, moved, room_for, same, tensors_in
 
 
 class Content:
@@ -26,15 +27,15 @@ class Page:
     Attributes:
         start: first latent frame of the chunk.
         turned: time position that its first frame's keys are rotated to, where that is not ``start``.
-        keys, values: ``[layers, L, heads, head_dim]``.
+        keys, values: ``[layers, L, heads, head_dim]``, as they are or in codes (``memory.storage``).
         route: what becomes of the page when it leaves the local window.
         id: of its content, see ``core.identity``: pages of the same id hold the same, in whatever process they are.
         content: for this process's copies.
     """
 
     start: int
-    keys: Tensor
-    values: Tensor
+    keys: Stored
+    values: Stored
     id: str
     route: Route | None = None
     turned: int | None = None
@@ -49,24 +50,50 @@ class Page:
     def nbytes(self) -> int:
         return self.keys.nbytes + self.values.nbytes
 
-    def with_content(self, keys: Tensor, values: Tensor, id: str) -> Page:
+    @property
+    def form(self) -> tuple[str | None, torch.dtype, torch.device]:
+        """In which codec, dtype and place it is: pages of one id in one form are one page."""
+        return codec_name(self.keys), self.keys.dtype, self.keys.device
+
+    def layer(self, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, ``[L, heads, head_dim]`` in ``dtype``; None leaves them where they are."""
+        return layer_of(self.keys, layer, dtype, device), layer_of(self.values, layer, dtype, device)
+
+    def with_content(self, keys: Stored, values: Stored, id: str) -> Page:
         """A new page at the same position."""
         return replace(self, keys=keys, values=values, id=id, content=Content())
 
     def kept_in(self, dtype: torch.dtype) -> Page:
         """The page in another dtype, the one that it is read in: what is read of it stays the same."""
-        keys, values = (self.like(part, dtype).copy_(part) for part in (self.keys, self.values))
+        keys, values = self._written_in(None, dtype)
         return replace(self, keys=keys, values=values)
+
+    def coded_in(self, codec: Codec, id: str) -> Page:
+        """The page in a codec: another content, which has a name of its own."""
+        return self.with_content(*self._written_in(codec, self.keys.dtype), id)
+
+    def _written_in(self, codec: Codec | None, dtype: torch.dtype) -> tuple[Stored, Stored]:
+        keys, values = self.rooms(codec, dtype)
+        for layer in range(len(keys)):
+            keys[layer], values[layer] = self.layer(layer, torch.float32 if codec else dtype)
+        return keys, values
 
     def at(self, device: torch.device) -> Page:
         """The page on another device; itself where it is there."""
         if self.keys.device == device:
             return self
-        return replace(self, keys=self.keys.to(device), values=self.values.to(device))
+        return self.brought(device)
 
-    def like(self, part: Tensor, dtype: torch.dtype) -> Tensor:
-        """Room for keys or values of another page, where this one's are."""
-        return room(part.shape, dtype, part.device, part.is_pinned())
+    def brought(self, device: torch.device, lock: bool = False) -> Page:
+        """A copy on a device; on the host in locked memory, if it lends so much."""
+        return replace(self, keys=moved(self.keys, device, lock), values=moved(self.values, device, lock))
+
+    def rooms(self, codec: Codec | None, dtype: torch.dtype) -> tuple[Stored, Stored]:
+        """Room for keys and values of another page, where this one's are."""
+        like = torch.empty(self.keys.shape[1:], dtype=dtype, device="meta")
+        place = self.keys.device, self.keys.is_pinned()
+        keys, values = (room_for(len(self.keys), like, codec, *place) for _ in range(2))
+        return keys, values
 
 
 class PagePool:
@@ -94,11 +121,12 @@ class PagePool:
         Machines compute in their own ways: one that should be the same and is not, to the last bit, is named anew.
         """
         for held in self._holders:
-            if (held.id, held.keys.dtype, held.keys.device) == (page.id, page.keys.dtype, page.keys.device):
-                same = torch.equal(held.keys, page.keys) and torch.equal(held.values, page.values)
-                if same and (held.start, held.turned, held.route) == (page.start, page.turned, page.route):
+            if (held.id, held.form) == (page.id, page.form):
+                alike = same(held.keys, page.keys) and same(held.values, page.values)
+                if alike and (held.start, held.turned, held.route) == (page.start, page.turned, page.route):
                     return held
-                return self.known(replace(page, id=content_id(page.id, page.keys, page.values)))
+                held_in = (*tensors_in(page.keys), *tensors_in(page.values))
+                return self.known(replace(page, id=content_id(page.id, *held_in)))
         return page
 
     @property

@@ -18,9 +18,12 @@ from streamt1.core.snapshot import PAGES, Snapshot
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch, Eviction, MemoryConfig
 from streamt1.memory.pages import Page
+from streamt1.memory.storage import Coded, Stored, codec_called, codec_name, room_for, tensors_in
 
 LONGEST = 2**31
 """No video has so many latent frames."""
+CODES = "codes."
+"""How the names begin of keys and values that are kept in codes."""
 DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError)
 """What reading raises where a snapshot is not what ``dump`` makes."""
 
@@ -41,11 +44,11 @@ def check_rules(snapshot: Snapshot, config: MemoryConfig) -> None:
 
 def tensors_of(branch: Branch) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What a branch holds: keys and values ``[layers, L, heads, head_dim]`` of its pages by name, and all else."""
-    numbers: dict[tuple[str, torch.dtype], int] = {}
+    numbers: dict[tuple[str, str | None, torch.dtype], int] = {}
     pages: list[Page] = []
 
     def number(page: Page) -> int:
-        key = page.id, page.keys.dtype
+        key = page.id, codec_name(page.keys), page.keys.dtype
         if key not in numbers:
             numbers[key] = len(pages)
             pages.append(page)
@@ -60,9 +63,21 @@ def tensors_of(branch: Branch) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "shelf": [[scene, number(page)] for scene, page in branch.shelf],
         "shot": [branch.shots, branch.opening, branch.shot],
     }
-    told["pages"] = [[page.id, page.start, page.turned, page.route and page.route.value] for page in pages]
-    tensors = {f"{PAGES}{i}.{part}": getattr(page, part) for i, page in enumerate(pages) for part in ("keys", "values")}
+    told["pages"] = [_told(page) for page in pages]
+    tensors: dict[str, Tensor] = {}
+    for i, page in enumerate(pages):
+        for part, stored in (("keys", page.keys), ("values", page.values)):
+            if isinstance(stored, Coded):
+                tensors |= {f"{CODES}{i}.{part}.{place}": one for place, one in enumerate(stored.parts)}
+            else:
+                tensors[f"{PAGES}{i}.{part}"] = stored
     return tensors, told
+
+
+def _told(page: Page) -> list[str | int | None]:
+    """Of a page; one that is kept in codes tells of which codec."""
+    told = [page.id, page.start, page.turned, page.route and page.route.value]
+    return told if (codec := codec_name(page.keys)) is None else [*told, codec]
 
 
 def branch_of(
@@ -84,13 +99,8 @@ def branch_of(
         CheckpointError: or any of ``DAMAGED``: it is not what a dump makes.
     """
     pages = []
-    for i, (id, start, turned, route) in enumerate(told["pages"]):
-        keys, values = (snapshot.tensor(f"{PAGES}{i}.{part}") for part in ("keys", "values"))
-        if not tuple(keys.shape) == tuple(values.shape) == tuple(shape) or {keys.dtype, values.dtype} - {*dtypes}:
-            raise CheckpointError(
-                f"the {snapshot.words.noun} has keys of {list(keys.shape)} in {keys.dtype}, and the model makes"
-                f" {list(shape)}: load it into the model that made it"
-            )
+    for i, (id, start, turned, route, *codec) in enumerate(told["pages"]):
+        keys, values = (_stored(snapshot, f"{i}.{part}", shape, dtypes, *codec) for part in ("keys", "values"))
         packed = snapshot.packed.get(f"{PAGES}{i}.keys")
         if packed is not None:  # it holds something else now
             id = content_id(id, "four bits", packed.group, packed.dtype)
@@ -108,6 +118,31 @@ def branch_of(
     branch = Branch(chunks=chunks, since=since, eviction=gone, shelf=shelf, **parts, **shown)
     _check(branch, config)
     return branch
+
+
+def _stored(
+    snapshot: Snapshot, name: str, shape: Sequence[int], dtypes: Sequence[torch.dtype], codec: str | None = None
+) -> Stored:
+    """Keys or values of a page. Raises ``CheckpointError`` where they are not what the model makes."""
+    layers, *rest = shape
+    if codec is None:
+        stored: Stored = snapshot.tensor(f"{PAGES}{name}")
+        fits = tuple(stored.shape) == tuple(shape) and stored.dtype in dtypes
+    else:
+        like = torch.empty(rest, dtype=dtypes[0], device="meta")
+        wanted = room_for(layers, like, codec_called(codec), like.device)
+        parts = tuple(snapshot.tensor(f"{CODES}{name}.{place}") for place in range(len(tensors_in(wanted))))
+        stored = Coded(codec_called(codec), torch.Size(shape), dtypes[0], parts)
+        fits = all(
+            one.shape == other.shape and one.dtype == other.dtype for one, other in zip(parts, tensors_in(wanted))
+        )
+    if not fits:
+        found = [f"{list(one.shape)} in {one.dtype}" for one in tensors_in(stored)]
+        raise CheckpointError(
+            f"the {snapshot.words.noun} has {name.rpartition('.')[2]} of {', '.join(found)}, and the model makes"
+            f" {list(shape)}: load it into the model that made it"
+        )
+    return stored
 
 
 def _check(branch: Branch, config: MemoryConfig) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from streamt1.core.transfer import room
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch
+from streamt1.memory.codecs import Codec
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
+from streamt1.memory.storage import Stored, room_for
 
 
 def read(
@@ -30,7 +33,7 @@ def read(
     if copies is not None:
         parts = [copies.layer(page, layer, dtype) for page in branch.pages]
     else:
-        parts = [(page.keys[layer].to(device, dtype), page.values[layer].to(device, dtype)) for page in branch.pages]
+        parts = [page.layer(layer, dtype, device) for page in branch.pages]
     keys, values = zip(*parts)
     return torch.cat(keys)[None], torch.cat(values)[None]
 
@@ -44,6 +47,7 @@ class PageWriter:
         layers: of the model.
         home: where the page will live; None means where it is written.
         copies: keeps what was written too, where it is not at home there and there is room.
+        codec: how the page is kept; None as it is written.
     """
 
     def __init__(
@@ -53,35 +57,38 @@ class PageWriter:
         home: torch.device | None = None,
         copies: DevicePages | None = None,
         position: int | None = None,
+        codec: Codec | None = None,
     ) -> None:
         self.start, self.position = start, position
-        self._home, self._copies = home, copies
+        self._home, self._copies, self._codec = home, copies, codec
         self._missing = set(range(layers))
         self._layers = layers
-        self._written: Tensor | None = None
+        self._written: tuple[Stored, Stored] | None = None
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Mutates: takes in ``[L, heads, head_dim]`` of a layer."""
         if self._written is None:
-            shape = (2, self._layers, *k.shape)
-            stays = self._copies is not None and self._copies.fits(2 * self._layers * k.nbytes)
-            self._written = room(shape, k.dtype, k.device) if stays else self._at_home(shape, k)
-        self._written[0, layer].copy_(k)
-        self._written[1, layer].copy_(v)
+            self._written = self._room(k), self._room(v)
+        for stored, part in zip(self._written, (k, v)):
+            stored[layer] = part
         self._missing.discard(layer)
 
     def page(self, id: str, route: Route | None) -> Page:
         """The finished page. Raises ``ValueError`` when a layer has not been written."""
         if self._written is None or self._missing:
             raise ValueError(f"{len(self._missing)} layers have not written their keys and values")
-        written = self._written
-        if self._home is None or written.device == self._home:
-            return Page(self.start, written[0], written[1], id, route, self.position)
-        home = self._at_home(written.shape, written).copy_(written)
-        page = Page(self.start, home[0], home[1], id, route, self.position)
+        keys, values = self._written
+        page = Page(self.start, keys, values, id, route, self.position)
+        if self._home is None or keys.device == self._home:
+            return page
+        at_home = page.brought(self._home, lock=keys.device.type == "cuda")
         if self._copies is not None:
-            self._copies.keep(page, written[0], written[1])
-        return page
+            self._copies.keep(at_home, keys, values)
+        return at_home
 
-    def _at_home(self, shape: tuple[int, ...], written: Tensor) -> Tensor:
-        return room(shape, written.dtype, self._home or written.device, lock=written.device.type == "cuda")
+    def _room(self, like: Tensor) -> Stored:
+        """On the device where a copy fits there; else where the page will live."""
+        bits = self._codec.bits(like.shape[-1], len(like)) if self._codec else like.itemsize * 8
+        stays = self._copies is not None and self._copies.fits(2 * self._layers * math.ceil(like.numel() * bits / 8))
+        home = like.device if stays else self._home or like.device
+        return room_for(self._layers, like, self._codec, home, lock=like.device.type == "cuda")

@@ -249,9 +249,10 @@ class WanBackbone:
         remembers, in which each reads all."""
         each, place = self.chunk_shape[0], self._position(over, first)
         layers, device = len(self.model.blocks), self._weight.device
+        codecs = [self.memory.config.codec_of(len(over.sinks) + i) for i in range(len(chunks))]
         writers = [
-            PageWriter((first + i) * each, layers, self._home, self.copies, place + i * each)
-            for i in range(len(chunks))
+            PageWriter((first + i) * each, layers, self._home, self.copies, place + i * each, codec)
+            for i, codec in enumerate(codecs)
         ]
         look_back = self._reader([over])
 
@@ -265,6 +266,7 @@ class WanBackbone:
         told = [
             first,
             *[place] * (over.shots > 0),
+            *(codec.name for codec in codecs if codec),
             *(part for latents, route in chunks for part in (latents, route and route.value)),
         ]
         id = content_id(prompt.id, over.id, *told)

@@ -7,7 +7,7 @@ gigabytes, and on another machine perhaps to other bits. A later prompt is encod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -18,7 +18,6 @@ from streamt1.backbones.wan.model import TextContext, WanModel
 from streamt1.core.errors import CheckpointError
 from streamt1.core.identity import weights_id
 from streamt1.core.snapshot import Snapshot
-from streamt1.core.transfer import room
 from streamt1.core.types import Route
 from streamt1.core.weights import one_line
 from streamt1.memory.branch import MemoryConfig
@@ -120,12 +119,7 @@ def brought(page: Page, home: torch.device, device: torch.device) -> Page:
     Args:
         device: of the model.
     """
-    if home.type == device.type == "cpu":
-        return page
-    keys, values = (
-        room(part.shape, part.dtype, home, device.type == "cuda").copy_(part) for part in (page.keys, page.values)
-    )
-    return replace(page, keys=keys, values=values)
+    return page if home.type == device.type == "cpu" else page.brought(home, device.type == "cuda")
 
 
 def _text(snapshot: Snapshot, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> TextContext:

@@ -1,0 +1,213 @@
+"""Ways to keep keys and values in fewer bits: what a layer of a page becomes, and what is read of it.
+
+``Rotated`` is TurboQuant (arXiv 2504.19874) without its 1-bit residual: a vector is rotated at random, so that each
+coordinate follows a known law, whatever the vector was; it is rounded to the levels that are best for that law (Lloyd
+and Max), and one scale gives it its norm back. The others are what it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from streamt1.core.four_bits import GROUP, coded_row, decoded_row, group_of
+
+SEED = 2504
+"""Of the signs of the rotation: memories that are to be exchanged need the same."""
+SCALE = torch.bfloat16
+"""What a scale is kept in: 16 bits, with the range of float32."""
+Table = NDArray[np.float64]
+_GRID = 2**16
+_ROUNDS = 300
+"""Iterations of Lloyd; levels move by less than their rounding after them."""
+_FINE = 2**-14
+"""Levels are rounded to it, so that all machines compute the same."""
+
+
+class Codec(Protocol):
+    """Keys or values of one layer ``[L, heads, D]`` in parts of fewer bits, each ``[L, ...]`` or ``[1, ...]``."""
+
+    @property
+    def name(self) -> str:
+        """What tells its parts from another's; codecs of one name read each other's."""
+        ...
+
+    def bits(self, head_dim: int, tokens: int) -> float:
+        """That a number takes, its share of the scales included."""
+        ...
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Parts of ``[L, heads, D]``, on its device."""
+        ...
+
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """``[L, heads, D]`` of what ``encode`` gave, as near as its bits come."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """``2^width`` levels for each rotated coordinate and one scale per vector.
+
+    Codes are packed into bytes, the lowest bits first. The rotation is made of signs, sums and differences, so it is
+    exact in 16 bits too. All heads share it: they are quantised apart, and one product of matrices turns them all.
+
+    Args:
+        width: bits of a code: 1, 2, 4 or 8.
+    """
+
+    width: int
+
+    @property
+    def name(self) -> str:
+        return f"rotated {self.width} bits"
+
+    def bits(self, head_dim: int, tokens: int) -> float:
+        return self.width + SCALE.itemsize * 8 / head_dim
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        size, wide = x.shape[-1], (torch.float32, x.device)
+        levels = on_device(lloyd_max, (self.width, size), *wide)
+        turned = x.float() @ on_device(rotation, (size,), *wide).T
+        norm = torch.linalg.vector_norm(turned, dim=-1, keepdim=True)
+        unit = turned * (math.sqrt(size) / norm).nan_to_num(0.0, 0.0)
+        places = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2, out_int32=True)
+        back = torch.linalg.vector_norm(levels[places], dim=-1, keepdim=True)
+        each = 8 // self.width
+        shifts = torch.arange(0, 8, self.width, device=x.device, dtype=torch.int32)
+        codes = (places.unflatten(-1, (-1, each)) << shifts).sum(-1, dtype=torch.int32)
+        return codes.to(torch.uint8), (norm / back).squeeze(-1).to(SCALE)
+
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        codes, scales = parts
+        size, place = codes.shape[-1] * 8 // self.width, (dtype, codes.device)
+        turned = F.embedding(codes.int(), on_device(_in_bytes, (self.width, size), *place)).flatten(-2)
+        turned *= scales.to(dtype)[..., None]
+        return turned @ on_device(rotation, (size,), *place)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Even steps from zero, as many either way: ``round(x / step)``.
+
+    Args:
+        width: bits of a code: 8 or 16.
+        channels: whether a channel of a head shares a step over all tokens of the page, as keys with large channels
+            want it; otherwise each vector has its own, and is rotated before, which spreads what is large.
+    """
+
+    width: int
+    channels: bool
+
+    @property
+    def name(self) -> str:
+        return f"linear {self.width} bits by {'channel' if self.channels else 'rotated vector'}"
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.int16 if self.width == 16 else torch.int8
+
+    def bits(self, head_dim: int, tokens: int) -> float:
+        return self.width + SCALE.itemsize * 8 / (tokens if self.channels else head_dim)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        wide, most = x.float(), 2 ** (self.width - 1) - 1
+        wide = wide if self.channels else wide @ on_device(rotation, (x.shape[-1],), torch.float32, x.device).T
+        step = wide.abs().amax(dim=0 if self.channels else -1, keepdim=True) / most
+        near = step.to(SCALE)
+        step = torch.where(near < step, torch.nextafter(near, torch.full_like(near, math.inf)), near)
+        codes = (wide / step.float()).nan_to_num(0.0).round().clamp(-most, most)
+        return codes.to(self._dtype), step
+
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        codes, step = parts
+        wide = codes.float() * step.float()
+        if not self.channels:
+            wide = wide @ on_device(rotation, (wide.shape[-1],), torch.float32, wide.device)
+        return wide.to(dtype)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Four bits between the lowest and the highest number of every 32 (``core.four_bits``): plain int4."""
+
+    @property
+    def name(self) -> str:
+        return "grouped 4 bits"
+
+    def bits(self, head_dim: int, tokens: int) -> float:
+        return 4 + 32 / group_of(head_dim, GROUP)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        return coded_row(x, group_of(x.shape[-1], GROUP))
+
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        codes, steps, lows = parts
+        return decoded_row(codes, steps, lows, dtype)
+
+
+@cache
+def rotation(size: int) -> Table:
+    """``[size, size]``, orthogonal: two Hadamard transforms, each after random signs.
+
+    Where ``size`` is no power of two, blocks of the largest one that divides it are turned apart.
+    """
+    block = size & -size
+    hadamard = np.ones((1, 1))
+    while len(hadamard) < block:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    turn, (first, second) = np.zeros((size, size)), _signs(2 * size).reshape(2, -1, block)
+    for i in range(size // block):
+        turn[i * block : (i + 1) * block, i * block : (i + 1) * block] = (hadamard * second[i]) @ (hadamard * first[i])
+    return turn / block
+
+
+def _signs(count: int) -> Table:
+    """Of a linear congruential generator: they are the same wherever and whenever they are drawn."""
+    state, signs = SEED, []
+    for _ in range(count):
+        state = (6364136223846793005 * state + 1442695040888963407) % 2**64
+        signs.append(1.0 if state >> 63 else -1.0)
+    return np.array(signs)
+
+
+@cache
+def lloyd_max(width: int, size: int) -> Table:
+    """The ``2^width`` levels that cost a coordinate least, ascending.
+
+    The coordinate is that of a random vector of ``size`` numbers whose mean square is 1: its law is
+    ``(1 - t^2 / size)^((size - 3) / 2)``, nearly normal. Each level is the mean of what is rounded to it, from the
+    middle of it and the one before to the middle of it and the next (Lloyd, 1957; Max, 1960).
+    """
+    end = min(math.sqrt(size), 12.0)
+    t = (np.arange(_GRID) + 0.5) / _GRID * 2 * end - end
+    law = np.clip(1 - t**2 / size, 0, None) ** ((size - 3) / 2) if size > 3 else np.ones_like(t)
+    mass, moment = (np.concatenate([[0.0], part.cumsum()]) for part in (law, law * t))
+    spread = (law ** (1 / 3)).cumsum()  # where levels stand if they are many
+    levels = t[np.searchsorted(spread, (np.arange(2**width) + 0.5) / 2**width * spread[-1])]
+    for _ in range(_ROUNDS):
+        cuts = np.concatenate([[0], np.searchsorted(t, (levels[1:] + levels[:-1]) / 2), [_GRID]])
+        weights = np.diff(mass[cuts])
+        levels = np.where(weights > 0, np.diff(moment[cuts]) / np.where(weights > 0, weights, 1), levels)
+    return ((levels - levels[::-1]) / 2 / _FINE).round() * _FINE  # the law is even
+
+
+@cache
+def _in_bytes(width: int, size: int) -> Table:
+    """``[256, 8 / width]``: the levels of the codes in each byte."""
+    return lloyd_max(width, size)[(np.arange(256)[:, None] >> np.arange(0, 8, width)) & (2**width - 1)]
+
+
+@cache
+def on_device(make: Callable[..., Table], sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A table as a tensor; it crosses the bus once."""
+    return torch.from_numpy(make(*sizes)).to(device, dtype)

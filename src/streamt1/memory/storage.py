@@ -1,0 +1,144 @@
+"""What keys and values are kept as: a tensor, or codes in fewer bits that read like one (``memory.bits``).
+
+A page is encoded once, layer by layer as it is written, so it never stands there whole in 16 bits. It is decoded layer
+by layer, for the one gather that all candidates of a branch read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from streamt1.core.transfer import room, upload
+from streamt1.memory.codecs import Codec, Grouped, Linear, Rotated
+
+CODECS: dict[str, dict[int, Codec]] = {
+    "rotated": {width: Rotated(width) for width in (2, 4, 8)},
+    "channels": {8: Linear(8, channels=True)},
+    "grouped": {4: Grouped()},
+}
+"""What ``memory.codec`` may be, and the bits that each knows."""
+SINK, BLEND = Rotated(8), Linear(16, channels=False)
+"""Of a sink: it is read as long as the video lasts, so it is kept better than what leaves with the window. Of one that
+others were blended into: a step of a blend is 0.1%, which 16 even steps hold and the 8 bits of bfloat16 do not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Keys or values of a page in fewer bits; ``[layers, L, heads, head_dim]`` to those who read it.
+
+    Attributes:
+        codec: of all its layers.
+        shape: of what it stands for.
+        dtype: of what was encoded; it is read in it where no other is asked for.
+        parts: what the codec makes of a layer, each with all layers in front.
+    """
+
+    codec: Codec
+    shape: torch.Size
+    dtype: torch.dtype
+    parts: tuple[Tensor, ...]
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self.parts)
+
+    def is_pinned(self) -> bool:
+        return self.parts[0].is_pinned()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, layer: int) -> Tensor:
+        return self.layer(layer, self.dtype)
+
+    def __setitem__(self, layer: int, value: Tensor) -> None:
+        """Mutates: encodes a layer; for those who make a page."""
+        for part, coded in zip(self.parts, self.codec.encode(value)):
+            part[layer].copy_(coded)
+
+    def layer(self, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+        """``[L, heads, head_dim]``; it crosses the bus in its codes and is decoded where it is read."""
+        parts = [part[layer] if device is None else upload(part[layer], device) for part in self.parts]
+        return self.codec.decode(parts, dtype)
+
+
+Stored = Tensor | Coded
+"""Keys or values of a page, ``[layers, L, heads, head_dim]``."""
+
+
+def room_for(layers: int, like: Tensor, codec: Codec | None, device: torch.device, lock: bool = False) -> Stored:
+    """Room for keys or values of a page.
+
+    Args:
+        like: a layer of them, ``[L, heads, head_dim]``, in the dtype to read them in.
+        codec: None keeps them as they are.
+        lock: whether it may be locked on the host, see ``core.transfer.room``.
+    """
+    shape = torch.Size((layers, *like.shape))
+    if codec is None:
+        return room(shape, like.dtype, device, lock)
+    shapes = codec.encode(torch.empty(like.shape, dtype=like.dtype, device="meta"))
+    parts = tuple(room((layers, *part.shape), part.dtype, device, lock) for part in shapes)
+    return Coded(codec, shape, like.dtype, parts)
+
+
+def layer_of(stored: Stored, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """A layer, ``[L, heads, head_dim]`` in ``dtype``; ``device`` None leaves it where it is."""
+    if isinstance(stored, Coded):
+        return stored.layer(layer, dtype, device)
+    return stored[layer].to(dtype) if device is None else upload(stored[layer], device, dtype)
+
+
+def put_sum(stored: Stored, layer: int, one: Tensor, other: Tensor) -> None:
+    """Mutates: writes a layer, which is the sum of two."""
+    if isinstance(stored, Coded):
+        stored[layer] = one + other
+    else:
+        torch.add(one, other, out=stored[layer])
+
+
+def moved(stored: Stored, device: torch.device, lock: bool = False) -> Stored:
+    """A copy on a device, in its own form."""
+    if isinstance(stored, Coded):
+        parts = (room(part.shape, part.dtype, device, lock).copy_(part) for part in stored.parts)
+        return replace(stored, parts=tuple(parts))
+    return room(stored.shape, stored.dtype, device, lock).copy_(stored)
+
+
+def uploaded(stored: Stored, device: torch.device, dtype: torch.dtype) -> Stored:
+    """A copy on the device that the host doesn't wait for; a tensor in ``dtype``, codes as they are."""
+    if isinstance(stored, Coded):
+        return replace(stored, parts=tuple(upload(part, device) for part in stored.parts))
+    return upload(stored, device, dtype)
+
+
+def tensors_in(stored: Stored) -> tuple[Tensor, ...]:
+    """All tensors of a page's keys or values, in a fixed order."""
+    return stored.parts if isinstance(stored, Coded) else (stored,)
+
+
+def same(one: Stored, other: Stored) -> bool:
+    """Whether both hold the same, to the last bit."""
+    return codec_name(one) == codec_name(other) and all(map(torch.equal, tensors_in(one), tensors_in(other)))
+
+
+def codec_name(stored: Stored) -> str | None:
+    """None of a tensor."""
+    return stored.codec.name if isinstance(stored, Coded) else None
+
+
+def codec_called(name: str) -> Codec:
+    """Of a packet. Raises ``ValueError`` for a name that no memory uses."""
+    known: Iterable[Codec] = (SINK, BLEND, *(codec for widths in CODECS.values() for codec in widths.values()))
+    for codec in known:
+        if codec.name == name:
+            return codec
+    raise ValueError(f"no codec is called {str(name)[:40]!r}")
