@@ -40,20 +40,20 @@ def measure(preset: str = "longlive") -> dict[str, Any]:
         that leave.
     """
     with fake_cuda() as device:
-        backbone = _backbone(preset)
+        backbone = full_size(preset)
         branch = _remembering(backbone)
         work = [
-            _counted(device, "first step", lambda: _denoise(backbone, [branch] * CANDIDATES, 1)),
-            _counted(device, "first and further step", lambda: _denoise(backbone, [branch] * CANDIDATES, 2)),
+            _counted(device, "first step", lambda: denoise(backbone, [branch] * CANDIDATES, 1)),
+            _counted(device, "first and further step", lambda: denoise(backbone, [branch] * CANDIDATES, 2)),
         ]
         work[1] = _less("further step", work[1], work[0])
         for route in Route:
             parent = _leaving(branch, route)
-            work.append(_counted(device, f"commit, {route.value}", lambda parent=parent: _commit(backbone, parent)))
+            work.append(_counted(device, f"commit, {route.value}", lambda parent=parent: commit(backbone, parent)))
     return {"work": work, "pages": _crossings(preset)}
 
 
-def _backbone(preset: str, layers: int | None = None, **place: Any) -> WanBackbone:
+def full_size(preset: str, layers: int | None = None, **place: Any) -> WanBackbone:
     config = load_config(preset)
     sizes = wan_sizes(config.wan)
     sizes = dataclasses.replace(sizes, num_layers=layers or sizes.num_layers)
@@ -75,14 +75,14 @@ def _remembering(backbone: WanBackbone) -> WanBranch:
     return WanBranch(backbone.start("").prompt, Branch((sink,), tuple(window), PAST))
 
 
-def _grown(backbone: WanBackbone, branch: WanBranch, chunks: int, route: Route | None) -> WanBranch:
+def grown(backbone: WanBackbone, branch: WanBranch, chunks: int, route: Route | None) -> WanBranch:
     for _ in range(chunks):
-        parent, branch = branch, _commit(backbone, branch, route)
+        parent, branch = branch, commit(backbone, branch, route)
         backbone.release(parent)
     return branch
 
 
-def _commit(backbone: WanBackbone, parent: WanBranch, route: Route | None = None) -> WanBranch:
+def commit(backbone: WanBackbone, parent: WanBranch, route: Route | None = None) -> WanBranch:
     """The latents are where ``denoise`` left them; their content goes to the host for the page's name."""
     return backbone.commit(parent, torch.zeros(backbone.chunk_shape, device=CUDA), route)
 
@@ -94,7 +94,7 @@ def _leaving(branch: WanBranch, route: Route) -> WanBranch:
     return WanBranch(branch.prompt, Branch(held.sinks, (oldest, *held.window[1:]), held.chunks))
 
 
-def _denoise(backbone: WanBackbone, parents: list[WanBranch], steps: int) -> None:
+def denoise(backbone: WanBackbone, parents: list[WanBranch], steps: int) -> None:
     noise = torch.zeros(len(parents), 1 + backbone.draws, *backbone.chunk_shape)
     backbone.denoise(parents, noise[:, 0], noise[:, 1:], range(steps))
 
@@ -132,14 +132,14 @@ def _crossings(preset: str) -> list[dict[str, Any]]:
 def _chunk(preset: str, route: Route, place: dict[str, Any]) -> dict[str, int]:
     """Bytes over the bus in one chunk of a search at 2x2 whose beams have parted, and those of a page."""
     with fake_cuda() as device:
-        backbone = _backbone(preset, LAYERS, **place)
-        root = _grown(backbone, backbone.start(""), 1, None)
-        beams = [_grown(backbone, _commit(backbone, root, route), PAST - 1, route) for _ in range(BEAMS)]
+        backbone = full_size(preset, LAYERS, **place)
+        root = grown(backbone, backbone.start(""), 1, None)
+        beams = [grown(backbone, commit(backbone, root, route), PAST - 1, route) for _ in range(BEAMS)]
         backbone.release(root)
         del root
         work = device.begin()
-        _denoise(backbone, [beam for beam in beams for _ in range(CANDIDATES // BEAMS)], backbone.steps)
+        denoise(backbone, [beam for beam in beams for _ in range(CANDIDATES // BEAMS)], backbone.steps)
         for beam in beams:
-            backbone.release(_commit(backbone, beam, route))
+            backbone.release(commit(backbone, beam, route))
         newest = beams[0].memory.window[-1]
         return {"to_device": work.to_device, "to_host": work.to_host, "page": newest.nbytes}

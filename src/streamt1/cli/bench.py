@@ -26,6 +26,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "switch": ({},),
     "length": ({"policy": "greedy"}, {}),
     "packets": ({},),
+    "pages": ({},),
     "devices": ({},),
     "reward_devices": ({},),
 }
@@ -42,7 +43,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
-    scenes, long runs, packets.
+    scenes, long runs, packets, pages in fewer bits.
 
     Passes and phases are counted at full size on a GPU that is not there; gpu is measured on one, with random weights,
     and left out where there is none. Devices are simulated: processes on Ray that

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,8 @@ from streamt1.families.wan_sizes import (
 )
 from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
+from streamt1.memory.codecs import Codec
+from streamt1.memory.storage import BLEND, SINK
 
 GB = 10**9
 CHUNKED = PHASES[1:]
@@ -75,34 +77,71 @@ def _text_parts(text: TextSizes, placement: Placement, sizes: WanConfig, width: 
 
 def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: WanConfig) -> Iterator[Part]:
     width, beams, memory = BYTES[config.dtype], config.effective_search.top_k, config.memory
-    frame, home = kv_bytes_per_frame(config), "device" if placement.kv == "device" else "host"
-    held, page = memory.max_frames - memory.chunk, frame * memory.chunk
-    sink = beams * memory.chunk * frame * (4 / width - 1) if _blends(config) else 0.0
-    note = f"{beams} beams x {held} frames at most"
-    room = _locked(page) / page if home == "host" else 1.0
-    yield Part("KV pages", (beams * held * frame + sink) * room, CHUNKED, note, home)
+    home, held = "device" if placement.kv == "device" else "host", memory.max_frames - memory.chunk
+    pages = _pages(config, sizes)
+    note = f"{beams} beams x {held} frames at most" + (f", {memory.bits} bits" if memory.bits < 16 else "")
+    room = _locked(pages.written) / pages.written if home == "host" else 1.0
+    yield Part("KV pages", beams * pages.held * room, CHUNKED, note, home)
     if memory.recall:
-        aside = beams * memory.recall * page
+        aside = beams * memory.recall * max(pages.sink, pages.written)
         yield Part("KV pages, put aside", aside, CHUNKED, f"{beams} x {memory.recall} scenes at most", "host")
     if placement.kv == "host" and placement.kv_copies:
-        copied = placement.kv_copies * GB // page
-        yield Part("KV pages, copied", copied * page, CHUNKED, f"{copied:.0f}; the rest is read layer by layer")
+        copied = placement.kv_copies * GB // pages.written
+        told = f"{copied:.0f}; the rest is read layer by layer"
+        yield Part("KV pages, copied", copied * pages.written, CHUNKED, told)
     tokens, past = frame_tokens(config, sizes) * memory.chunk, frame_tokens(config, sizes) * held
-    crossing = placement.kv == "host"
-    work = wan_work.denoise(sizes, tokens, batch, past, crossing, width)
+    twice = placement.kv == "host" or memory.bits < 16  # what came over, or was decoded, beside the gather
+    work = wan_work.denoise(sizes, tokens, batch, past, twice, width)
     yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
-    committed = (beams * page + (beams * page * 4 / width if _blends(config) else 0.0)) * room
+    committed = beams * (pages.written + pages.blend) * room
     also = "and blended sinks, " if _blends(config) else ""
-    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, crossing, width), also, "one chunk")]
+    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, twice, width), also, "one chunk")]
     if memory.switch == "recache":  # a beam at a time, and all of its window in one pass over its sinks
         joint, sinks = memory.window // memory.chunk, frame_tokens(config, sizes) * memory.sink
-        again = wan_work.denoise(sizes, tokens * joint, 1, sinks, crossing, width)
-        ways.append((joint * page * room, again, "again, under a new prompt, ", f"{joint} chunks together"))
+        again = wan_work.denoise(sizes, tokens * joint, 1, sinks, twice, width)
+        anew = joint * max(pages.sink, pages.written) * room
+        ways.append((anew, again, "again, under a new prompt, ", f"{joint} chunks together"))
     written, work, what, told = max(ways, key=lambda way: way[1] + (way[0] if home == "device" else 0.0))
     if home == "host":
         written = max(way[0] for way in ways)
     yield Part("KV pages, written", written, ("commit",), f"{what}before old ones go", home)
     yield Part("transformer at work", work, ("commit",), told)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Bytes of one beam's pages.
+
+    Attributes:
+        held: of all that it may hold between chunks.
+        written: of a page of the window.
+        sink: of a sink that nothing was blended into.
+        blend: of one that others were blended into; 0 where none is.
+    """
+
+    held: float
+    written: float
+    sink: float
+    blend: float
+
+
+def _pages(config: RunConfig, sizes: WanConfig) -> Pages:
+    """See ``memory.storage``: which pages have how many bits."""
+    memory, bits = config.memory, 8 * BYTES[config.dtype]
+    numbers = memory.chunk * kv_bytes_per_frame(config) / BYTES[config.dtype]
+
+    def of(codec: Codec | None, plain: int) -> float:
+        each = codec.bits(sizes.head_dim, memory.chunk * frame_tokens(config, sizes)) if codec else plain
+        return numbers * each / 8
+
+    coded = memory.coded is not None
+    written, sink = of(memory.coded, bits), of(SINK if coded else None, bits)
+    blend = of(BLEND if coded else None, 32) if _blends(config) else 0.0
+    count, first = memory.max_sink // memory.chunk, memory.sink // memory.chunk
+    last = max(blend, sink if count <= first else written)
+    sinks = [*[sink] * first, *[written] * (count - first)][: count - 1] + [last] * (count > 0)
+    others = (memory.max_frames - memory.chunk) // memory.chunk - count
+    return Pages(sum(sinks) + others * written, written, sink, blend)
 
 
 def _locked(size: float) -> int:
@@ -189,8 +228,7 @@ def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterab
 
 def _copies(config: RunConfig, frames: int) -> list[float]:
     """GB, in hundredths, that hold 1, 2, ... pages, up to those of so many latent frames."""
-    chunk = config.memory.chunk
-    page = chunk * kv_bytes_per_frame(config)
+    chunk, page = config.memory.chunk, _pages(config, wan_sizes(config.wan)).written
     return [math.ceil(count * page / GB * 100) / 100 for count in range(1, frames // chunk + 1)]
 
 

@@ -305,7 +305,7 @@ class BranchingMemory:
     def _settle(self, sinks: tuple[Page, ...], leaving: Page) -> tuple[Page, ...]:
         """Sinks before another is put behind them: the last is blended into no more, so it need not stay so precise.
 
-        It is kept as it is read, in the dtype that pages are written in, or in the codec of sinks; siblings share it.
+        It is kept as it would be if nothing had been blended into it; siblings share it.
         """
         dtype = leaving.keys.dtype
         if not sinks or (sinks[-1].keys.dtype == dtype and codec_name(sinks[-1].keys) != BLEND.name):
@@ -316,6 +316,7 @@ class BranchingMemory:
             if self.config.coded is None:
                 settled = last.kept_in(dtype)
             else:
-                settled = last.coded_in(SINK, content_id(last.id, SINK.name))
+                codec = SINK if len(sinks) * self.config.chunk <= self.config.sink else self.config.coded
+                settled = last.coded_in(codec, content_id(last.id, codec.name))
             self._settled[last.id] = settled
         return (*sinks[:-1], settled)
