@@ -30,6 +30,11 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+def layer_in(copies: DevicePages, one: Page, layer: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    keys, values = copies.of(one, dtype)
+    return storage.layer_of(keys, layer, dtype, copies.device), storage.layer_of(values, layer, dtype, copies.device)
+
+
 def page(chunk: int, dtype: torch.dtype = torch.float32) -> Page:
     keys, values = torch.randn(2, 2, 3, 1, 4).to(dtype)
     return Page(3 * chunk, keys, values, f"chunk {chunk}")
@@ -38,7 +43,7 @@ def page(chunk: int, dtype: torch.dtype = torch.float32) -> Page:
 def test_a_page_crosses_once_whichever_layers_are_read(moved: list[int]) -> None:
     one, copies = page(0), DevicePages(CPU, 1e6)
     for layer in (0, 1, 0, 1):
-        keys, values = copies.layer(one, layer, torch.float32)
+        keys, values = layer_in(copies, one, layer, torch.float32)
         assert torch.equal(keys, one.keys[layer])
         assert torch.equal(values, one.values[layer])
     assert moved == [96, 96]
@@ -47,7 +52,7 @@ def test_a_page_crosses_once_whichever_layers_are_read(moved: list[int]) -> None
 
 def test_copies_are_in_the_dtype_that_is_read(moved: list[int]) -> None:
     wide, copies = page(0), DevicePages(CPU, 96)
-    keys, _ = copies.layer(wide, 1, torch.bfloat16)
+    keys, _ = layer_in(copies, wide, 1, torch.bfloat16)
     assert torch.equal(keys, wide.keys[1].bfloat16())
     assert copies.nbytes == 96 == wide.nbytes // 2
 
@@ -56,7 +61,7 @@ def test_what_does_not_fit_is_read_from_home_and_evicts_nobody(moved: list[int])
     first, second = page(0), page(1)
     copies = DevicePages(CPU, first.nbytes)
     for one in (first, second, first, second):
-        assert torch.equal(copies.layer(one, 0, torch.float32)[0], one.keys[0])
+        assert torch.equal(layer_in(copies, one, 0, torch.float32)[0], one.keys[0])
     assert moved == [96, 96]
     assert copies.fits(1) is False
 
@@ -64,23 +69,23 @@ def test_what_does_not_fit_is_read_from_home_and_evicts_nobody(moved: list[int])
 def test_a_copy_goes_with_its_page_and_leaves_room(moved: list[int]) -> None:
     first, second = page(0), page(1)
     copies = DevicePages(CPU, first.nbytes)
-    copies.layer(first, 0, torch.float32)
+    layer_in(copies, first, 0, torch.float32)
     del first
     gc.collect()
     assert copies.nbytes == 0
-    copies.layer(second, 0, torch.float32)
+    layer_in(copies, second, 0, torch.float32)
     assert copies.nbytes == second.nbytes
 
 
 def test_a_page_kept_in_another_dtype_has_the_same_copy(moved: list[int]) -> None:
     wide, copies = page(0), DevicePages(CPU, 1e6)
-    copies.layer(wide, 0, torch.bfloat16)
+    layer_in(copies, wide, 0, torch.bfloat16)
     narrow = wide.kept_in(torch.bfloat16)
     del wide
-    assert torch.equal(copies.layer(narrow, 0, torch.bfloat16)[0], narrow.keys[0])
+    assert torch.equal(layer_in(copies, narrow, 0, torch.bfloat16)[0], narrow.keys[0])
     assert len(moved) == 2
     other = narrow.with_content(narrow.keys, narrow.values, "blend")
-    copies.layer(other, 0, torch.bfloat16)
+    layer_in(copies, other, 0, torch.bfloat16)
     assert len(moved) == 4, "new content is another page's"
 
 

@@ -13,7 +13,7 @@ from streamt1.core.errors import ConfigError
 from streamt1.core.types import Route
 from streamt1.memory import Branch, BranchingMemory, DevicePages, MemoryConfig, Page
 from streamt1.memory.codecs import Codec, Grouped, Linear, Rotated, lloyd_max, rotation
-from streamt1.memory.storage import BLEND, CODECS, SINK, Coded, codec_called, codec_name, room_for
+from streamt1.memory.storage import BLEND, CODECS, SINK, Coded, codec_called, codec_name, layer_of, room_for
 from streamt1.memory.view import PageWriter, read
 
 ALL = [SINK, BLEND, *(codec for widths in CODECS.values() for codec in widths.values())]
@@ -173,8 +173,8 @@ def test_copies_on_the_device_stay_in_codes() -> None:
     one = written(rules, 4, None, 1)
     copies = DevicePages(torch.device("cpu"), one.nbytes)
     for layer in range(LAYERS):
-        for copied, own in zip(copies.layer(one, layer, torch.float32), one.layer(layer, torch.float32)):
-            assert torch.equal(copied, own)
+        for copied, own in zip(copies.of(one, torch.float32), one.layer(layer, torch.float32)):
+            assert torch.equal(layer_of(copied, layer, torch.float32), own)
     assert copies.nbytes == one.nbytes
     assert not copies.fits(1)
 

@@ -41,6 +41,11 @@ class Codec(Protocol):
         """What tells its parts from another's; codecs of one name read each other's."""
         ...
 
+    @property
+    def by_token(self) -> bool:
+        """Whether a token's codes depend on it alone, so that those of several pages can be read as one."""
+        ...
+
     def bits(self, head_dim: int, tokens: int) -> float:
         """That a number takes, its share of the scales included."""
         ...
@@ -70,6 +75,10 @@ class Rotated:
     @property
     def name(self) -> str:
         return f"rotated {self.width} bits"
+
+    @property
+    def by_token(self) -> bool:
+        return True
 
     def bits(self, head_dim: int, tokens: int) -> float:
         return self.width + SCALE.itemsize * 8 / head_dim
@@ -113,6 +122,10 @@ class Linear:
         return f"linear {self.width} bits by {'channel' if self.channels else 'rotated vector'}"
 
     @property
+    def by_token(self) -> bool:
+        return not self.channels
+
+    @property
     def _dtype(self) -> torch.dtype:
         return torch.int16 if self.width == 16 else torch.int8
 
@@ -143,6 +156,10 @@ class Grouped:
     @property
     def name(self) -> str:
         return "grouped 4 bits"
+
+    @property
+    def by_token(self) -> bool:
+        return True
 
     def bits(self, head_dim: int, tokens: int) -> float:
         return 4 + 32 / group_of(head_dim, GROUP)

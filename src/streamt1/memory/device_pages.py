@@ -5,10 +5,9 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 
 from streamt1.memory.pages import Content, Page
-from streamt1.memory.storage import Coded, Stored, layer_of, uploaded
+from streamt1.memory.storage import Coded, Stored, uploaded
 
 
 class DevicePages:
@@ -39,12 +38,11 @@ class DevicePages:
         """Mutates: what the page holds, as it stands on the device already."""
         self._copies[page.content] = keys, values
 
-    def layer(self, page: Page, layer: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer on the device. Mutates: a page for which there is room is brought over whole."""
+    def of(self, page: Page, dtype: torch.dtype) -> tuple[Stored, Stored]:
+        """Keys and values: copies or the page's own. Mutates: where there is room, the page is brought over whole."""
         if page.content not in self._copies and self.fits(self._size(page, dtype)):
             self.keep(page, *(uploaded(part, self.device, dtype) for part in (page.keys, page.values)))
-        keys, values = self._copies.get(page.content, (page.keys, page.values))
-        return layer_of(keys, layer, dtype, self.device), layer_of(values, layer, dtype, self.device)
+        return self._copies.get(page.content, (page.keys, page.values))
 
     @staticmethod
     def _size(page: Page, dtype: torch.dtype) -> int:

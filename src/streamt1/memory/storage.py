@@ -6,8 +6,9 @@ by layer, for the one gather that all candidates of a branch read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -57,17 +58,12 @@ class Coded:
         return self.shape[0]
 
     def __getitem__(self, layer: int) -> Tensor:
-        return self.layer(layer, self.dtype)
+        return self.codec.decode([part[layer] for part in self.parts], self.dtype)
 
     def __setitem__(self, layer: int, value: Tensor) -> None:
         """Mutates: encodes a layer; for those who make a page."""
         for part, coded in zip(self.parts, self.codec.encode(value)):
             part[layer].copy_(coded)
-
-    def layer(self, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-        """``[L, heads, head_dim]``; it crosses the bus in its codes and is decoded where it is read."""
-        parts = [part[layer] if device is None else upload(part[layer], device) for part in self.parts]
-        return self.codec.decode(parts, dtype)
 
 
 Stored = Tensor | Coded
@@ -93,8 +89,28 @@ def room_for(layers: int, like: Tensor, codec: Codec | None, device: torch.devic
 def layer_of(stored: Stored, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
     """A layer, ``[L, heads, head_dim]`` in ``dtype``; ``device`` None leaves it where it is."""
     if isinstance(stored, Coded):
-        return stored.layer(layer, dtype, device)
+        return stored.codec.decode([_at(part[layer], device) for part in stored.parts], dtype)
     return stored[layer].to(dtype) if device is None else upload(stored[layer], device, dtype)
+
+
+def gathered(parts: Sequence[Stored], layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """A layer of several, one behind the other, ``[S, heads, head_dim]`` in ``dtype``, in memory of its own.
+
+    What is coded crosses the bus in its codes, and neighbours of one codec are decoded together, where they are read.
+    """
+    runs: list[Tensor] = []
+    for codec, group in groupby(parts, key=lambda part: part.codec if isinstance(part, Coded) else None):
+        run = list(group)
+        if codec is None or not codec.by_token or len(run) == 1:
+            runs += [layer_of(part, layer, dtype, device) for part in run]
+        else:
+            joined = zip(*([_at(tensor[layer], device) for tensor in tensors_in(part)] for part in run))
+            runs.append(codec.decode([torch.cat(tensors) for tensors in joined], dtype))
+    return torch.cat(runs)
+
+
+def _at(tensor: Tensor, device: torch.device | None) -> Tensor:
+    return tensor if device is None else upload(tensor, device)
 
 
 def put_sum(stored: Stored, layer: int, one: Tensor, other: Tensor) -> None:

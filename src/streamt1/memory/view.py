@@ -12,7 +12,7 @@ from streamt1.memory.branch import Branch
 from streamt1.memory.codecs import Codec
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
-from streamt1.memory.storage import Stored, room_for
+from streamt1.memory.storage import Stored, gathered, room_for
 
 
 def read(
@@ -30,12 +30,10 @@ def read(
     """
     if not branch.pages:
         raise ValueError("an empty branch has nothing to read")
-    if copies is not None:
-        parts = [copies.layer(page, layer, dtype) for page in branch.pages]
-    else:
-        parts = [page.layer(layer, dtype, device) for page in branch.pages]
-    keys, values = zip(*parts)
-    return torch.cat(keys)[None], torch.cat(values)[None]
+    stored = [copies.of(page, dtype) if copies else (page.keys, page.values) for page in branch.pages]
+    device = copies.device if copies else device
+    keys, values = (gathered(part, layer, dtype, device) for part in zip(*stored))
+    return keys[None], values[None]
 
 
 class PageWriter:
