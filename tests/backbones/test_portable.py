@@ -24,7 +24,7 @@ from streamt1.core.seeds import generator
 from streamt1.core.snapshot import Snapshot
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Route
-from streamt1.memory import DevicePages, MemoryConfig
+from streamt1.memory import DevicePages, MemoryConfig, storage
 from tests.backbones.test_wan import TINY, denoised, tiny_backbone
 
 ROUTES = {"-": None, "d": Route.DISCARD, "e": Route.EMA, "a": Route.APPEND}
@@ -38,6 +38,9 @@ RULES = {
     "no sink": MemoryConfig(window=9, sink=0, max_sink=0, switch="recache"),
     "two sinks": MemoryConfig(window=12, sink=6, positions="relative"),
     "ema": MemoryConfig(eviction="ema", switch="cut", recall=2),
+    "four bits": MemoryConfig(bits=4, recall=2, switch="recache"),
+    "two bits, relative": MemoryConfig(bits=2, positions="relative", max_sink=6, ema_alpha=0.5),
+    "by channel": MemoryConfig(bits=8, codec="channels", recall=1),
 }
 PAST = [
     "",
@@ -94,7 +97,7 @@ def same(one: WanBranch, other: WanBranch) -> bool:
     """Whether two branches of two backbones are the same, to the last bit."""
     pages = list(zip(one.memory.held, other.memory.held, strict=True))
     return one.memory.id == other.memory.id and one.prompt.same(other.prompt) and all(
-        torch.equal(a.keys, b.keys) and torch.equal(a.values, b.values) and a.keys.dtype is b.keys.dtype
+        storage.same(a.keys, b.keys) and storage.same(a.values, b.values) and a.form[:2] == b.form[:2]
         for a, b in pages
     )  # fmt: skip
 
@@ -322,6 +325,32 @@ def test_a_walk_goes_on_elsewhere() -> None:
         with pytest.raises(CheckpointError, match="is not what a backbone dumps"):
             here.load(replace(there.dump(branch), **wrong))
     assert here.live == 0
+
+
+def test_damaged_codes_are_refused() -> None:
+    """A codec that is unknown, a part that is missing, of another type or shape, and one that fits another codec."""
+    there = backbone(RULES["four bits"])
+    branch, _ = told(there, there.start("A"), "-ad", drawn=True)
+    good = there.dump(branch)
+    here = backbone(RULES["four bits"])
+    codes = "codes.1.values.0"
+    for tensors in (
+        {name: one for name, one in good.tensors.items() if name != codes},
+        {**good.tensors, codes: good.tensors[codes][:, 1:]},
+        {**good.tensors, codes: good.tensors[codes].int()},
+        {**good.tensors, codes: torch.cat([good.tensors[codes]] * 2, -1)},
+    ):
+        with pytest.raises(CheckpointError):
+            here.load(replace(good, tensors=tensors))
+    for name in ("rotated 5 bits", 4, None):
+        memory = dict(good.metadata["memory"])
+        memory["pages"] = [[*page[:4], name] for page in memory["pages"]]
+        with pytest.raises(CheckpointError):
+            here.load(replace(good, metadata={**good.metadata, "memory": memory}))
+    with pytest.raises(CheckpointError, match="bits is 4 there and 16 here"):
+        backbone(RULES["plain"]).load(good)
+    assert here.memory.pool.live == 0
+    here.release(here.load(good))
 
 
 def test_portable_is_told_by_its_methods() -> None:

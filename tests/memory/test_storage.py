@@ -201,6 +201,11 @@ def test_settings_that_do_not_exist_are_refused() -> None:
             MemoryConfig(**rules)  # type: ignore[arg-type]
 
 
+def test_heads_that_do_not_fill_bytes_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"memory\.bits=2 packs 4 numbers a byte, and heads have 6: take 8 or 16"):
+        Rotated(2).encode(torch.ones(3, 1, 6))
+
+
 def test_room_says_its_shapes_without_work() -> None:
     like = torch.empty(TOKENS, HEADS, SIZE)
     for codec in ALL:

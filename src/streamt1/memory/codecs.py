@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from streamt1.core.errors import ConfigError
 from streamt1.core.four_bits import GROUP, coded_row, decoded_row, group_of
 
 SEED = 2504
@@ -84,14 +85,17 @@ class Rotated:
         return self.width + SCALE.itemsize * 8 / head_dim
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
-        size, wide = x.shape[-1], (torch.float32, x.device)
+        size, wide, each = x.shape[-1], (torch.float32, x.device), 8 // self.width
+        if size % each:
+            raise ConfigError(
+                f"memory.bits={self.width} packs {each} numbers a byte, and heads have {size}: take 8 or 16"
+            )
         levels = on_device(lloyd_max, (self.width, size), *wide)
         turned = x.float() @ on_device(rotation, (size,), *wide).T
         norm = torch.linalg.vector_norm(turned, dim=-1, keepdim=True)
         unit = turned * (math.sqrt(size) / norm).nan_to_num(0.0, 0.0)
         places = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2, out_int32=True)
         back = torch.linalg.vector_norm(levels[places], dim=-1, keepdim=True)
-        each = 8 // self.width
         shifts = torch.arange(0, 8, self.width, device=x.device, dtype=torch.int32)
         codes = (places.unflatten(-1, (-1, each)) << shifts).sum(-1, dtype=torch.int32)
         return codes.to(torch.uint8), (norm / back).squeeze(-1).to(SCALE)
