@@ -27,6 +27,13 @@ def test_peaks_are_what_the_plan_says(device: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("device", [16, 24, 80])
+def test_peaks_with_pages_in_four_bits(device: int) -> None:
+    found = phases.measure(device=device, bits=4)
+    assert found["ratio"] == pytest.approx(dict.fromkeys(found["ratio"], 1.0), abs=WITHIN), found["planned_gb"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["longlive2", "krea"])
 def test_peaks_of_other_families(preset: str) -> None:
     found = phases.measure(preset, device=80, host=256, chunks=6, sinks=False)

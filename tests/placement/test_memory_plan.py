@@ -12,7 +12,7 @@ from streamt1.config.schema import Placement
 from streamt1.core.errors import CheckpointError, ConfigError, DoesNotFitError
 from streamt1.families.family import PHASES
 from streamt1.placement import memory_plan
-from streamt1.placement.memory_plan import GB, MemoryPlan, Room, parse_size, plan_memory, planned, room_for
+from streamt1.placement.memory_plan import GB, MemoryPlan, Room, advice, parse_size, plan_memory, planned, room_for
 from streamt1.placement.plan_table import DEVICES, plan_table
 
 LONGLIVE = load_config("longlive")
@@ -54,6 +54,33 @@ def test_more_room_is_never_used_worse(size: int) -> None:
     plan, larger = plan_for(size), plan_for(size + 10)
     assert given_up(larger) <= given_up(plan)
     assert larger.host_peak <= plan.host_peak
+
+
+def test_pages_in_fewer_bits_take_less_and_stay_longer() -> None:
+    """At full size: a page of 3 frames has 431 million numbers; a beam that never blends has one sink in 8 bits."""
+    numbers = 3 * 1560 * 1536 * 2 * 30
+    for bits, each in ((8, 8.125), (4, 4.125), (2, 2.125)):
+        memory = dataclasses.replace(LONGLIVE.memory, bits=bits, eviction="discard", max_sink=3)
+        held = part(plan_for(80, memory=memory), "KV pages")
+        assert held == pytest.approx(2 * numbers * (8.125 + 2 * each) / 8)
+    four = dataclasses.replace(LONGLIVE.memory, bits=4)
+    assert plan_for(24).placement.kv == "host"
+    assert plan_for(24, memory=four).placement.kv == "device"
+
+
+def test_what_would_be_faster_is_said_where_it_is() -> None:
+    """24 GB: pages on the host, which 4 bits would hold; 16 GB: they hold neither; 80 GB: nothing comes over."""
+    said = advice(LONGLIVE, plan_for(24))
+    assert said is not None
+    assert "--set memory.bits=4" in said
+    assert "it changes the video" in said
+    narrow = LONGLIVE.model_copy(update={"memory": dataclasses.replace(LONGLIVE.memory, bits=8)})
+    for config, plan in (
+        (LONGLIVE, plan_for(16)),
+        (LONGLIVE, plan_for(80)),
+        (narrow, plan_for(24, memory=narrow.memory)),
+    ):
+        assert advice(config, plan) is None
 
 
 def test_spare_room_holds_what_would_have_to_come_over() -> None:

@@ -26,18 +26,23 @@ from streamt1.search.start import start
 
 
 def measure(
-    name: str = "longlive", device: float = 24, host: float = 128, chunks: int = 10, sinks: bool = True
+    name: str = "longlive",
+    device: float = 24,
+    host: float = 128,
+    chunks: int = 10,
+    sinks: bool = True,
+    bits: int = 16,
 ) -> dict[str, Any]:
     """A search at the placement that is planned for so many GB.
 
     Before its last three chunks it only writes memory, until that is as full as it gets, if every chunk that leaves
-    becomes a sink; without ``sinks`` all of them are dropped.
+    becomes a sink; without ``sinks`` all of them are dropped. ``bits``: of its pages.
 
     Returns:
         Of each phase the most bytes alive (GB), and what the plan says without its reserve; of the last chunk but one
         the GB that crossed the bus each way.
     """
-    config = load_config(name)
+    config = load_config(name, {"memory.bits": bits})
     plan = plan_memory(config, Room(device * GB, host * GB))
     config = plan.applied(config)
     with fake_cuda() as counter:

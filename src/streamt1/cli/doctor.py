@@ -96,7 +96,7 @@ def plan(
 ) -> None:
     """Print what a preset needs of a device and of the host, part by part, and where each part would be."""
     from streamt1.config.load import load_config
-    from streamt1.placement.memory_plan import plan_memory, room_for
+    from streamt1.placement.memory_plan import advice, plan_memory, room_for
     from streamt1.placement.plan_table import plan_table
 
     named = {
@@ -120,3 +120,5 @@ def plan(
         for key, value in made.placement.model_dump().items():
             typer.echo(f"  placement.{key} = {value}")
         typer.echo(f"  search.candidate_batch = {made.candidate_batch}")
+        if said := advice(config, made, holds):
+            typer.echo(f"  {said}")

@@ -54,6 +54,8 @@ Files are read in the first call, and not for every placement that is tried.
 
 Spare = Callable[[RunConfig, Placement], Iterator[tuple[str, Iterable[Any]]]]
 """(configuration, placement) -> keys of a placement that use spare room, most useful first, each with rising values."""
+PagesRead = Callable[[RunConfig, Placement], tuple[float, float]]
+"""(configuration, placement) -> bytes of pages over the bus in a chunk, and how many numbers of pages are read."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Family:
         read_prompt: raises ``PromptError`` for a prompt that the backbones cannot read; needs no weights.
         needs: of memory; None for models that run in less than 1 GB.
         spare: what is done with room that a placement leaves; None for nothing.
+        pages_read: by the passes of a chunk, when memory is full; None where that is not planned.
         encoders: by the decoder whose weights they encode with.
         check_files: raises ``CheckpointError`` for files that are missing, not whole or that do not fit, before any is
             loaded; None for models that ship in the package.
@@ -76,5 +79,6 @@ class Family:
     read_prompt: Callable[[str], object]
     needs: Needs | None = None
     spare: Spare | None = None
+    pages_read: PagesRead | None = None
     check_files: Callable[[RunConfig], None] | None = None
     encoders: Mapping[str, EncoderBuilder] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from streamt1.core.errors import PromptError
 from streamt1.core.protocols import Backbone, ClipReward, Decoder, Encoder, FrameReward
 from streamt1.families.family import Family
 from streamt1.families.wan_files import check_files, file_of
-from streamt1.families.wan_memory import GB, needs, spare
+from streamt1.families.wan_memory import GB, needs, pages_read, spare
 from streamt1.families.wan_sizes import latent_size, wan_schedule, wan_sizes
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ WAN = Family(
     read_prompt=_read_prompt,
     needs=needs,
     spare=spare,
+    pages_read=pages_read,
     check_files=check_files,
     encoders={"wan": encoder_over},
 )

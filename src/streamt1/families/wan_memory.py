@@ -226,6 +226,18 @@ def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterab
         yield "kv_copies", _copies(config, beams * config.memory.max_frames)
 
 
+def pages_read(config: RunConfig, placement: Placement) -> tuple[float, float]:
+    """See ``family.PagesRead``. Each step reads the pages of all beams, and each commit those of its own."""
+    pages, beams = _pages(config, wan_sizes(config.wan)), config.effective_search.top_k
+    passes = len(wan_schedule(config).steps) + 1
+    held = beams * pages.held
+    numbers = (
+        beams * (config.memory.max_frames - config.memory.chunk) * kv_bytes_per_frame(config) / BYTES[config.dtype]
+    )
+    crossing = max(held - placement.kv_copies * GB, 0.0) if placement.kv == "host" else 0.0
+    return passes * crossing, passes * numbers
+
+
 def _copies(config: RunConfig, frames: int) -> list[float]:
     """GB, in hundredths, that hold 1, 2, ... pages, up to those of so many latent frames."""
     chunk, page = config.memory.chunk, _pages(config, wan_sizes(config.wan)).written

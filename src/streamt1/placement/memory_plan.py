@@ -23,6 +23,10 @@ from streamt1.families.family import PHASES, Holds, Part
 GB = 10**9
 RESERVE = 1.5 * GB
 """Of the device: for the driver, the libraries and fragmentation."""
+BUS, DEVICE = 25 * GB, 1000 * GB
+"""Bytes a second that come over from the host (PCIe 4, 16 lanes), and that a device with 24 GB reads and writes."""
+DECODED = 15
+"""Bytes that a device reads and writes to decode a number of a page."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,30 @@ def plan_memory(config: RunConfig, room: Room, holds: Holds = "all") -> MemoryPl
             plan = tried[-1] if _is_given(config, room) else _filled(config, tried[-1], made)
             return dataclasses.replace(plan, placement=_of_what_is_there(plan.placement, holds))
     raise _short(tried)
+
+
+def advice(config: RunConfig, plan: MemoryPlan, holds: Holds = "all") -> str | None:
+    """What would be faster and is not done unasked, since it changes the video: pages in 4 bits on the device.
+
+    None where pages are on the device, or stay on the host all the same, or where it does not pay: what comes over the
+    bus in a chunk is held against what is decoded.
+    """
+    pages_read = family_of(config).pages_read
+    if pages_read is None or plan.room.device is None or plan.placement.kv == "device" or config.memory.bits < 16:
+        return None
+    coded = config.model_copy(update={"memory": dataclasses.replace(config.memory, bits=4)})
+    crossing, numbers = pages_read(config, plan.placement)
+    seconds, decoding = crossing / BUS, numbers * DECODED / DEVICE
+    try:
+        stays = plan_memory(coded, plan.room, holds).placement.kv == "device"
+    except DoesNotFitError:
+        return None
+    if not stays or decoding >= seconds:
+        return None
+    return (
+        f"pages in 4 bits would stay on the device (--set memory.bits=4): {crossing / GB:.0f} GB a chunk no longer"
+        f" cross the bus, about {seconds:.1f} s, and are decoded in about {decoding:.1f} s; it changes the video"
+    )
 
 
 def _of_what_is_there(placement: Placement, holds: Holds) -> Placement:
