@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.wan.backbone import WanBackbone
-from streamt1.backbones.wan.branch import WanBranch
 from streamt1.bench.fake_cuda import Device, fake_cuda
 from streamt1.bench.passes import BEAMS, CANDIDATES, commit, denoise, full_size, grown
+from streamt1.bench.sampling import after, sampled, wan_backbone
 from streamt1.bench.subjects import PROMPT, Subject, pocket, subject
 from streamt1.config.load import load_config
 from streamt1.core.errors import DoesNotFitError
@@ -87,18 +87,18 @@ def drift(models: Models) -> list[dict[str, Any]]:
         Of each form, root of the mean squared difference of flows in parts of their own: in the first ``SPAN`` chunks
         that read a memory, in the last ``SPAN``, and of all.
     """
-    plain = _backbone(models)
+    plain = wan_backbone(models)
     others = {form: plain.with_memory(_rules(plain, *form)) for form in FORMS}
     branch, follow = plain.start(PROMPT), {form: one.start(PROMPT) for form, one in others.items()}
     errors: dict[tuple[str, int], list[float]] = {form: [] for form in FORMS}
-    for latents, noise in _sampled(plain, CHUNKS):
+    for _, latents, noise in sampled(plain, PROMPT, CHUNKS):
         if branch.memory.pages:
             flow = plain.flow([branch], noise, torch.tensor(NOISY))
             for form, one in others.items():
                 own = one.flow([follow[form]], noise, torch.tensor(NOISY))
                 errors[form].append(((own - flow).norm() / flow.norm()).item())
-        branch = _after(plain, branch, latents)
-        follow = {form: _after(one, follow[form], latents) for form, one in others.items()}
+        branch = after(plain, branch, latents)
+        follow = {form: after(one, follow[form], latents) for form, one in others.items()}
     return [
         {
             "codec": codec, "bits": bits, "early": statistics.mean(off[:SPAN]), "late": statistics.mean(off[-SPAN:]),
@@ -201,18 +201,12 @@ def _weighed(device: Device, preset: str, bits: int) -> tuple[int, WanBackbone]:
     return weights, backbone.with_memory(rules)
 
 
-def _backbone(models: Models) -> WanBackbone:
-    backbone = models.backbone
-    assert isinstance(backbone, WanBackbone)
-    return backbone
-
-
 def _rules(backbone: WanBackbone, codec: str, bits: int) -> MemoryConfig:
     return dataclasses.replace(backbone.memory.config, codec=codec, bits=bits)
 
 
 def _coded(who: Subject, bits: int) -> Subject:
-    backbone = _backbone(who.models)
+    backbone = wan_backbone(who.models)
     other = backbone.with_memory(_rules(backbone, "rotated", bits))
     return dataclasses.replace(who, models=dataclasses.replace(who.models, backbone=other))
 
@@ -229,30 +223,12 @@ def _searched(who: Subject, chunks: int, seed: int) -> Iterator[SearchState]:
         state.release(who.models)
 
 
-def _sampled(backbone: WanBackbone, chunks: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """A video, chunk by chunk: clean latents ``[F, C, H, W]``, and the noise ``[1, F, C, H, W]`` they began with."""
-    generator, branch = torch.Generator().manual_seed(0), backbone.start(PROMPT)
-    for _ in range(chunks):
-        noise = torch.randn(1, 1 + backbone.draws, *backbone.chunk_shape, generator=generator)
-        _, clean = backbone.denoise([branch], noise[:, 0], noise[:, 1:], range(backbone.steps))
-        yield clean[0], noise[:, 0]
-        branch = _after(backbone, branch, clean[0])
-    backbone.release(branch)
-
-
-def _after(backbone: WanBackbone, branch: WanBranch, latents: Tensor) -> WanBranch:
-    """The branch after one more chunk that leaves by blending; the one before is given back."""
-    child = backbone.commit(branch, latents, Route.EMA)
-    backbone.release(branch)
-    return child
-
-
 def _pages(models: Models, chunks: int) -> list[Page]:
     """What a sampled video writes to memory, in 16 bits."""
-    backbone = _backbone(models)
+    backbone = wan_backbone(models)
     branch, pages = backbone.start(PROMPT), []
-    for latents, _ in _sampled(backbone, chunks):
-        branch = _after(backbone, branch, latents)
+    for _, latents, _ in sampled(backbone, PROMPT, chunks):
+        branch = after(backbone, branch, latents)
         pages.append(branch.memory.pages[-1])
     backbone.release(branch)
     return pages

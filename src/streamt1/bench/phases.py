@@ -16,13 +16,15 @@ from streamt1.bench.subjects import PROMPT
 from streamt1.config.load import load_config
 from streamt1.config.schema import RunConfig
 from streamt1.core.protocols import Branch, DecoderState, Models, Switched
-from streamt1.core.timeline import Switch
+from streamt1.core.timeline import Scene, Switch, Timeline
 from streamt1.core.types import Remembered, RewardOutput, Route
 from streamt1.families.family import PHASES
 from streamt1.families.wan_sizes import VAES
 from streamt1.placement.memory_plan import GB, RESERVE, Room, plan_memory
 from streamt1.search.engine import search
 from streamt1.search.start import start
+
+OTHER = "a green star sliding on a teal plain background"
 
 
 def measure(
@@ -36,7 +38,8 @@ def measure(
     """A search at the placement that is planned for so many GB.
 
     Before its last three chunks it only writes memory, until that is as full as it gets, if every chunk that leaves
-    becomes a sink; without ``sinks`` all of them are dropped. ``bits``: of its pages.
+    becomes a sink; without ``sinks`` all of them are dropped. ``bits``: of its pages. The last chunk is of another
+    scene.
 
     Returns:
         Of each phase the most bytes alive (GB), and what the plan says without its reserve; of the last chunk but one
@@ -60,8 +63,10 @@ def measure(
 def _searched(meter: Meter, models: Models, config: RunConfig, chunks: int) -> tuple[int, int]:
     """Bytes that crossed the bus in the last chunk but one, after which memory is as full as it gets."""
     settings = dataclasses.replace(config.effective_search, sinking=False)
+    models.backbone.release(models.backbone.start(OTHER))  # read now, so that the switch writes memory and no more
+    timeline = Timeline((Scene(PROMPT, chunks - 1), Scene(OTHER, 1)))
     crossed = [(0, 0)]
-    for state in search(models, settings, start(models, settings, PROMPT, chunks, 0)):
+    for state in search(models, settings, start(models, settings, timeline)):
         crossed.append((meter.to_device, meter.to_host))
         meter.next_chunk(state.chunk)
     return crossed[-2]

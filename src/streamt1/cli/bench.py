@@ -27,6 +27,8 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "length": ({"policy": "greedy"}, {}),
     "packets": ({},),
     "pages": ({},),
+    "heads": ({},),
+    "reuse": ({},),
     "devices": ({},),
     "reward_devices": ({},),
 }
@@ -43,7 +45,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
-    scenes, long runs, packets, pages in fewer bits.
+    scenes, long runs, packets, pages in fewer bits, heads without a past, reuse.
 
     Passes and phases are counted at full size on a GPU that is not there; gpu is measured on one, with random weights,
     and left out where there is none. Devices are simulated: processes on Ray that

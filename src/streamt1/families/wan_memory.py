@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from streamt1.backbones.wan.backbone import PROMPTS
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.config.schema import Placement, RunConfig
 from streamt1.decoders.taehv import BLOCKS, TAEHVConfig
@@ -72,7 +73,8 @@ def _text_parts(text: TextSizes, placement: Placement, sizes: WanConfig, width: 
         yield Part("text encoder", text.parameters * width, place="host")
         yield Part("text encoder's layers", 2 * text.layer * width, ("encode",), "two at a time, from the host")
     yield Part("text encoder at work", wan_work.encode(text, sizes.text_len, width), ("encode",))
-    yield Part("text", 2 * sizes.num_layers * sizes.text_len * sizes.dim * width, CHUNKED, "its keys and values")
+    each = 2 * sizes.num_layers * sizes.text_len * sizes.dim * width
+    yield Part("text", PROMPTS * each, CHUNKED, f"keys and values of {PROMPTS} prompts")
 
 
 def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: WanConfig) -> Iterator[Part]:

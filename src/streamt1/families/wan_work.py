@@ -34,10 +34,11 @@ def denoise(sizes: WanConfig, tokens: int, batch: int, past: int, crossing: bool
     """A pass over candidates of one chunk of ``tokens``.
 
     Two places can be the widest: the inner layer of the feed-forward, and attention, where the keys and values of a
-    layer's ``past`` tokens are gathered for one parent; with ``crossing``, they have just come over besides.
+    layer's ``past`` tokens are gathered for one parent; with ``crossing``, the values have just come over, or were
+    decoded, besides.
     """
     own = batch * tokens * (sizes.ffn_dim + 9 * sizes.dim) * width
-    gathered = 2 * past * sizes.dim * width * (2 if crossing else 1)
+    gathered = past * sizes.dim * width * (3 if crossing else 2)
     reading = gathered + batch * tokens * (4.4 if crossing else 6.4) * sizes.dim * width
     latents = batch * tokens * 4 * LATENT_PATCH * sizes.in_channels * 8
     return max(own, reading) + latents

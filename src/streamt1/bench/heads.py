@@ -1,0 +1,110 @@
+"""Which heads can do without the past? Pocket, one head at a time, and the quietest of them together.
+
+Dummy Forcing (arXiv 2601.20499) finds that a quarter of a causal video model's heads look at the current frames alone;
+those need not read memory. Here a head that is cut off still makes keys and values, and reads those of its own chunk.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from streamt1.backbones.wan.attention import attention
+from streamt1.backbones.wan.backbone import WanBackbone
+from streamt1.backbones.wan.branch import WanBranch
+from streamt1.backbones.wan.model import Attend
+from streamt1.bench.sampling import CHUNKS, beside, readings, sampled, wan_backbone
+from streamt1.bench.subjects import pocket
+from streamt1.memory import Branch
+from streamt1.pocket.scenes import evaluation_scenes
+
+Head = tuple[int, int]
+"""Layer, and head within it."""
+TIMES = (1000.0, 750.0, 500.0, 250.0)
+"""Of denoising, at which flows are compared."""
+LOOKED_AT = (2, 4, 7)
+"""Chunks whose flows are compared, from 0."""
+SHARES = (1 / 24, 1 / 8, 1 / 4, 1 / 2)
+
+
+def measure(clips: int = 40, calibration: int = 6) -> dict[str, Any]:
+    """Calibrated on clips that are not among those the oracle reads.
+
+    Returns:
+        ``heads``: how far flows are off without each head's past, in parts of their own norm, the least first.
+        ``together``: for each of ``SHARES`` the same with so many of the quietest cut off at once, and the oracle over
+        clips of one sample.
+    """
+    models, scenes = pocket().models, evaluation_scenes(clips + calibration)
+    backbone = wan_backbone(models)
+    cases = [
+        (branch, latents, noise)
+        for seed, scene in enumerate(scenes[clips:])
+        for at, (branch, latents, noise) in enumerate(sampled(backbone, scene.prompt, max(LOOKED_AT) + 1, seed))
+        if at in LOOKED_AT
+    ]
+    plain, sizes = _flows(backbone, cases), backbone.model.config
+    errors = {
+        (layer, head): _off(_cut_flows(backbone, cases, [(layer, head)]), plain)
+        for layer in range(sizes.num_layers)
+        for head in range(sizes.num_heads)
+    }
+    quietest = sorted(errors, key=lambda head: errors[head])
+    whole, together = readings(models, scenes[:clips], CHUNKS), []
+    for share in SHARES:
+        heads = quietest[: round(share * len(quietest))]
+        error = _off(_cut_flows(backbone, cases, heads), plain)
+        with cut_off(backbone, heads):
+            found = beside(readings(models, scenes[:clips], CHUNKS), whole)
+        together.append({"share": share, "heads": len(heads), "flow_off": error, **found})
+    return {"heads": [{"head": head, "flow_off": errors[head]} for head in quietest], "together": together}
+
+
+@contextmanager
+def cut_off(backbone: WanBackbone, heads: Sequence[Head]) -> Iterator[None]:
+    """Within the block these heads read their own chunk alone."""
+    own, plain = defaultdict[int, list[int]](list), backbone._reader
+    for layer, head in heads:
+        own[layer].append(head)
+
+    def reader(memories: Sequence[Branch]) -> Attend:
+        inner = plain(memories)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            seen = inner(layer, q, k, v)
+            if not own[layer]:
+                return seen
+            near = attention(*(part[:, :, own[layer]] for part in (q, k, v)))
+            return seen.index_copy(2, torch.tensor(own[layer], device=seen.device), near)
+
+        return attend
+
+    with mock.patch.object(backbone, "_reader", reader):
+        yield
+
+
+Case = tuple[WanBranch, Tensor, Tensor]
+
+
+def _flows(backbone: WanBackbone, cases: Sequence[Case]) -> list[Tensor]:
+    return [
+        backbone.flow([branch], torch.lerp(latents[None], noise, time / 1000), torch.tensor(time))
+        for branch, latents, noise in cases
+        for time in TIMES
+    ]
+
+
+def _cut_flows(backbone: WanBackbone, cases: Sequence[Case], heads: Sequence[Head]) -> list[Tensor]:
+    with cut_off(backbone, heads):
+        return _flows(backbone, cases)
+
+
+def _off(flows: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
+    return statistics.mean(((one - other).norm() / other.norm()).item() for one, other in zip(flows, plain))
