@@ -12,6 +12,7 @@ from streamt1.memory import Branch, DevicePages, Page, storage
 from streamt1.memory.view import PageWriter, read
 
 CPU = torch.device("cpu")
+WIDE = storage.Reading(torch.float32)
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def layer_in(copies: DevicePages, one: Page, layer: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     keys, values = copies.of(one, dtype)
-    return storage.layer_of(keys, layer, dtype, copies.device), storage.layer_of(values, layer, dtype, copies.device)
+    reading = storage.Reading(dtype, copies.device)
+    return reading.layer(keys, layer), reading.layer(values, layer)
 
 
 def page(chunk: int, dtype: torch.dtype = torch.float32) -> Page:
@@ -92,7 +94,7 @@ def test_a_page_kept_in_another_dtype_has_the_same_copy(moved: list[int]) -> Non
 def test_branches_are_read_through_copies(moved: list[int]) -> None:
     branch, copies = Branch(sinks=(page(0),), window=(page(1), page(2))), DevicePages(CPU, 200)
     for layer in (0, 1):
-        for ours, theirs in zip(read(branch, layer, torch.float32, CPU, copies), read(branch, layer, torch.float32)):
+        for ours, theirs in zip(read(branch, layer, WIDE, copies), read(branch, layer, WIDE)):
             assert torch.equal(ours, theirs)
     assert moved == [96, 96]
 

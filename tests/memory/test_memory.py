@@ -8,6 +8,7 @@ import torch
 from streamt1.core.errors import ConfigError, MemoryIntegrityError
 from streamt1.core.types import Route
 from streamt1.memory import Branch, BranchingMemory, MemoryConfig, Page, PagePool
+from streamt1.memory.storage import Reading
 from streamt1.memory.view import PageWriter, read
 
 ALPHA = 0.9
@@ -169,7 +170,7 @@ def test_a_slot_that_another_is_put_behind_is_kept_as_it_is_read() -> None:
     assert children[0].sinks[0].id == parent.sinks[0].id
     for layer in (0, 1):
         before, after = (
-            read(Branch(sinks=branch.sinks[:1]), layer, torch.bfloat16) for branch in (parent, children[0])
+            read(Branch(sinks=branch.sinks[:1]), layer, Reading(torch.bfloat16)) for branch in (parent, children[0])
         )
         assert torch.equal(before[0], after[0])
         assert torch.equal(before[1], after[1])
@@ -197,7 +198,7 @@ def test_sizes_that_do_not_fit_are_named(sizes: dict[str, int], named: str) -> N
 
 def test_reading_and_writing_pages() -> None:
     branch = grown(make_memory(), [None, D])
-    keys, values = read(branch, layer=1, dtype=torch.bfloat16)
+    keys, values = read(branch, 1, Reading(torch.bfloat16))
     assert keys.shape == values.shape == (1, 6, 1, 1)
     assert keys.dtype is torch.bfloat16
     assert keys.flatten().tolist() == [0, 0, 0, 3, 3, 3]

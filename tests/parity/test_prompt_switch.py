@@ -19,6 +19,7 @@ from streamt1.core.protocols import Switched
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 from streamt1.memory import MemoryConfig
+from streamt1.memory.storage import Reading
 from streamt1.memory.view import read
 from tests.parity.goldens import GoldenSet, golden_sets, manifest_of
 
@@ -149,7 +150,7 @@ def test_the_pages_after_a_switch(ours: Ours) -> None:
             tokens = len(held) // len(used)
             slots = [used.index(page.start) for page in memory.pages]
             rows = [row for slot in slots for row in range(slot * tokens, (slot + each) * tokens)]
-            mine = read(memory, layer, torch.float32)[kind == "V"][0]
+            mine = read(memory, layer, Reading(torch.float32))[kind == "V"][0]
             if kind == "K" and ours.unrotated:
                 shifts = torch.tensor([-(page.position) for page in memory.pages]).repeat_interleave(each * tokens)
                 inside = torch.arange(each).repeat_interleave(tokens).repeat(len(memory.pages))

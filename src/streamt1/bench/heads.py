@@ -1,28 +1,23 @@
 """Which heads can do without the past? Pocket, one head at a time, and the quietest of them together.
 
 Dummy Forcing (arXiv 2601.20499) finds that a quarter of a causal video model's heads look at the current frames alone;
-those need not read memory. Here a head that is cut off still makes keys and values, and reads those of its own chunk.
+those need not read memory (``memory.local_heads``). They still make keys and values, and read those of their own chunk.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
 
-from streamt1.backbones.wan.attention import attention
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
-from streamt1.backbones.wan.model import Attend
 from streamt1.bench.sampling import CHUNKS, beside, readings, sampled, wan_backbone
 from streamt1.bench.subjects import pocket
-from streamt1.memory import Branch
 from streamt1.pocket.scenes import evaluation_scenes
 
 Head = tuple[int, int]
@@ -52,7 +47,7 @@ def measure(clips: int = 40, calibration: int = 6) -> dict[str, Any]:
     ]
     plain, sizes = _flows(backbone, cases), backbone.model.config
     errors = {
-        (layer, head): _off(_cut_flows(backbone, cases, [(layer, head)]), plain)
+        (layer, head): _off(_flows(without(backbone, [(layer, head)]), cases), plain)
         for layer in range(sizes.num_layers)
         for head in range(sizes.num_heads)
     }
@@ -60,34 +55,15 @@ def measure(clips: int = 40, calibration: int = 6) -> dict[str, Any]:
     whole, together = readings(models, scenes[:clips], CHUNKS), []
     for share in SHARES:
         heads = quietest[: round(share * len(quietest))]
-        error = _off(_cut_flows(backbone, cases, heads), plain)
-        with cut_off(backbone, heads):
-            found = beside(readings(models, scenes[:clips], CHUNKS), whole)
-        together.append({"share": share, "heads": len(heads), "flow_off": error, **found})
+        other = without(backbone, heads)
+        found = beside(readings(replace(models, backbone=other), scenes[:clips], CHUNKS), whole)
+        together.append({"share": share, "heads": heads, "flow_off": _off(_flows(other, cases), plain), **found})
     return {"heads": [{"head": head, "flow_off": errors[head]} for head in quietest], "together": together}
 
 
-@contextmanager
-def cut_off(backbone: WanBackbone, heads: Sequence[Head]) -> Iterator[None]:
-    """Within the block these heads read their own chunk alone."""
-    own, plain = defaultdict[int, list[int]](list), backbone._reader
-    for layer, head in heads:
-        own[layer].append(head)
-
-    def reader(memories: Sequence[Branch]) -> Attend:
-        inner = plain(memories)
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            seen = inner(layer, q, k, v)
-            if not own[layer]:
-                return seen
-            near = attention(*(part[:, :, own[layer]] for part in (q, k, v)))
-            return seen.index_copy(2, torch.tensor(own[layer], device=seen.device), near)
-
-        return attend
-
-    with mock.patch.object(backbone, "_reader", reader):
-        yield
+def without(backbone: WanBackbone, heads: Sequence[Head]) -> WanBackbone:
+    """The same model, in which these heads read their own chunk alone."""
+    return backbone.with_memory(replace(backbone.memory.config, local_heads=tuple(heads)))
 
 
 Case = tuple[WanBranch, Tensor, Tensor]
@@ -99,11 +75,6 @@ def _flows(backbone: WanBackbone, cases: Sequence[Case]) -> list[Tensor]:
         for branch, latents, noise in cases
         for time in TIMES
     ]
-
-
-def _cut_flows(backbone: WanBackbone, cases: Sequence[Case], heads: Sequence[Head]) -> list[Tensor]:
-    with cut_off(backbone, heads):
-        return _flows(backbone, cases)
 
 
 def _off(flows: Sequence[Tensor], plain: Sequence[Tensor]) -> float:

@@ -16,6 +16,8 @@ from streamt1.bench.subjects import PROMPT
 from streamt1.config.load import load_config
 from streamt1.core.errors import Stopped
 from streamt1.core.protocols import Models
+from streamt1.core.snapshot import PAGES
+from streamt1.memory.portable import CODES
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.packet import Packet
 from streamt1.pipeline.pipeline import Pipeline
@@ -41,10 +43,18 @@ DECODED = SHAPE[0] * DECODE
 
 
 def measure(seeds: int = 20, before: int = 6, after: int = 4, chunks: int = 40) -> dict[str, Any]:
-    """On pocket, with a search of 2x2: see ``survivors`` and ``going_on``; and ``pays``, by arithmetic."""
-    pipeline = Pipeline(load_config("pocket"))
-    rows = survivors(pipeline.models, pipeline.config.effective_search, seeds, before, after)
-    return {"survivors": summed(rows), "rows": rows, "going_on": going_on(pipeline, chunks), "pays": pays()}
+    """On pocket, with a search of 2x2: see ``survivors`` and ``going_on``; and ``pays``, by arithmetic.
+
+    ``coded``: the same of runs whose pages have 4 bits from the first chunk on; their packets hold the codes.
+    """
+    pipeline, coded = (Pipeline(load_config("pocket", {"memory.bits": bits})) for bits in (16, 4))
+    rows, others = (
+        survivors(one.models, one.config.effective_search, seeds, before, after) for one in (pipeline, coded)
+    )
+    return {
+        "survivors": summed(rows), "coded": summed(others), "rows": rows, "going_on": going_on(pipeline, chunks),
+        "pays": pays(),
+    }  # fmt: skip
 
 
 def summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -60,6 +70,7 @@ def summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "same_video": sum(row["chosen"] for row in own),
             "mean_gain": sum(row["gain"] for row in own) / len(own),
             "latents_off": max(off, default=None),
+            "memory_megabytes": sum(row["memory_megabytes"] for row in own) / len(own),
         }
     return found
 
@@ -71,8 +82,8 @@ def survivors(
 
     Returns:
         A row a seed and form: how many of the ``after`` boundaries have the same survivors in the same order, whether
-        the same video is chosen, by how much its final score is better, and how far latents are off that have the same
-        ancestors, in parts of their root mean square; None where there are none.
+        the same video is chosen, by how much its final score is better, the megabytes of pages, and how far latents are
+        off that have the same ancestors, in parts of their root mean square; None where there are none.
     """
     rows = []
     for seed in range(seeds):
@@ -84,7 +95,9 @@ def survivors(
         whole = _searched(models, config, state)
         for name, (tensors, record) in packed.items():
             taken = unpack(models, record, tensors.__getitem__, archives[name], torch.device("cpu"))
-            rows.append({"seed": seed, "form": name, **_compared(whole, _searched(models, config, taken), before)})
+            size = sum(one.nbytes for part, one in tensors.items() if f".{PAGES}" in part or f".{CODES}" in part) / 1e6
+            compared = _compared(whole, _searched(models, config, taken), before)
+            rows.append({"seed": seed, "form": name, "memory_megabytes": size, **compared})
     return rows
 
 

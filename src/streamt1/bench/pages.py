@@ -25,7 +25,7 @@ from streamt1.core.errors import DoesNotFitError
 from streamt1.core.protocols import Models
 from streamt1.core.types import Route
 from streamt1.memory import MemoryConfig, Page
-from streamt1.memory.codecs import Rotated
+from streamt1.memory.codecs import Rotated, bits_of
 from streamt1.memory.storage import BLEND, CODECS
 from streamt1.placement.memory_plan import Room, plan_memory
 from streamt1.search.engine import step
@@ -66,13 +66,13 @@ def distortion(models: Models, chunks: int = 12) -> list[dict[str, Any]]:
     """
     pages = _pages(models, chunks)
     rows = []
-    for codec in (Rotated(1), *(CODECS[name][bits] for name, bits in FORMS), BLEND):
+    for codec in (*(CODECS[name][bits] for name, bits in FORMS), BLEND):
         errors = [
             _lost(parts, lambda x, codec=codec: codec.decode(codec.encode(x), torch.float32))
             for parts in ([page.keys for page in pages], [page.values for page in pages])
         ]
-        tokens, _, size = pages[0].keys.shape[1:]
-        row = {"codec": codec.name, "bits": codec.bits(size, tokens), "keys": errors[0], "values": errors[1]}
+        bits = bits_of(codec, *pages[0].keys.shape[1:])
+        row = {"codec": codec.name, "bits": bits, "keys": errors[0], "values": errors[1]}
         if isinstance(codec, Rotated):
             bound = math.sqrt(3) * math.pi / 2 * 4.0**-codec.width
             row["of_bound"] = [error / bound for error in errors]

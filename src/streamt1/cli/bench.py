@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +60,8 @@ def bench(
         module = import_module(f"streamt1.bench.{name}")
         if not question and hasattr(module, "possible") and not module.possible():
             continue
-        answers[name] = [module.measure(**settings) for settings in QUESTIONS[name]]
+        with redirect_stdout(sys.stderr):  # Ray says there what it thinks of many processes
+            answers[name] = [module.measure(**settings) for settings in QUESTIONS[name]]
         if write is not None and hasattr(module, "write"):
             module.write(answers[name][0], write)
         if not as_json:

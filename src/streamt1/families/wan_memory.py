@@ -29,7 +29,7 @@ from streamt1.families.wan_sizes import (
 )
 from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
-from streamt1.memory.codecs import Codec
+from streamt1.memory.codecs import Codec, bits_of
 from streamt1.memory.storage import BLEND, SINK
 
 GB = 10**9
@@ -133,8 +133,8 @@ def _pages(config: RunConfig, sizes: WanConfig) -> Pages:
     numbers = memory.chunk * kv_bytes_per_frame(config) / BYTES[config.dtype]
 
     def of(codec: Codec | None, plain: int) -> float:
-        each = codec.bits(sizes.head_dim, memory.chunk * frame_tokens(config, sizes)) if codec else plain
-        return numbers * each / 8
+        tokens = memory.chunk * frame_tokens(config, sizes)
+        return numbers * (bits_of(codec, tokens, sizes.num_heads, sizes.head_dim) if codec else plain) / 8
 
     coded = memory.coded is not None
     written, sink = of(memory.coded, bits), of(SINK if coded else None, bits)

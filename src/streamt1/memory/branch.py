@@ -19,7 +19,7 @@ from streamt1.memory.codecs import Codec
 from streamt1.memory.pages import Page, PagePool
 from streamt1.memory.recall import with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
-from streamt1.memory.storage import BLEND, CODECS, SINK, codec_name, layer_of, put_sum
+from streamt1.memory.storage import BLEND, CODECS, SINK, Reading, codec_name, put_sum
 
 Rebuild = Literal["off", "encoded", "first"]
 FURTHEST = 10_000
@@ -54,6 +54,7 @@ class MemoryConfig:
             sink has 8 and one that was blended into 16, see ``memory.storage``.
         codec: how pages are kept in fewer bits: ``rotated`` in 8, 4 or 2 (TurboQuant), and to compare with it
             ``channels`` in 8 and ``grouped`` in 4.
+        local_heads: ``(layer, head)`` of heads that read their own chunk and nothing of the past (Dummy Forcing).
     """
 
     window: int = 12
@@ -70,6 +71,7 @@ class MemoryConfig:
     rebuild: Rebuild = "off"
     bits: int = 16
     codec: str = "rotated"
+    local_heads: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -103,6 +105,11 @@ class MemoryConfig:
             raise ConfigError(f"codec={str(self.codec)[:SHOWN]!r} is none of {', '.join(CODECS)}")
         if self.bits not in (widths := (16, *CODECS[self.codec])):
             raise ConfigError(f"bits={str(self.bits)[:SHOWN]} of codec={self.codec!r} must be one of {widths}")
+        pairs = self.local_heads
+        if any(len(pair) != 2 or not all(type(one) is int and one >= 0 for one in pair) for pair in pairs):
+            raise ConfigError(f"local_heads={str(pairs)[:SHOWN]} must be pairs [layer, head], both from 0")
+        if len(set(pairs)) < len(pairs):
+            raise ConfigError(f"local_heads={str(pairs)[:SHOWN]} names a head twice")
         if not 0 <= self.ema_alpha <= 1:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
 
@@ -121,6 +128,11 @@ class MemoryConfig:
     def coded(self) -> Codec | None:
         """How pages of the window are kept; None as they are."""
         return None if self.bits == 16 else CODECS[self.codec][self.bits]
+
+    @property
+    def turned(self) -> bool:
+        """Whether all that is kept was rotated, and stands where it is read: then queries can be turned instead."""
+        return self.coded is not None and self.codec == "rotated" and self.positions == "absolute"
 
     def codec_of(self, sinks: int) -> Codec | None:
         """How the page of a chunk is kept that is written after so many sinks."""
@@ -292,13 +304,13 @@ class BranchingMemory:
 
     def _blended(self, slot: Page, leaving: Page, id: str) -> Page:
         """Layer by layer: the moved keys of all layers at once, in float64, would not fit beside a model."""
-        alpha, shift = self.config.ema_alpha, slot.position - leaving.position
+        alpha, shift, wide = self.config.ema_alpha, slot.position - leaving.position, Reading(torch.float32)
         codec = None if self.config.coded is None else BLEND
         keys, values = slot.rooms(codec, slot.keys.dtype if codec else torch.float32)
         for layer in range(len(keys)):
-            own, other = (layer_of(page.keys, layer, torch.float32) for page in (slot, leaving))
+            own, other = (wide.layer(page.keys, layer) for page in (slot, leaving))
             put_sum(keys, layer, alpha * own, (1 - alpha) * self._shift_time(other, shift))
-            own, other = (layer_of(page.values, layer, torch.float32) for page in (slot, leaving))
+            own, other = (wide.layer(page.values, layer) for page in (slot, leaving))
             put_sum(values, layer, alpha * own, (1 - alpha) * other)
         return slot.with_content(keys, values, id)
 

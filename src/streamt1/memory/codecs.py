@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.four_bits import GROUP, coded_row, decoded_row, group_of
@@ -27,11 +26,16 @@ SEED = 2504
 SCALE = torch.bfloat16
 """What a scale is kept in: 16 bits, with the range of float32."""
 Table = NDArray[np.float64]
+_WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
+"""Types of so many bytes: the numbers of a byte of codes are looked up as one, five times faster than one by one."""
 _GRID = 2**16
 _ROUNDS = 300
 """Iterations of Lloyd; levels move by less than their rounding after them."""
 _FINE = 2**-14
 """Levels are rounded to it, so that all machines compute the same."""
+
+
+Room = tuple[tuple[int, ...], torch.dtype]
 
 
 class Codec(Protocol):
@@ -47,16 +51,17 @@ class Codec(Protocol):
         """Whether a token's codes depend on it alone, so that those of several pages can be read as one."""
         ...
 
-    def bits(self, head_dim: int, tokens: int) -> float:
-        """That a number takes, its share of the scales included."""
+    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+        """Shape and type of each part of ``[tokens, heads, size]``."""
         ...
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Parts of ``[L, heads, D]``, on its device."""
         ...
 
-    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """``[L, heads, D]`` of what ``encode`` gave, as near as its bits come."""
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype, turned: bool = False) -> Tensor:
+        """``[L, heads, D]`` of what ``encode`` gave, as near as its bits come; with ``turned`` what was rotated stays
+        so, see ``rotation_on``."""
         ...
 
 
@@ -68,7 +73,7 @@ class Rotated:
     exact in 16 bits too. All heads share it: they are quantised apart, and one product of matrices turns them all.
 
     Args:
-        width: bits of a code: 1, 2, 4 or 8.
+        width: bits of a code: 2, 4 or 8.
     """
 
     width: int
@@ -81,8 +86,8 @@ class Rotated:
     def by_token(self) -> bool:
         return True
 
-    def bits(self, head_dim: int, tokens: int) -> float:
-        return self.width + SCALE.itemsize * 8 / head_dim
+    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+        return [((tokens, heads, size * self.width // 8), torch.uint8), ((tokens, heads), SCALE)]
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         size, wide, each = x.shape[-1], (torch.float32, x.device), 8 // self.width
@@ -91,7 +96,7 @@ class Rotated:
                 f"memory.bits={self.width} packs {each} numbers a byte, and heads have {size}: take 8 or 16"
             )
         levels = on_device(lloyd_max, (self.width, size), *wide)
-        turned = x.float() @ on_device(rotation, (size,), *wide).T
+        turned = x.float() @ rotation_on(size, *wide).T
         norm = torch.linalg.vector_norm(turned, dim=-1, keepdim=True)
         unit = turned * (math.sqrt(size) / norm).nan_to_num(0.0, 0.0)
         places = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2, out_int32=True)
@@ -100,12 +105,14 @@ class Rotated:
         codes = (places.unflatten(-1, (-1, each)) << shifts).sum(-1, dtype=torch.int32)
         return codes.to(torch.uint8), (norm / back).squeeze(-1).to(SCALE)
 
-    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype, turned: bool = False) -> Tensor:
         codes, scales = parts
         size, place = codes.shape[-1] * 8 // self.width, (dtype, codes.device)
-        turned = F.embedding(codes.int(), on_device(_in_bytes, (self.width, size), *place)).flatten(-2)
-        turned *= scales.to(dtype)[..., None]
-        return turned @ on_device(rotation, (size,), *place)
+        table = on_device(_in_bytes, (self.width, size), *place)
+        whole = table.view(_WHOLE[table.shape[-1] * dtype.itemsize]).squeeze(-1)
+        wide = whole.index_select(0, codes.flatten().int()).view(dtype).view(*codes.shape[:-1], size)
+        wide *= scales.to(dtype)[..., None]
+        return wide if turned else wide @ rotation_on(size, *place)
 
 
 @dataclass(frozen=True)
@@ -133,23 +140,24 @@ class Linear:
     def _dtype(self) -> torch.dtype:
         return torch.int16 if self.width == 16 else torch.int8
 
-    def bits(self, head_dim: int, tokens: int) -> float:
-        return self.width + SCALE.itemsize * 8 / (tokens if self.channels else head_dim)
+    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+        steps = (1, heads, size) if self.channels else (tokens, heads, 1)
+        return [((tokens, heads, size), self._dtype), (steps, SCALE)]
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         wide, most = x.float(), 2 ** (self.width - 1) - 1
-        wide = wide if self.channels else wide @ on_device(rotation, (x.shape[-1],), torch.float32, x.device).T
+        wide = wide if self.channels else wide @ rotation_on(x.shape[-1], torch.float32, x.device).T
         step = wide.abs().amax(dim=0 if self.channels else -1, keepdim=True) / most
         near = step.to(SCALE)
         step = torch.where(near < step, torch.nextafter(near, torch.full_like(near, math.inf)), near)
         codes = (wide / step.float()).nan_to_num(0.0).round().clamp(-most, most)
         return codes.to(self._dtype), step
 
-    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype, turned: bool = False) -> Tensor:
         codes, step = parts
         wide = codes.float() * step.float()
-        if not self.channels:
-            wide = wide @ on_device(rotation, (wide.shape[-1],), torch.float32, wide.device)
+        if not self.channels and not turned:
+            wide = wide @ rotation_on(wide.shape[-1], torch.float32, wide.device)
         return wide.to(dtype)
 
 
@@ -165,15 +173,22 @@ class Grouped:
     def by_token(self) -> bool:
         return True
 
-    def bits(self, head_dim: int, tokens: int) -> float:
-        return 4 + 32 / group_of(head_dim, GROUP)
+    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+        groups = ((tokens, heads, size // group_of(size, GROUP)), SCALE)
+        return [((tokens, heads, size // 2), torch.uint8), groups, groups]
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         return coded_row(x, group_of(x.shape[-1], GROUP))
 
-    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype, turned: bool = False) -> Tensor:
         codes, steps, lows = parts
         return decoded_row(codes, steps, lows, dtype)
+
+
+def bits_of(codec: Codec, tokens: int, heads: int, size: int) -> float:
+    """That a number of ``[tokens, heads, size]`` takes, its share of the scales included."""
+    parts = codec.layout(tokens, heads, size)
+    return 8 * sum(math.prod(shape) * dtype.itemsize for shape, dtype in parts) / (tokens * heads * size)
 
 
 @cache
@@ -232,3 +247,8 @@ def _in_bytes(width: int, size: int) -> Table:
 def on_device(make: Callable[..., Table], sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A table as a tensor; it crosses the bus once."""
     return torch.from_numpy(make(*sizes)).to(device, dtype)
+
+
+def rotation_on(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``R``, ``[size, size]``: a codec that rotates keeps ``x @ R.T``."""
+    return on_device(rotation, (size,), dtype, device)

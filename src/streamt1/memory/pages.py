@@ -13,7 +13,7 @@ from streamt1.core.errors import MemoryIntegrityError
 from streamt1.core.identity import content_id
 from streamt1.core.types import Route
 from streamt1.memory.codecs import Codec
-from streamt1.memory.storage import Stored, codec_name, layer_of, moved, room_for, same, tensors_in
+from streamt1.memory.storage import Reading, Stored, codec_name, moved, room_for, same, tensors_in
 
 
 class Content:
@@ -55,9 +55,10 @@ class Page:
         """In which codec, dtype and place it is: pages of one id in one form are one page."""
         return codec_name(self.keys), self.keys.dtype, self.keys.device
 
-    def layer(self, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, ``[L, heads, head_dim]`` in ``dtype``; None leaves them where they are."""
-        return layer_of(self.keys, layer, dtype, device), layer_of(self.values, layer, dtype, device)
+    def layer(self, layer: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer where they are, ``[L, heads, head_dim]`` in ``dtype``."""
+        reading = Reading(dtype)
+        return reading.layer(self.keys, layer), reading.layer(self.values, layer)
 
     def with_content(self, keys: Stored, values: Stored, id: str) -> Page:
         """A new page at the same position."""

@@ -81,36 +81,57 @@ def room_for(layers: int, like: Tensor, codec: Codec | None, device: torch.devic
     shape = torch.Size((layers, *like.shape))
     if codec is None:
         return room(shape, like.dtype, device, lock)
-    shapes = codec.encode(torch.empty(like.shape, dtype=like.dtype, device="meta"))
-    parts = tuple(room((layers, *part.shape), part.dtype, device, lock) for part in shapes)
+    tokens, heads, size = like.shape
+    layout = codec.layout(tokens, heads, size)
+    parts = tuple(room((layers, *part), dtype, device, lock) for part, dtype in layout)
     return Coded(codec, shape, like.dtype, parts)
 
 
-def layer_of(stored: Stored, layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """A layer, ``[L, heads, head_dim]`` in ``dtype``; ``device`` None leaves it where it is."""
-    if isinstance(stored, Coded):
-        return stored.codec.decode([_at(part[layer], device) for part in stored.parts], dtype)
-    return stored[layer].to(dtype) if device is None else upload(stored[layer], device, dtype)
+@dataclass(frozen=True)
+class Reading:
+    """How a layer is read.
 
-
-def gathered(parts: Sequence[Stored], layer: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """A layer of several, one behind the other, ``[S, heads, head_dim]`` in ``dtype``, in memory of its own.
-
-    What is coded crosses the bus in its codes, and neighbours of one codec are decoded together, where they are read.
+    Attributes:
+        dtype: of what is read.
+        device: where to; None leaves it where it is.
+        turned: what a codec has rotated stays so.
+        heads: of them, whole numbers ``[H]``; None reads all.
     """
-    runs: list[Tensor] = []
-    for codec, group in groupby(parts, key=lambda part: part.codec if isinstance(part, Coded) else None):
-        run = list(group)
-        if codec is None or not codec.by_token or len(run) == 1:
-            runs += [layer_of(part, layer, dtype, device) for part in run]
-        else:
-            joined = zip(*([_at(tensor[layer], device) for tensor in tensors_in(part)] for part in run))
-            runs.append(codec.decode([torch.cat(tensors) for tensors in joined], dtype))
-    return torch.cat(runs)
 
+    dtype: torch.dtype
+    device: torch.device | None = None
+    turned: bool = False
+    heads: Tensor | None = None
 
-def _at(tensor: Tensor, device: torch.device | None) -> Tensor:
-    return tensor if device is None else upload(tensor, device)
+    def layer(self, stored: Stored, layer: int) -> Tensor:
+        """``[L, heads, head_dim]``."""
+        if isinstance(stored, Coded):
+            return stored.codec.decode(self._parts(stored, layer), self.dtype, self.turned)
+        [tensor] = self._parts(stored, layer)
+        return tensor.to(self.dtype) if self.device is None else upload(tensor, self.device, self.dtype)
+
+    def layers(self, parts: Sequence[Stored], layer: int) -> Tensor:
+        """One layer of several, one behind the other, ``[S, heads, head_dim]``, in memory of its own.
+
+        What is coded crosses the bus in its codes; neighbours of one codec are decoded together, where they are read.
+        """
+        runs: list[Tensor] = []
+        for codec, group in groupby(parts, key=lambda part: part.codec if isinstance(part, Coded) else None):
+            run = list(group)
+            if codec is None or not codec.by_token or len(run) == 1:
+                runs += [self.layer(part, layer) for part in run]
+            else:
+                joined = zip(*(self._parts(part, layer) for part in run))
+                runs.append(codec.decode([torch.cat(tensors) for tensors in joined], self.dtype, self.turned))
+        return torch.cat(runs)
+
+    def _parts(self, stored: Stored, layer: int) -> list[Tensor]:
+        parts = [tensor[layer] for tensor in tensors_in(stored)]
+        if self.heads is not None:
+            parts = [part.index_select(1, self.heads.to(part.device)) for part in parts]
+        if self.device is None or not isinstance(stored, Coded):
+            return parts
+        return [upload(part, self.device) for part in parts]
 
 
 def put_sum(stored: Stored, layer: int, one: Tensor, other: Tensor) -> None:

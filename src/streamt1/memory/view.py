@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch
-from streamt1.memory.codecs import Codec
+from streamt1.memory.codecs import Codec, bits_of
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
-from streamt1.memory.storage import Stored, gathered, room_for
+from streamt1.memory.storage import Reading, Stored, room_for
 
 
-def read(
-    branch: Branch,
-    layer: int,
-    dtype: torch.dtype,
-    device: torch.device | None = None,
-    copies: DevicePages | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Keys and values of all tokens that ``branch`` remembers, ``[1, S, heads, head_dim]`` in ``dtype``.
+def read(branch: Branch, layer: int, reading: Reading, copies: DevicePages | None = None) -> tuple[Tensor, Tensor]:
+    """Keys and values of all tokens that ``branch`` remembers, ``[1, S, heads, head_dim]``.
 
     Only one layer is gathered at a time, and all candidates of the branch read the same gather. An empty branch has no
-    tokens to read and raises ``ValueError``. ``device`` None leaves them where they are; with ``copies`` they are read
-    on its device.
+    tokens to read and raises ``ValueError``. With ``copies`` they are read on its device.
     """
     if not branch.pages:
         raise ValueError("an empty branch has nothing to read")
-    stored = [copies.of(page, dtype) if copies else (page.keys, page.values) for page in branch.pages]
-    device = copies.device if copies else device
-    keys, values = (gathered(part, layer, dtype, device) for part in zip(*stored))
+    stored = [copies.of(page, reading.dtype) if copies else (page.keys, page.values) for page in branch.pages]
+    reading = replace(reading, device=copies.device) if copies else reading
+    keys, values = (reading.layers(part, layer) for part in zip(*stored))
     return keys[None], values[None]
 
 
@@ -86,7 +80,7 @@ class PageWriter:
 
     def _room(self, like: Tensor) -> Stored:
         """On the device where a copy fits there; else where the page will live."""
-        bits = self._codec.bits(like.shape[-1], len(like)) if self._codec else like.itemsize * 8
+        bits = bits_of(self._codec, *like.shape) if self._codec else like.itemsize * 8
         stays = self._copies is not None and self._copies.fits(2 * self._layers * math.ceil(like.numel() * bits / 8))
         home = like.device if stays else self._home or like.device
         return room_for(self._layers, like, self._codec, home, lock=like.device.type == "cuda")

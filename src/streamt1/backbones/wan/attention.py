@@ -25,7 +25,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def shared_prefix_attention(
-    q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, out: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    prefix_k: Tensor,
+    prefix_v: Tensor,
+    out: Tensor | None = None,
+    turn: Tensor | None = None,
 ) -> Tensor:
     """Every candidate attends to one shared prefix and to its own tokens; the prefix is never repeated.
 
@@ -36,15 +42,19 @@ def shared_prefix_attention(
         q, k, v: the candidates' own, ``[N, L, heads, hd]``.
         prefix_k, prefix_v: ``[1, S, heads, hd]``.
         out: where to write; None for new memory.
+        turn: orthogonal, ``[hd, hd]``: the prefix holds keys and values times its transpose. The queries are then
+            turned as the keys were, and what they read is turned back: less work than turning a long prefix.
 
     Returns:
         ``[N, L, heads, hd]``.
     """
     n = q.shape[0]
-    if n == 1 and not lean(q):
+    if n == 1 and turn is None and not lean(q):
         seen = attention(q, torch.cat([prefix_k, k], dim=1), torch.cat([prefix_v, v], dim=1))
         return seen if out is None else out.copy_(seen)
-    far, far_lse = attention_with_lse(q.flatten(0, 1)[None], prefix_k, prefix_v)
+    asked = q if turn is None else q @ turn.T
+    far, far_lse = attention_with_lse(asked.flatten(0, 1)[None], prefix_k, prefix_v)
+    far = far if turn is None else far @ turn
     near, near_lse = attention_with_lse(q, k, v)
     far, far_lse = far[0].unflatten(0, (n, -1)), far_lse[0].unflatten(0, (n, -1))
     return _merged(far, near, far_lse - near_lse, out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Literal
 from weakref import WeakSet
 
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule, few_step
-from streamt1.backbones.wan.attention import attention, shared_prefix_attention
 from streamt1.backbones.wan.branch import WanBranch, WanPrompt
 from streamt1.backbones.wan.model import Attend, WanModel
+from streamt1.backbones.wan.past import PastReader
 from streamt1.backbones.wan.portable import brought, dumped, loaded, told_model, weight_of, with_model
-from streamt1.backbones.wan.rope import Rotary, shift_angles, shift_time
+from streamt1.backbones.wan.rope import Rotary, shift_time
 from streamt1.core.devices import Halving
 from streamt1.core.errors import ConfigError
 from streamt1.core.identity import content_id
@@ -31,13 +30,11 @@ from streamt1.memory.pages import Page
 from streamt1.memory.recall import recalled
 from streamt1.memory.shots import check_shots, opened
 from streamt1.memory.switch import emptied, recache_of, recached
-from streamt1.memory.view import PageWriter, read
+from streamt1.memory.view import PageWriter
 
 PROMPTS = 2
 """Prompts whose keys and values are kept for beams that read them next: where a shot begins, each reads two."""
 Starts = Literal["written", "held"]
-SHIFTS = 16
-"""Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
 
 
 class WanBackbone:
@@ -80,12 +77,12 @@ class WanBackbone:
         self._weight = model.patch_embedding.weight
         self.batch = Halving()
         self._turned: tuple[tuple[int, int, torch.device], Rotary] | None = None
-        self._shifts: dict[tuple[tuple[int, ...], torch.device], Rotary] = {}
         self._prompts: list[WanPrompt] = []
         self._loaded: WeakSet[WanPrompt] = WeakSet()
         self._home = None if kv_device is None else torch.device(kv_device)
         elsewhere = self._home is not None and self._home != self._weight.device
         self.copies = DevicePages(self._weight.device, device_pages) if elsewhere else None
+        self._past = PastReader(model.config, memory, self.copies)
 
     def with_memory(self, memory: MemoryConfig) -> WanBackbone:
         """The same model over a memory of other rules; itself where they are its own. The weights are shared."""
@@ -190,7 +187,7 @@ class WanBackbone:
             x, timesteps = _with_held(x, first.held), timesteps.clone()
             timesteps[: len(first.held)] = 0
         place = self._position(first.memory, first.memory.chunks)
-        return self._flow(first.prompt, place, x, timesteps, self._reader([parent.memory for parent in parents]))
+        return self._flow(first.prompt, place, x, timesteps, self._past.attend([parent.memory for parent in parents]))
 
     @torch.no_grad()
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
@@ -254,7 +251,7 @@ class WanBackbone:
             PageWriter((first + i) * each, layers, self._home, self.copies, place + i * each, codec)
             for i, codec in enumerate(codecs)
         ]
-        look_back = self._reader([over])
+        look_back = self._past.attend([over])
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             for writer, own_k, own_v in zip(writers, k[0].chunk(len(writers)), v[0].chunk(len(writers))):
@@ -309,45 +306,6 @@ class WanBackbone:
         return (
             rules.chunk * (chunk if rules.positions == "absolute" else len(over.pages)) + over.shots * rules.shot_offset
         )
-
-    def _reader(self, memories: Sequence[Branch]) -> Attend:
-        """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""
-        if not memories[0].pages:
-            return lambda layer, q, k, v: attention(q, k, v)
-        runs = [list(run) for _, run in groupby(memories, key=lambda memory: memory.id)]
-        counts = [len(run) for run in runs]
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            if len(runs) == 1:
-                return shared_prefix_attention(q, k, v, *self._read(memories[0], layer, k))
-            seen = torch.empty_like(q)
-            parts = zip(runs, q.split(counts), k.split(counts), v.split(counts), seen.split(counts), strict=True)
-            for run, own_q, own_k, own_v, out in parts:
-                shared_prefix_attention(own_q, own_k, own_v, *self._read(run[0], layer, k), out)
-            return seen
-
-        return attend
-
-    def _read(self, memory: Branch, layer: int, k: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = read(memory, layer, k.dtype, k.device, self.copies)
-        moved = self._moved(memory, keys)
-        return (keys if moved is None else moved.apply(keys)), values
-
-    def _moved(self, memory: Branch, keys: Tensor) -> Rotary | None:
-        """What turns the keys of a memory to the slots they stand in; None where they stand where they were written."""
-        if self.memory.config.positions == "absolute":
-            return None
-        each = self.chunk_shape[0]
-        shifts = tuple(slot * each - page.position for slot, page in enumerate(memory.pages))
-        if not any(shifts):
-            return None
-        key = (shifts, keys.device)
-        if key not in self._shifts:
-            if len(self._shifts) >= SHIFTS:
-                self._shifts.clear()
-            tokens = torch.tensor(shifts, device=keys.device).repeat_interleave(keys.shape[1] // len(shifts))
-            self._shifts[key] = Rotary.of(shift_angles(tokens, keys.shape[-1]))
-        return self._shifts[key]
 
     def _flow(self, prompt: WanPrompt, place: int, x: Tensor, timesteps: Tensor, attend: Attend) -> Tensor:
         timesteps = timesteps.to(x.device).expand(x.shape[0], x.shape[1])

@@ -1,0 +1,95 @@
+"""What attention reads of the past: turned queries, and heads that read nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from streamt1.backbones.wan.attention import attention, naive_prefix_attention, shared_prefix_attention
+from streamt1.backbones.wan.backbone import WanBackbone
+from streamt1.backbones.wan.branch import WanBranch
+from streamt1.config.load import load_config
+from streamt1.core.errors import ConfigError
+from streamt1.core.types import Route
+from streamt1.memory import MemoryConfig
+from streamt1.memory.codecs import rotation_on
+from tests.backbones.test_wan import TINY, denoised, tiny_backbone
+
+A, E = Route.APPEND, Route.EMA
+HALF = torch.tensor(500.0)
+
+
+def remembering(**rules: object) -> tuple[WanBackbone, list[WanBranch]]:
+    """A tiny model, and two branches that parted after their first chunk."""
+    backbone = tiny_backbone().with_memory(replace(MemoryConfig(), **rules))  # type: ignore[arg-type]
+    root = backbone.commit(backbone.start("a"), denoised(backbone, [backbone.start("a")], [0])[0], None)
+    branches = []
+    for seed in (1, 2):
+        branch = root
+        for chunk in range(5):
+            latents = denoised(backbone, [branch], [10 * seed + chunk])[0]
+            branch = backbone.commit(branch, latents, (E, A)[chunk % 2])
+        branches.append(branch)
+    return backbone, branches
+
+
+def parts(count: int, tokens: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, tokens, TINY.num_heads, TINY.head_dim, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_turned_queries_read_a_turned_prefix(count: int) -> None:
+    q, k, v = (parts(count, 7, seed) for seed in range(3))
+    keys, values = parts(1, 20, 3), parts(1, 20, 4)
+    turn = rotation_on(TINY.head_dim, torch.float32, q.device)
+    seen = shared_prefix_attention(q, k, v, keys @ turn.T, values @ turn.T, turn=turn)
+    assert torch.allclose(seen, naive_prefix_attention(q, k, v, keys, values), atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["absolute", "relative"])
+@pytest.mark.parametrize("bits", [16, 4])
+def test_heads_without_a_past(bits: int, positions: str) -> None:
+    """They read their own chunk, and the others what they read before; on the device's copies as from home."""
+    backbone, branches = remembering(bits=bits, positions=positions)
+    local = ((0, 1), (1, 0), (1, 1))
+    other = backbone.with_memory(replace(backbone.memory.config, local_heads=local))
+    q, k, v = (parts(2, 6 * 3, seed) for seed in range(3))
+    memories = [branch.memory for branch in branches]
+    plain, cut = backbone._past.attend(memories), other._past.attend(memories)
+    for layer in range(TINY.num_layers):
+        near, whole, seen = attention(q, k, v), plain(layer, q, k, v), cut(layer, q, k, v)
+        for head in range(TINY.num_heads):
+            expected = near if (layer, head) in local else whole
+            assert torch.allclose(seen[:, :, head], expected[:, :, head], atol=1e-6)
+            assert not torch.allclose(near[:, :, head], whole[:, :, head], atol=1e-3)
+
+
+def test_turning_queries_is_turning_keys() -> None:
+    """Memory in codes as it is read, beside the same memory decoded before it is read."""
+    backbone, branches = remembering(bits=4)
+    noise = torch.randn(2, *backbone.chunk_shape, generator=torch.Generator().manual_seed(0))
+    flow = backbone.flow(branches, noise, HALF)
+    alone = torch.cat([backbone.flow([branch], noise[i : i + 1], HALF) for i, branch in enumerate(branches)])
+    assert torch.allclose(flow, alone, atol=1e-5)
+
+    class Turning(MemoryConfig):
+        turned = False  # type: ignore[assignment]
+
+    backbone._past._rules = Turning(bits=4)
+    assert torch.allclose(backbone.flow(branches, noise, HALF), flow, atol=1e-4)
+
+
+def test_heads_are_configured() -> None:
+    config = load_config("pocket", {"memory.local_heads": [[5, 0], [4, 0]]})
+    assert config.memory.local_heads == ((5, 0), (4, 0))
+    for wrong, words in (
+        ([[5]], "."),
+        ([[0, -1]], "must be pairs"),
+        ([[0, 1], [0, 1]], "names a head twice"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            load_config("pocket", {"memory.local_heads": wrong})
+    with pytest.raises(ConfigError, match="head 0 of layer 2: this model has 2 layers of 2 heads, both counted from 0"):
+        tiny_backbone().with_memory(MemoryConfig(local_heads=((2, 0),)))
