@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from streamt1.backbones.wan.backbone import WanBackbone
+from streamt1.backbones.wan.branch import WanBranch
+from streamt1.backbones.wan.config import WanConfig
+from streamt1.backbones.wan.model import WanModel
 from streamt1.bench import heads, pages, reuse
+from streamt1.bench.fake_cuda import CUDA, Device, fake_cuda, placed
 from streamt1.bench.sampling import beside, readings, sampled
 from streamt1.bench.subjects import PROMPT, pocket
 from streamt1.core.types import Route
+from streamt1.memory import MemoryConfig
 from streamt1.pocket.scenes import evaluation_scenes
 from tests.backbones.test_wan import tiny_backbone
 from tests.compiler import needs_compiler
@@ -41,6 +46,52 @@ def test_the_peak_of_pages() -> None:
         found = pages.peak(route)
         assert found["ratio"][4] < ratio
         assert found["ratio"][16] == 1.0
+
+
+SMALL = WanConfig(
+    dim=256, ffn_dim=512, num_layers=3, num_heads=2, in_channels=4, out_channels=4, text_dim=8, text_len=5
+)
+
+
+def searched(backbone: WanBackbone, device: Device, kind: str, place: torch.device) -> tuple[float, int]:
+    """The peak of a step of four candidates and two commits above what was alive, and the bytes of pages after it."""
+
+    def written(branch: WanBranch, seed: int) -> WanBranch:
+        generator = torch.Generator(place).manual_seed(seed) if place.type == "cpu" else None
+        return backbone.commit(branch, torch.randn(backbone.chunk_shape, generator=generator, device=place), Route.EMA)
+
+    beams = []
+    for seed in range(2):
+        branch = backbone.start("a")
+        for chunk in range(5):
+            parent, branch = branch, written(branch, 10 * seed + chunk)
+            backbone.release(parent)
+        beams.append(branch)
+    noise = torch.zeros(4, 1 + backbone.draws, *backbone.chunk_shape, device=place)
+    device.begin()
+    before = device.live[kind]
+    backbone.denoise([beams[0], beams[0], beams[1], beams[1]], noise[:, 0], noise[:, 1:], range(1))
+    children = [written(beam, 100 + seed) for seed, beam in enumerate(beams)]
+    assert len(children) == 2
+    return device.peak[kind] - before, backbone.memory.pool.nbytes
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [16, 4])
+def test_what_is_counted_on_a_device_that_is_not_there_is_what_a_real_run_takes(bits: int) -> None:
+    """Three layers with real numbers on the CPU, and the same calls counted for CUDA without any."""
+    rules = MemoryConfig(bits=bits)
+    model, text = WanModel(SMALL).eval().bfloat16(), torch.zeros(1, SMALL.text_len, SMALL.text_dim)
+    with Device() as device:
+        real = searched(WanBackbone(model, lambda _: text, (32, 32), rules), device, "cpu", torch.device("cpu"))
+    with fake_cuda() as device:
+        with torch.device("meta"):
+            empty = WanModel(SMALL)
+        fake_text = torch.zeros(1, SMALL.text_len, SMALL.text_dim, device=CUDA)
+        backbone = WanBackbone(placed(empty, torch.bfloat16), lambda _: fake_text, (32, 32), rules)
+        counted = searched(backbone, device, "cuda", CUDA)
+    assert counted[1] == real[1]
+    assert counted[0] == pytest.approx(real[0], rel=0.1), "kernels of a CPU need other room"
 
 
 def test_heads_without_a_past() -> None:
