@@ -147,7 +147,10 @@ def two_hosts():
     ray = str(Path(sys.executable).with_name("ray"))
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("needs root, and ip")
-    hosts, around = ("streamt1a", "streamt1b"), {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    hosts, around = (
+        ("streamt1a", "streamt1b"),
+        {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONFAULTHANDLER": "1"},
+    )
     run(ray, "get-auth-token", "--generate")
     try:
         for host in hosts:
@@ -183,5 +186,14 @@ def test_two_hosts(two_hosts: tuple[tuple[str, str], dict[str, str]], cut: bool,
     for state in ("down", "up") if cut else ():
         run("ip", "netns", "exec", second, "ip", "link", "set", "st1b", state)
         time.sleep(CUT if state == "down" else 0)
-    assert across.wait(180) == 0, log.read_text()
+    assert ended(across) == 0, log.read_text()
     assert_same(tmp_path / "across", tmp_path / "whole")
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Its exit code; one that hangs leaves its threads' stacks in its log."""
+    try:
+        return process.wait(180)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        return process.wait(30)
