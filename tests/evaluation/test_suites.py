@@ -81,7 +81,7 @@ def test_a_wrong_suite_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_names() -> None:
-    others = ("cheaper", "frames", "lags", "noise", "quick", "returns", "sinks", "timeline")
+    others = ("cheaper", "frames", "lags", "noise", "pages", "quick", "returns", "sinks", "timeline")
     assert suite_names() == ["pocket", *(f"pocket-{name}" for name in others)]
     with pytest.raises(UnknownNameError, match="did you mean 'pocket'"):
         load_suite("poket")
