@@ -94,8 +94,6 @@ def test_what_is_lost_does_not_depend_on_which_channel_is_large() -> None:
     x = torch.randn(200, 1, 64, generator=torch.Generator().manual_seed(2))
     spiked = x.clone()
     spiked[..., 5] *= 30
-    small = spiked.clone()
-    small[..., 5] = 0
 
     def of_the_rest(codec: Codec) -> float:
         error = codec.decode(codec.encode(spiked), torch.float32) - spiked
@@ -110,10 +108,8 @@ def memory(**rules: float | str) -> BranchingMemory:
     return BranchingMemory(MemoryConfig(ema_alpha=0.9, **rules), lambda keys, frames: keys)  # type: ignore[arg-type]
 
 
-def written(
-    rules: MemoryConfig, chunk: int, route: Route | None, sinks: int, copies: DevicePages | None = None
-) -> Page:
-    writer = PageWriter(3 * chunk, LAYERS, copies=copies, codec=rules.codec_of(sinks))
+def written(rules: MemoryConfig, chunk: int, route: Route | None, sinks: int) -> Page:
+    writer = PageWriter(3 * chunk, LAYERS, codec=rules.codec_of(sinks))
     for layer in range(LAYERS):
         writer.write(layer, *(numbers(TOKENS, HEADS, SIZE, seed=10 * chunk + layer + part) for part in (0, 5)))
     return writer.page(f"chunk {chunk}", route)

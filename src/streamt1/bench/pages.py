@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.wan.backbone import WanBackbone
-from streamt1.bench.fake_cuda import Device, fake_cuda
+from streamt1.bench.fake_cuda import fake_cuda
 from streamt1.bench.passes import BEAMS, CANDIDATES, commit, denoise, full_size, grown
 from streamt1.bench.sampling import after, sampled, wan_backbone
 from streamt1.bench.subjects import PROMPT, Subject, pocket, subject
@@ -89,15 +89,14 @@ def drift(models: Models) -> list[dict[str, Any]]:
     """
     plain = wan_backbone(models)
     others = {form: plain.with_memory(_rules(plain, *form)) for form in FORMS}
-    branch, follow = plain.start(PROMPT), {form: one.start(PROMPT) for form, one in others.items()}
+    follow = {form: one.start(PROMPT) for form, one in others.items()}
     errors: dict[tuple[str, int], list[float]] = {form: [] for form in FORMS}
-    for _, latents, noise in sampled(plain, PROMPT, CHUNKS):
+    for branch, latents, noise in sampled(plain, PROMPT, CHUNKS):
         if branch.memory.pages:
             flow = plain.flow([branch], noise, torch.tensor(NOISY))
             for form, one in others.items():
                 own = one.flow([follow[form]], noise, torch.tensor(NOISY))
                 errors[form].append(((own - flow).norm() / flow.norm()).item())
-        branch = after(plain, branch, latents)
         follow = {form: after(one, follow[form], latents) for form, one in others.items()}
     return [
         {
@@ -150,11 +149,8 @@ def peak(route: Route, preset: str = "longlive", chunks: int = 7) -> dict[str, A
     most, held = found[16]
     work = most - held
     rows = {bits: {"pages_gb": held / GB, "peak_gb": (most - work) / GB} for bits, (most, held) in found.items()}
-    return {
-        "leaving": route.value,
-        "bits": rows,
-        "ratio": {bits: rows[bits]["peak_gb"] / rows[16]["peak_gb"] for bits in (8, 4)},
-    }
+    ratio = {bits: row["peak_gb"] / rows[16]["peak_gb"] for bits, row in rows.items()}
+    return {"leaving": route.value, "bits": rows, "ratio": ratio}
 
 
 def beams(preset: str = "longlive") -> list[dict[str, Any]]:
@@ -180,7 +176,9 @@ def _most(preset: str, size: int, bits: int) -> int:
 def _peak_of(preset: str, bits: int, route: Route, chunks: int) -> tuple[float, float]:
     """Bytes: the most that is alive above the weights in a chunk, and the most that pages take in it."""
     with fake_cuda() as device:
-        weights, backbone = _weighed(device, preset, bits)
+        backbone = full_size(preset)
+        weights = device.live["cuda"]
+        backbone = backbone.with_memory(_rules(backbone, "rotated", bits))
         root = grown(backbone, backbone.start(""), 1, None)
         ends = [grown(backbone, commit(backbone, root, route), chunks - 2, route) for _ in range(BEAMS)]
         backbone.release(root)
@@ -192,13 +190,6 @@ def _peak_of(preset: str, bits: int, route: Route, chunks: int) -> tuple[float, 
         most = device.peak["cuda"] - weights
         del children
         return most, held
-
-
-def _weighed(device: Device, preset: str, bits: int) -> tuple[int, WanBackbone]:
-    backbone = full_size(preset)
-    weights = device.live["cuda"]
-    rules = dataclasses.replace(backbone.memory.config, bits=bits)
-    return weights, backbone.with_memory(rules)
 
 
 def _rules(backbone: WanBackbone, codec: str, bits: int) -> MemoryConfig:
@@ -224,14 +215,9 @@ def _searched(who: Subject, chunks: int, seed: int) -> Iterator[SearchState]:
 
 
 def _pages(models: Models, chunks: int) -> list[Page]:
-    """What a sampled video writes to memory, in 16 bits."""
-    backbone = wan_backbone(models)
-    branch, pages = backbone.start(PROMPT), []
-    for _, latents, _ in sampled(backbone, PROMPT, chunks):
-        branch = after(backbone, branch, latents)
-        pages.append(branch.memory.pages[-1])
-    backbone.release(branch)
-    return pages
+    """What the first chunks of a sampled video write to memory, in 16 bits."""
+    parts = sampled(wan_backbone(models), PROMPT, chunks + 1)
+    return [branch.memory.pages[-1] for branch, _, _ in parts if branch.memory.pages]
 
 
 def _lost(parts: list[Any], through: Callable[[Tensor], Tensor]) -> float:

@@ -25,7 +25,6 @@ SEED = 2504
 """Of the signs of the rotation: memories that are to be exchanged need the same."""
 SCALE = torch.bfloat16
 """What a scale is kept in: 16 bits, with the range of float32."""
-Table = NDArray[np.float64]
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 """Types of so many bytes: the numbers of a byte of codes are looked up as one, five times faster than one by one."""
 _GRID = 2**16
@@ -33,9 +32,9 @@ _ROUNDS = 300
 """Iterations of Lloyd; levels move by less than their rounding after them."""
 _FINE = 2**-14
 """Levels are rounded to it, so that all machines compute the same."""
-
-
-Room = tuple[tuple[int, ...], torch.dtype]
+Table = NDArray[np.float64]
+Layout = list[tuple[tuple[int, ...], torch.dtype]]
+"""Shape and type of each part."""
 
 
 class Codec(Protocol):
@@ -51,8 +50,8 @@ class Codec(Protocol):
         """Whether a token's codes depend on it alone, so that those of several pages can be read as one."""
         ...
 
-    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
-        """Shape and type of each part of ``[tokens, heads, size]``."""
+    def layout(self, tokens: int, heads: int, size: int) -> Layout:
+        """Of what ``[tokens, heads, size]`` becomes."""
         ...
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -77,16 +76,13 @@ class Rotated:
     """
 
     width: int
+    by_token = True
 
     @property
     def name(self) -> str:
         return f"rotated {self.width} bits"
 
-    @property
-    def by_token(self) -> bool:
-        return True
-
-    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+    def layout(self, tokens: int, heads: int, size: int) -> Layout:
         return [((tokens, heads, size * self.width // 8), torch.uint8), ((tokens, heads), SCALE)]
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -140,7 +136,7 @@ class Linear:
     def _dtype(self) -> torch.dtype:
         return torch.int16 if self.width == 16 else torch.int8
 
-    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+    def layout(self, tokens: int, heads: int, size: int) -> Layout:
         steps = (1, heads, size) if self.channels else (tokens, heads, 1)
         return [((tokens, heads, size), self._dtype), (steps, SCALE)]
 
@@ -165,15 +161,10 @@ class Linear:
 class Grouped:
     """Four bits between the lowest and the highest number of every 32 (``core.four_bits``): plain int4."""
 
-    @property
-    def name(self) -> str:
-        return "grouped 4 bits"
+    name = "grouped 4 bits"
+    by_token = True
 
-    @property
-    def by_token(self) -> bool:
-        return True
-
-    def layout(self, tokens: int, heads: int, size: int) -> list[Room]:
+    def layout(self, tokens: int, heads: int, size: int) -> Layout:
         groups = ((tokens, heads, size // group_of(size, GROUP)), SCALE)
         return [((tokens, heads, size // 2), torch.uint8), groups, groups]
 
@@ -252,3 +243,12 @@ def on_device(make: Callable[..., Table], sizes: tuple[int, ...], dtype: torch.d
 def rotation_on(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """``R``, ``[size, size]``: a codec that rotates keeps ``x @ R.T``."""
     return on_device(rotation, (size,), dtype, device)
+
+
+def indices_on(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """Whole numbers ``[N]`` to index with."""
+    return on_device(_listed, numbers, torch.long, device)
+
+
+def _listed(*numbers: int) -> Table:
+    return np.array(numbers, dtype=np.float64)

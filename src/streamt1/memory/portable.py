@@ -18,7 +18,7 @@ from streamt1.core.snapshot import PAGES, Snapshot
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch, Eviction, MemoryConfig
 from streamt1.memory.pages import Page
-from streamt1.memory.storage import Coded, Stored, codec_called, codec_name, room_for, tensors_in
+from streamt1.memory.storage import Coded, Stored, codec_called, codec_name, tensors_in
 
 LONGEST = 2**31
 """No video has so many latent frames."""
@@ -129,13 +129,11 @@ def _stored(
         stored: Stored = snapshot.tensor(f"{PAGES}{name}")
         fits = tuple(stored.shape) == tuple(shape) and stored.dtype in dtypes
     else:
-        like = torch.empty(rest, dtype=dtypes[0], device="meta")
-        wanted = room_for(layers, like, codec_called(codec), like.device)
-        parts = tuple(snapshot.tensor(f"{CODES}{name}.{place}") for place in range(len(tensors_in(wanted))))
-        stored = Coded(codec_called(codec), torch.Size(shape), dtypes[0], parts)
-        fits = all(
-            one.shape == other.shape and one.dtype == other.dtype for one, other in zip(parts, tensors_in(wanted))
-        )
+        known = codec_called(codec)
+        layout = [((layers, *part), dtype) for part, dtype in known.layout(*rest)]
+        parts = tuple(snapshot.tensor(f"{CODES}{name}.{place}") for place in range(len(layout)))
+        stored = Coded(known, torch.Size(shape), dtypes[0], parts)
+        fits = [(tuple(part.shape), part.dtype) for part in parts] == layout
     if not fits:
         found = [f"{list(one.shape)} in {one.dtype}" for one in tensors_in(stored)]
         raise CheckpointError(

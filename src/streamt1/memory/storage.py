@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.transfer import room, upload
-from streamt1.memory.codecs import Codec, Grouped, Linear, Rotated
+from streamt1.memory.codecs import Codec, Grouped, Linear, Rotated, indices_on
 
 CODECS: dict[str, dict[int, Codec]] = {
     "rotated": {width: Rotated(width) for width in (2, 4, 8)},
@@ -95,13 +95,13 @@ class Reading:
         dtype: of what is read.
         device: where to; None leaves it where it is.
         turned: what a codec has rotated stays so.
-        heads: of them, whole numbers ``[H]``; None reads all.
+        heads: of them; None reads all.
     """
 
     dtype: torch.dtype
     device: torch.device | None = None
     turned: bool = False
-    heads: Tensor | None = None
+    heads: tuple[int, ...] | None = None
 
     def layer(self, stored: Stored, layer: int) -> Tensor:
         """``[L, heads, head_dim]``."""
@@ -128,7 +128,7 @@ class Reading:
     def _parts(self, stored: Stored, layer: int) -> list[Tensor]:
         parts = [tensor[layer] for tensor in tensors_in(stored)]
         if self.heads is not None:
-            parts = [part.index_select(1, self.heads.to(part.device)) for part in parts]
+            parts = [part.index_select(1, indices_on(self.heads, part.device)) for part in parts]
         if self.device is None or not isinstance(stored, Coded):
             return parts
         return [upload(part, self.device) for part in parts]

@@ -14,11 +14,12 @@ from streamt1.backbones.wan.model import Attend
 from streamt1.backbones.wan.rope import Rotary, shift_angles
 from streamt1.core.errors import ConfigError
 from streamt1.memory.branch import Branch, MemoryConfig
-from streamt1.memory.codecs import rotation_on
+from streamt1.memory.codecs import indices_on, rotation_on
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.storage import Reading
 from streamt1.memory.view import read
 
+Heads = tuple[int, ...]
 SHIFTS = 16
 """Ways in which a window's keys are turned that are remembered; beams of one search need a few."""
 
@@ -47,7 +48,7 @@ class PastReader:
         runs = [list(run) for _, run in groupby(memories, key=lambda memory: memory.id)]
         counts = [len(run) for run in runs]
 
-        def over_memory(layer: int, q: Tensor, k: Tensor, v: Tensor, heads: Tensor | None = None) -> Tensor:
+        def over_memory(layer: int, q: Tensor, k: Tensor, v: Tensor, heads: Heads | None = None) -> Tensor:
             turn = rotation_on(k.shape[-1], k.dtype, k.device) if self._rules.turned else None
             if len(runs) == 1:
                 return shared_prefix_attention(q, k, v, *self._read(memories[0], layer, k, heads), turn=turn)
@@ -60,16 +61,17 @@ class PastReader:
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if layer not in self._local:
                 return over_memory(layer, q, k, v)
-            local, others = (heads.to(q.device) for heads in self._local[layer])
+            heads = self._local[layer]
+            local, others = (indices_on(own, q.device) for own in heads)
             seen = torch.empty_like(q)
             seen[:, :, local] = attention(q[:, :, local], k[:, :, local], v[:, :, local])
             if len(others):
-                seen[:, :, others] = over_memory(layer, q[:, :, others], k[:, :, others], v[:, :, others], others)
+                seen[:, :, others] = over_memory(layer, q[:, :, others], k[:, :, others], v[:, :, others], heads[1])
             return seen
 
         return attend
 
-    def _read(self, memory: Branch, layer: int, k: Tensor, heads: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _read(self, memory: Branch, layer: int, k: Tensor, heads: Heads | None) -> tuple[Tensor, Tensor]:
         reading = Reading(k.dtype, k.device, self._rules.turned, heads)
         keys, values = read(memory, layer, reading, self._copies)
         moved = self._moved(memory, keys)
@@ -92,17 +94,16 @@ class PastReader:
         return self._shifts[key]
 
 
-def _local_heads(sizes: WanConfig, rules: MemoryConfig) -> dict[int, tuple[Tensor, Tensor]]:
-    """Of the layers that have some: heads that read nothing of the past, and the others, ``[H]`` each."""
+def _local_heads(sizes: WanConfig, rules: MemoryConfig) -> dict[int, tuple[Heads, Heads]]:
+    """Of the layers that have some: heads that read nothing of the past, and the others."""
     for layer, head in rules.local_heads:
         if layer >= sizes.num_layers or head >= sizes.num_heads:
             raise ConfigError(
                 f"memory.local_heads names head {head} of layer {layer}: this model has {sizes.num_layers} layers of"
                 f" {sizes.num_heads} heads, both counted from 0"
             )
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    found: dict[int, tuple[Heads, Heads]] = {}
     for layer in {layer for layer, _ in rules.local_heads}:
-        local = [head for head in range(sizes.num_heads) if (layer, head) in rules.local_heads]
-        others = [head for head in range(sizes.num_heads) if (layer, head) not in rules.local_heads]
-        found[layer] = torch.tensor(local), torch.tensor(others, dtype=torch.long)
+        local = tuple(head for head in range(sizes.num_heads) if (layer, head) in rules.local_heads)
+        found[layer] = local, tuple(head for head in range(sizes.num_heads) if head not in local)
     return found
