@@ -10,6 +10,7 @@ import torch
 from streamt1.backbones.wan.attention import attention, naive_prefix_attention, shared_prefix_attention
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
+from streamt1.backbones.wan.past import PastReader
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError
 from streamt1.core.types import Route
@@ -93,3 +94,11 @@ def test_heads_are_configured() -> None:
             load_config("pocket", {"memory.local_heads": wrong})
     with pytest.raises(ConfigError, match="head 0 of layer 2: this model has 2 layers of 2 heads, both counted from 0"):
         tiny_backbone().with_memory(MemoryConfig(local_heads=((2, 0),)))
+
+
+def test_heads_that_do_not_fill_bytes_are_refused() -> None:
+    """As soon as the model has that memory, and not with its first chunk."""
+    sizes = replace(TINY, dim=6 * TINY.num_heads)
+    PastReader(sizes, MemoryConfig(bits=4), None)
+    with pytest.raises(ConfigError, match=r"memory\.bits=2 packs 4 numbers a byte, and this model's heads have 6"):
+        PastReader(sizes, MemoryConfig(bits=2), None)

@@ -12,11 +12,11 @@ from torch import Tensor
 from streamt1.core.errors import ConfigError
 from streamt1.core.types import Route
 from streamt1.memory import Branch, BranchingMemory, DevicePages, MemoryConfig, Page
-from streamt1.memory.codecs import Codec, Grouped, Linear, Rotated, bits_of, lloyd_max, rotation
-from streamt1.memory.storage import BLEND, CODECS, SINK, Coded, Reading, codec_called, codec_name, room_for
+from streamt1.memory.codecs import Codec, Dithered, Grouped, Linear, Rotated, bits_of, lloyd_max, rotation
+from streamt1.memory.storage import BLEND, BLENDS, CODECS, SINK, Coded, Reading, codec_called, codec_name, room_for
 from streamt1.memory.view import PageWriter, read
 
-ALL = [SINK, BLEND, *(codec for widths in CODECS.values() for codec in widths.values())]
+ALL = [SINK, *BLENDS, *(codec for widths in CODECS.values() for codec in widths.values())]
 HEADS, SIZE, TOKENS, LAYERS = 3, 64, 40, 2
 WIDE = Reading(torch.float32)
 E, A, D = Route.EMA, Route.APPEND, Route.DISCARD
@@ -130,7 +130,7 @@ def codecs(pages: tuple[Page, ...]) -> list[str | None]:
 
 @pytest.mark.parametrize(("codec", "bits"), [(codec, bits) for codec, widths in CODECS.items() for bits in widths])
 def test_a_memory_in_fewer_bits(codec: str, bits: int) -> None:
-    """A sink has 8 bits, a blended one 16, the window and what is appended those that were asked for."""
+    """A sink has 8 bits, a blended one 12, the window and what is appended those that were asked for."""
     mine, plain = memory(bits=bits, codec=codec), memory()
     window = CODECS[codec][bits].name
     branch, exact = (grown(one, [None, D, D]) for one in (mine, plain))
@@ -142,8 +142,31 @@ def test_a_memory_in_fewer_bits(codec: str, bits: int) -> None:
     assert mine.pool.nbytes < {2: 0.16, 4: 0.2, 8: 0.27}[bits] * plain.pool.nbytes
 
 
+def test_dithering_loses_no_mean() -> None:
+    """Blends of a tenth of a step add up; rounding to the nearest would lose each of them."""
+    codec, x, other = Dithered(), numbers(300, 1, SIZE), numbers(300, 1, SIZE, seed=1)
+    kept, true = codec.encode(x), x
+    for chunk in range(100):
+        codec, before = Dithered(seed=3 * chunk), codec.decode(kept, torch.float32)
+        kept, true = codec.encode(before + 1e-4 * (other - before)), true + 1e-4 * (other - true)
+    moved, wanted = codec.decode(kept, torch.float32) - x, true - x
+    assert ((moved * wanted).sum() / wanted.square().sum()).item() == pytest.approx(1, abs=0.02)
+    assert lost(codec, x) < 1e-6
+
+
+def test_a_blend_from_before_goes_on() -> None:
+    """One in 16 even steps, as runs of earlier versions have them, is blended into and settled like any."""
+    mine = memory(bits=4)
+    branch = grown(mine, [None, E, D])
+    old = branch.sinks[0].coded_in(BLENDS[1], "old")
+    for route, codec in ((E, BLEND), (A, SINK)):
+        former = mine.commit(replace(branch, sinks=(old,)), written(mine.config, 3, route, 1))
+        after = mine.commit(former, written(mine.config, 4, route, 1))
+        assert codec_name(mine.commit(after, written(mine.config, 5, D, 1)).sinks[0].keys) == codec.name
+
+
 def test_a_blend_is_finer_than_its_steps() -> None:
-    """100 blends of .1%: the same as in float32 within a hundredth of what they move; then it is settled in 8 bits."""
+    """100 blends of .1%: as in float32 but for a twentieth of what they move; then it is settled in 8 bits."""
     fine = BranchingMemory(MemoryConfig(bits=4), lambda keys, frames: keys)
     exact = BranchingMemory(MemoryConfig(), lambda keys, frames: keys)
     ends = []
@@ -157,7 +180,7 @@ def test_a_blend_is_finer_than_its_steps() -> None:
     assert codecs((ends[0],)) == [BLEND.name]
     near, true = (page.layer(1, torch.float32)[1] for page in ends)
     start = written(MemoryConfig(), 0, None, 0).layer(1, torch.float32)[1]
-    assert (near - true).norm() < 0.01 * (true - start).norm()
+    assert (near - true).norm() < 0.05 * (true - start).norm()
 
     mine = memory(bits=4)
     branch = grown(mine, [None, E, A, D, D])
@@ -197,11 +220,6 @@ def test_settings_that_do_not_exist_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             MemoryConfig(**rules)  # type: ignore[arg-type]
-
-
-def test_heads_that_do_not_fill_bytes_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"memory\.bits=2 packs 4 numbers a byte, and heads have 6: take 8 or 16"):
-        Rotated(2).encode(torch.ones(3, 1, 6))
 
 
 def test_room_says_its_shapes_without_work() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
+from streamt1.distributed.answers import Answers
 from streamt1.distributed.ray_cluster import connected, first_line
 from streamt1.distributed.seats import LinkLostError
 from streamt1.distributed.snapshots import Carried, ShipmentLostError
@@ -33,12 +34,22 @@ class Host:
 
     def __init__(self, ray: Any, actor: Any, place: int) -> None:
         self._ray, self._actor, self.place, self.name = ray, actor, place, f"device {place}"
+        self._answers = Answers(self._ask, lambda: self._ask(nothing))
 
     def call(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """What a function of a module gives in that process, or what it raises; ``LinkLostError`` if that is gone.
+        """What a function of a module gives in that process, or what it raises.
 
-        Calls are answered in the order in which they are made.
+        It is ``LinkLostError`` where that process is gone, or the answer was lost on its way (``answers``). Calls are
+        answered in the order in which they are made.
         """
+        return self._answers.call(function, *args)
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        self._answers.end()
+        self._ray.kill(self._actor)
+
+    def _ask(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         answer: Future[Any] = Future()
         raised: type[Any] = self._ray.exceptions.RayTaskError
 
@@ -55,9 +66,9 @@ class Host:
         self._actor.call.remote(function, args).future().add_done_callback(done)
         return answer
 
-    def end(self) -> None:
-        """Ends the process, whatever it does."""
-        self._ray.kill(self._actor)
+
+def nothing() -> None:
+    """What a process does that is only asked whether it answers."""
 
 
 class Hosts:

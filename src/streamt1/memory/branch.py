@@ -19,9 +19,10 @@ from streamt1.memory.codecs import Codec
 from streamt1.memory.pages import Page, PagePool
 from streamt1.memory.recall import with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
-from streamt1.memory.storage import BLEND, CODECS, SINK, Reading, codec_name, put_sum
+from streamt1.memory.storage import BLEND, BLENDS, CODECS, SINK, Reading, codec_name, put_sum
 
 Rebuild = Literal["off", "encoded", "first"]
+BLENDED = {codec.name for codec in BLENDS}
 FURTHEST = 10_000
 """Latent frames that a shot may jump by, over half an hour: rotary was never trained so far, and stays exact."""
 
@@ -51,7 +52,7 @@ class MemoryConfig:
             current chunk), at the same positions (Krea). Of those the oldest is then, once it is no longer the video's
             first, either that one all the same (``first``), or what was shown there as a picture (``encoded``).
         bits: of the numbers of pages; 16 leaves them as the model computes them, whatever its dtype. With fewer, a
-            sink has 8 and one that was blended into 16, see ``memory.storage``.
+            sink has 8 and one that was blended into 12, see ``memory.storage``.
         codec: how pages are kept in fewer bits: ``rotated`` in 8, 4 or 2 (TurboQuant), and to compare with it
             ``channels`` in 8 and ``grouped`` in 4.
         local_heads: ``(layer, head)`` of heads that read their own chunk and nothing of the past (Dummy Forcing).
@@ -294,7 +295,7 @@ class BranchingMemory:
     def _blend(self, slot: Page, leaving: Page) -> Page:
         """EMA of a sink slot, in float32: bfloat16 rounds most of a 0.1% update away (SPEC section 9, item 3).
 
-        With fewer bits for pages it is kept in 16 even steps a vector, which are finer than a step of the blend.
+        With fewer bits for pages it is kept in 12, rounded so that small updates add up.
         """
         id = content_id("ema", slot.id, leaving.id, self.config.ema_alpha)
         blend = self._blends.get(id)
@@ -305,7 +306,7 @@ class BranchingMemory:
     def _blended(self, slot: Page, leaving: Page, id: str) -> Page:
         """Layer by layer: the moved keys of all layers at once, in float64, would not fit beside a model."""
         alpha, shift, wide = self.config.ema_alpha, slot.position - leaving.position, Reading(torch.float32)
-        codec = None if self.config.coded is None else BLEND
+        codec = None if self.config.coded is None else replace(BLEND, seed=leaving.start)
         keys, values = slot.rooms(codec, slot.keys.dtype if codec else torch.float32)
         for layer in range(len(keys)):
             own, other = (wide.layer(page.keys, layer) for page in (slot, leaving))
@@ -320,7 +321,7 @@ class BranchingMemory:
         It is kept as it would be if nothing had been blended into it; siblings share it.
         """
         dtype = leaving.keys.dtype
-        if not sinks or (sinks[-1].keys.dtype == dtype and codec_name(sinks[-1].keys) != BLEND.name):
+        if not sinks or (sinks[-1].keys.dtype == dtype and codec_name(sinks[-1].keys) not in BLENDED):
             return sinks
         last = sinks[-1]
         settled = self._settled.get(last.id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
 
@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamt1.core.errors import ConfigError
 from streamt1.core.four_bits import GROUP, coded_row, decoded_row, group_of
 
 SEED = 2504
@@ -27,6 +26,8 @@ SCALE = torch.bfloat16
 """What a scale is kept in: 16 bits, with the range of float32."""
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 """Types of so many bytes: the numbers of a byte of codes are looked up as one, five times faster than one by one."""
+_EVEN = 49471, 37345
+"""In parts of 2^16, the powers 1/p and 1/p^2 of the plastic number p: multiples of both fill the square evenly (R2)."""
 _GRID = 2**16
 _ROUNDS = 300
 """Iterations of Lloyd; levels move by less than their rounding after them."""
@@ -87,10 +88,6 @@ class Rotated:
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         size, wide, each = x.shape[-1], (torch.float32, x.device), 8 // self.width
-        if size % each:
-            raise ConfigError(
-                f"memory.bits={self.width} packs {each} numbers a byte, and heads have {size}: take 8 or 16"
-            )
         levels = on_device(lloyd_max, (self.width, size), *wide)
         turned = x.float() @ rotation_on(size, *wide).T
         norm = torch.linalg.vector_norm(turned, dim=-1, keepdim=True)
@@ -143,9 +140,7 @@ class Linear:
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         wide, most = x.float(), 2 ** (self.width - 1) - 1
         wide = wide if self.channels else wide @ rotation_on(x.shape[-1], torch.float32, x.device).T
-        step = wide.abs().amax(dim=0 if self.channels else -1, keepdim=True) / most
-        near = step.to(SCALE)
-        step = torch.where(near < step, torch.nextafter(near, torch.full_like(near, math.inf)), near)
+        step = _step(wide.abs().amax(dim=0 if self.channels else -1, keepdim=True) / most)
         codes = (wide / step.float()).nan_to_num(0.0).round().clamp(-most, most)
         return codes.to(self._dtype), step
 
@@ -155,6 +150,52 @@ class Linear:
         if not self.channels and not turned:
             wide = wide @ rotation_on(wide.shape[-1], torch.float32, wide.device)
         return wide.to(dtype)
+
+
+@dataclass(frozen=True)
+class Dithered:
+    """Even steps of a rotated vector in 12 bits, rounded up as often as a number is near the upper one.
+
+    So no change is too small to count: of ten that are a tenth of a step, one counts and is a whole one. What decides
+    follows from the place in the page and from ``seed`` alone, evenly over tokens and over seeds one after another.
+
+    Args:
+        seed: another one for each encoding of what was encoded before; to read, none is needed.
+    """
+
+    seed: int = field(default=0, compare=False)
+    name = "dithered 12 bits by rotated vector"
+    by_token = True
+    _most = 2**11 - 1
+
+    def layout(self, tokens: int, heads: int, size: int) -> Layout:
+        return [((tokens, heads, size * 3 // 2), torch.uint8), ((tokens, heads, 1), SCALE)]
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        place = (torch.float32, x.device)
+        steps = x.float() @ rotation_on(x.shape[-1], *place).T
+        step = _step(steps.abs().amax(dim=-1, keepdim=True) / self._most)
+        steps = (steps / step.float()).nan_to_num(0.0)
+        vectors = torch.arange(step.numel(), device=x.device).view(step.shape)
+        drawn = ((vectors * _EVEN[0] + self.seed * _EVEN[1]) % 2**16).float() / 2**16
+        chance = (drawn + on_device(_uniform, (x.shape[-1],), *place)).frac()
+        codes = (steps + chance).floor().clamp(-self._most, self._most).to(torch.int16) + 2**11
+        low, high = codes.unflatten(-1, (-1, 2)).unbind(-1)
+        packed = torch.stack([low & 255, low >> 8 | (high & 15) << 4, high >> 4], dim=-1)
+        return packed.to(torch.uint8).flatten(-2), step
+
+    def decode(self, parts: Sequence[Tensor], dtype: torch.dtype, turned: bool = False) -> Tensor:
+        codes, step = parts
+        first, middle, last = codes.unflatten(-1, (-1, 3)).to(torch.int16).unbind(-1)
+        steps = torch.stack([first | (middle & 15) << 8, middle >> 4 | last << 4], dim=-1).flatten(-2) - 2**11
+        wide = steps.float() * step.float()
+        return (wide if turned else wide @ rotation_on(wide.shape[-1], torch.float32, wide.device)).to(dtype)
+
+
+def _step(step: Tensor) -> Tensor:
+    """In the type of scales, and no smaller: the largest number must not lie beyond the last step."""
+    near = step.to(SCALE)
+    return torch.where(near < step, torch.nextafter(near, torch.full_like(near, math.inf)), near)
 
 
 @dataclass(frozen=True)
@@ -199,12 +240,17 @@ def rotation(size: int) -> Table:
 
 
 def _signs(count: int) -> Table:
-    """Of a linear congruential generator: they are the same wherever and whenever they are drawn."""
-    state, signs = SEED, []
+    return np.where(_uniform(count) < 0.5, -1.0, 1.0)
+
+
+@cache
+def _uniform(count: int) -> Table:
+    """In [0, 1), of a linear congruential generator: they are the same wherever and whenever they are drawn."""
+    state, drawn = SEED, []
     for _ in range(count):
         state = (6364136223846793005 * state + 1442695040888963407) % 2**64
-        signs.append(1.0 if state >> 63 else -1.0)
-    return np.array(signs)
+        drawn.append((state >> 40) / 2**24)
+    return np.array(drawn)
 
 
 @cache

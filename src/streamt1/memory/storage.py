@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.transfer import room, upload
-from streamt1.memory.codecs import Codec, Grouped, Linear, Rotated, indices_on
+from streamt1.memory.codecs import Codec, Dithered, Grouped, Linear, Rotated, indices_on
 
 CODECS: dict[str, dict[int, Codec]] = {
     "rotated": {width: Rotated(width) for width in (2, 4, 8)},
@@ -22,9 +22,11 @@ CODECS: dict[str, dict[int, Codec]] = {
     "grouped": {4: Grouped()},
 }
 """What ``memory.codec`` may be, and the bits that each knows."""
-SINK, BLEND = Rotated(8), Linear(16, channels=False)
+SINK, BLEND = Rotated(8), Dithered()
 """Of a sink: it is read as long as the video lasts, so it is kept better than what leaves with the window. Of one that
-others were blended into: a step of a blend is 0.1%, which 16 even steps hold and the 8 bits of bfloat16 do not."""
+others were blended into: a step of a blend is 0.1%, which the 8 bits of bfloat16 lose and 12 dithered ones keep."""
+BLENDS = (BLEND, Linear(16, channels=False))
+"""What blends are kept in, and were before: runs and packets of then are read, and go on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,7 @@ def codec_name(stored: Stored) -> str | None:
 
 def codec_called(name: str) -> Codec:
     """Of a packet. Raises ``ValueError`` for a name that no memory uses."""
-    known: Iterable[Codec] = (SINK, BLEND, *(codec for widths in CODECS.values() for codec in widths.values()))
+    known: Iterable[Codec] = (SINK, *BLENDS, *(codec for widths in CODECS.values() for codec in widths.values()))
     for codec in known:
         if codec.name == name:
             return codec

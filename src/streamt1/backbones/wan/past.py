@@ -33,10 +33,15 @@ class PastReader:
         copies: of pages that are kept elsewhere.
 
     Raises:
-        ConfigError: ``local_heads`` names a head that the model does not have.
+        ConfigError: ``local_heads`` names a head that the model does not have, or its heads fill no bytes in ``bits``.
     """
 
     def __init__(self, sizes: WanConfig, rules: MemoryConfig, copies: DevicePages | None) -> None:
+        if rules.coded is not None and sizes.head_dim * rules.bits % 8:
+            raise ConfigError(
+                f"memory.bits={rules.bits} packs {8 // rules.bits} numbers a byte, and this model's heads have"
+                f" {sizes.head_dim}: take 8 or 16"
+            )
         self._rules, self._copies = rules, copies
         self._local = _local_heads(sizes, rules)
         self._shifts: dict[tuple[tuple[int, ...], torch.device], Rotary] = {}

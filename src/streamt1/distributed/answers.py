@@ -1,0 +1,131 @@
+"""Answers of one process that are to come, and what is done about one that never does.
+
+A cluster whose machines are overloaded can lose a call or its answer, on a link that was cut for seconds, and say
+nothing of it. Calls are answered in the order in which they are made: so one that has waited is followed by a call that
+does nothing, and where that is answered first, the other's answer is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from streamt1.distributed.seats import LinkLostError
+
+Answer = Future[Any]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds.
+
+    Attributes:
+        first: that a call may wait before it is followed by one that does nothing.
+        again: from one of those to the next, as it may be lost itself.
+        after: that an answer may come later than that of a call made after it: what is large travels apart.
+    """
+
+    first: float = 15
+    again: float = 60
+    after: float = 30
+
+
+class Answers:
+    """Of one process.
+
+    Args:
+        ask: makes a call; what comes of it is the process's answer, or ``LinkLostError``. Calls are answered in the
+            order in which they are made. It may raise where nothing can be asked any more.
+        nothing: makes a call that does nothing.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[..., Answer],
+        nothing: Callable[[], Answer],
+        patience: Patience = Patience(),
+    ) -> None:
+        self._ask, self._nothing, self._patience = ask, nothing, patience
+        self._changed = threading.Condition()
+        self._waiting: dict[int, tuple[Answer, float]] = {}
+        self._made, self._ended = 0, False
+        self._watcher: threading.Thread | None = None
+        self._followed = -float("inf")
+        self._overtaken: tuple[int, float] | None = None
+
+    def call(self, *args: Any) -> Answer:
+        """The answer to come, or ``LinkLostError`` where it is lost."""
+        answer: Answer = Future()
+        with self._changed:
+            reply = self._ask(*args)
+            number, self._made = self._made, self._made + 1
+            self._waiting[number] = answer, time.monotonic()
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="answers", daemon=True)
+                self._watcher.start()
+            self._changed.notify()
+        reply.add_done_callback(lambda reply: self._settle(number, reply))
+        return answer
+
+    def end(self) -> None:
+        """Nothing is to be followed any more; what is still to come may come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def _settle(self, number: int, reply: Answer) -> None:
+        with self._changed:
+            answer, _ = self._waiting.pop(number, (None, 0.0))
+        if answer is None:
+            return
+        error = reply.exception()
+        if error is None:
+            answer.set_result(reply.result())
+        else:
+            answer.set_exception(error)
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                if self._ended:
+                    return
+                self._changed.wait(self._pause())
+                lost = self._lost()
+            for answer in lost:
+                answer.set_exception(LinkLostError("the answer to a call was lost on its way"))
+
+    def _pause(self) -> float | None:
+        """Until there may be something to do; None where nothing is awaited."""
+        if not self._waiting:
+            return None
+        return min(self._patience.first, self._patience.again, self._patience.after) / 4
+
+    def _lost(self) -> list[Answer]:
+        """Follows a call that has waited; those that were overtaken are not awaited any more."""
+        now, lost = time.monotonic(), []
+        if self._overtaken is not None and now - self._overtaken[1] > self._patience.after:
+            numbers = [number for number in self._waiting if number < self._overtaken[0]]
+            lost = [self._waiting.pop(number)[0] for number in numbers]
+        since = min((made for _, made in self._waiting.values()), default=now)
+        if now - since > self._patience.first and now - self._followed > self._patience.again:
+            self._followed = now
+            self._follow()
+        return lost
+
+    def _follow(self) -> None:
+        number, self._made = self._made, self._made + 1
+        try:
+            reply = self._nothing()
+        except Exception:  # there is nobody to ask
+            self._overtaken = number, time.monotonic()
+        else:
+            reply.add_done_callback(lambda _: self._overtook(number))
+
+    def _overtook(self, number: int) -> None:
+        with self._changed:
+            if self._overtaken is None or self._overtaken[0] < number:
+                self._overtaken = number, time.monotonic()
