@@ -20,7 +20,8 @@ class Limits:
         daily: videos that one key may ask for within 24 hours; None for any number.
         body: bytes of a request.
         keep: seconds that a video is kept once it is done; None for ever.
-        keep_bytes: most that all videos may take on the disk; those that were done first go first. None: no bound.
+        keep_bytes: most that all done videos may take on the disk, with what is kept for their viewers; those that
+            were done first go first. None: no bound.
         free: bytes that must be free on the disk for a video to be taken on.
         patience: seconds that a stream's client may take to say what it wants.
         picture: bytes of a picture that comes with a request, in a form.

@@ -112,7 +112,7 @@ class JobQueue:
             gone += self.store.done(time.time() - limits.keep)
         if limits.keep_bytes is not None:
             left = [name for name in self.store.done() if name not in gone]
-            sizes = {name: bytes_in(self.folder / name) for name in left}
+            sizes = {name: self._bytes_of(name) for name in left}
             over = sum(sizes.values()) - limits.keep_bytes
             for name in left:
                 if over <= 0:
@@ -125,6 +125,13 @@ class JobQueue:
         if gone:
             log.info("%d videos were no longer to be kept, and are deleted: %s", len(gone), " ".join(gone))
         return gone
+
+    def _bytes_of(self, name: str) -> int:
+        """What a video and what is kept for its viewers take."""
+        size = bytes_in(self.folder / name)
+        with suppress(FileNotFoundError):
+            size += self._beside(name, TAPE).stat().st_size
+        return size
 
     def free(self) -> int:
         """Bytes that are free on the disk of the videos. Raises ``OutputError``."""
