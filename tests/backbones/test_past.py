@@ -102,3 +102,26 @@ def test_heads_that_do_not_fill_bytes_are_refused() -> None:
     PastReader(sizes, MemoryConfig(bits=4), None)
     with pytest.raises(ConfigError, match=r"memory\.bits=2 packs 4 numbers a byte, and this model's heads have 6"):
         PastReader(sizes, MemoryConfig(bits=2), None)
+
+
+def test_a_corrected_chunk_reads_the_first_alone_and_then_all() -> None:
+    """Two models that differ in that pass only: the one that reads all both times lands elsewhere."""
+    backbone, [branch, _] = remembering(corrected=(500, 250))
+    assert (backbone.steps, backbone.draws, backbone.first_steps, backbone.first_draws) == (6, 5, 4, 3)
+    asked = []
+    plain = backbone.flow
+
+    def flow(parents: list[WanBranch], x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        asked.append([page.start for page in parents[0].memory.pages])
+        return plain(parents, x, timestep)
+
+    backbone.flow = flow  # type: ignore[method-assign]
+    denoised(backbone, [branch], [0])
+    every = [page.start for page in branch.memory.pages]
+    assert asked == [every, every, every[:1], every, every[:1], every]
+    assert backbone.with_memory(MemoryConfig()).steps == 4
+
+
+def test_corrections_follow_the_schedule() -> None:
+    with pytest.raises(ConfigError, match=r"memory\.corrected=\(600,\) must be some of the steps"):
+        tiny_backbone().with_memory(MemoryConfig(corrected=(600,)))

@@ -97,3 +97,44 @@ def test_euler_comes_nearer_to_the_exact_answer_with_more_steps() -> None:
 def test_a_sampler_that_is_not_known_is_refused() -> None:
     with pytest.raises(ConfigError, match="sampler='ddim' is none of renoise, euler"):
         Schedule(sampler="ddim")  # type: ignore[arg-type]
+
+
+def test_a_corrected_step_is_taken_twice_and_its_first_prediction_noised_again() -> None:
+    schedule, target, asked = Schedule(corrected=(500,)), torch.randn(1, 3, 4, 2, 2), list[tuple[bool, float]]()
+    assert [t for t, _ in schedule.path] == [1000, 750, 500, 500, 250]
+    assert (schedule.passes, schedule.draws) == (5, 4)
+    inputs, fresh = list[Tensor](), torch.randn(1, 4, 3, 4, 2, 2)
+
+    def seen(over_first: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        def flow(x: Tensor, t: Tensor) -> Tensor:
+            asked.append((over_first, t.item()))
+            return known(2 * target if over_first else target, inputs)(x, t)
+
+        return flow
+
+    clean, _ = few_step(seen(False), torch.randn(1, 3, 4, 2, 2), fresh, schedule, range(5), seen(True))
+    sigma = schedule.sigmas[2]
+    assert [first for first, _ in asked] == [False, False, True, False, False]
+    assert asked[2][1] == asked[3][1] == pytest.approx(833.33333)
+    assert torch.allclose(inputs[3], (1 - sigma) * 2 * target + sigma * fresh[:, 2], atol=1e-5)
+    assert torch.allclose(clean, target, atol=1e-5)
+
+
+def test_the_first_chunk_is_not_corrected() -> None:
+    schedule = Schedule(corrected=(500, 250))
+    assert schedule.of_chunk(0) == Schedule()
+    assert schedule.of_chunk(1) is schedule
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"corrected": (600,)}, r"corrected=\(600,\) must be some of the steps after the first: \(750, 500, 250\)"),
+        ({"corrected": (1000,)}, "must be some of the steps after the first"),
+        ({"corrected": (500, 500)}, "must be some of the steps after the first"),
+        ({"corrected": (500,), "sampler": "euler"}, r"noises a prediction again, which euler never does"),
+    ],
+)
+def test_corrections_that_cannot_be(settings: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Schedule(**settings)

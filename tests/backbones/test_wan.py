@@ -16,6 +16,7 @@ from streamt1.backbones.wan.config import WanConfig
 from streamt1.backbones.wan.model import WanModel
 from streamt1.backbones.wan.rope import axis_pairs, grid_angles, rotate, shift_time
 from streamt1.core.errors import ConfigError
+from streamt1.core.protocols import steps_after
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 from streamt1.memory import DevicePages, MemoryConfig
@@ -32,7 +33,7 @@ def tiny_backbone(dtype: torch.dtype = torch.float32, size: tuple[int, int] = (4
 def denoised(backbone: WanBackbone, parents: list[WanBranch], seeds: list[int]) -> torch.Tensor:
     """Clean latents of one candidate a parent, from noise of its own seed."""
     x, fresh = noises(backbone, seeds)
-    return backbone.denoise(parents, x, fresh, range(backbone.steps))[0]
+    return backbone.denoise(parents, x, fresh, range(steps_after(backbone, parents[0])))[0]
 
 
 def noises(backbone: WanBackbone, seeds: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

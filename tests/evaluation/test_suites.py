@@ -20,8 +20,8 @@ def test_the_measured_suite_asks_for_what_a_result_must_carry() -> None:
     assert len({(task.prompt, task.seed) for task in short}) == 128
     assert len({task.prompt for task in long}) == 48
     assert len({task.budget for task in short if task.name == "stream_t1"}) >= 4
-    assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered"} - {"best_of_n_per_scene"}
-    assert len({task.key for task in tasks}) == len(tasks) == 128 * 20 + 48 * 20
+    assert set(Counter(task.name for task in tasks)) == {*METHODS, "tapered", "adaptive"} - {"best_of_n_per_scene"}
+    assert len({task.key for task in tasks}) == len(tasks) == (128 + 48) * 21
     assert {task.budget for task in tasks if task.name == "greedy"} == {(1, 1)}
 
 
@@ -81,7 +81,7 @@ def test_a_wrong_suite_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_names() -> None:
-    others = ("cheaper", "frames", "lags", "noise", "pages", "quick", "returns", "sinks", "timeline")
+    others = ("cheaper", "frames", "lags", "noise", "pages", "propagation", "quick", "returns", "sinks", "timeline")
     assert suite_names() == ["pocket", *(f"pocket-{name}" for name in others)]
     with pytest.raises(UnknownNameError, match="did you mean 'pocket'"):
         load_suite("poket")

@@ -8,7 +8,7 @@ import torch
 from streamt1.core.errors import ConfigError
 from streamt1.core.types import Route
 from streamt1.memory import Branch, BranchingMemory, MemoryConfig
-from streamt1.memory.recall import HOST, recalled
+from streamt1.memory.recall import HOST, first_alone, recalled
 from streamt1.memory.switch import emptied
 from tests.memory.test_memory import make_memory, page, starts
 
@@ -78,3 +78,14 @@ def test_a_page_goes_to_a_device_as_it_is() -> None:
 def test_a_number_below_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match="recall=-1 must be at least 0 scenes"):
         make_memory(recall=-1)
+
+
+def test_the_first_chunk_alone_is_the_scenes_where_scenes_are_put_aside() -> None:
+    branches = told(make_memory(recall=4), "AABBBCCCBBD")
+    assert [starts(first_alone(branches[at], scene).pages) for at, scene in ((4, "B"), (9, "B"), (1, "A"))] == [
+        [6],
+        [6],
+        [0],
+    ]
+    assert first_alone(branches[1], "B") is branches[1], "a scene that has none yet reads all"
+    assert starts(first_alone(told(make_memory(), "AABBB")[-1], "B").pages) == [0]

@@ -18,6 +18,7 @@ TRAIN_STEPS = 1000
 MOST_SHIFT = 1000
 """Hundred times what models are trained with."""
 Sampler = Literal["renoise", "euler", "unipc"]
+PredictFlow = Callable[[Tensor, Tensor], Tensor]
 UNIPC_FIRST = 0.999
 """Where LongLive 2's levels begin: at 1 itself the solver's first step would be infinite."""
 
@@ -42,12 +43,15 @@ class Schedule:
             is applied to ``.999 t / 1000`` itself, and no step may be 0.
         shift: timestep shift of the model's training.
         first: the steps of the first chunk that is made, where they are others (Causal-Forcing++); empty where not.
+        corrected: steps that are taken twice, the first time over the first chunk alone: what that predicts is noised
+            to the same level again (test-time correction, arXiv 2602.05871). Never of the first chunk.
     """
 
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
     sampler: Sampler = "renoise"
     first: tuple[int, ...] = ()
+    corrected: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler):
@@ -59,17 +63,37 @@ class Schedule:
             falling = all(a > b for a, b in pairwise(steps))
             if not steps or not falling or not all(least <= t <= TRAIN_STEPS for t in steps) or steps == (0,):
                 raise ConfigError(f"{name}={steps} must fall strictly, within {TRAIN_STEPS}..{least}")
+        if self.corrected and self.sampler != "renoise":
+            raise ConfigError(
+                f"memory.corrected={self.corrected} noises a prediction again, which {self.sampler} never does"
+            )
+        if len(set(self.corrected)) < len(self.corrected) or not set(self.corrected) <= set(self.steps[1:]):
+            raise ConfigError(
+                f"memory.corrected={self.corrected} must be some of the steps after the first: {self.steps[1:]}"
+            )
 
     def of_chunk(self, made: int) -> Schedule:
         """Of a chunk before which so many were made."""
-        return self if made or not self.first else replace(self, steps=self.first, first=())
+        if made or not (self.first or self.corrected):
+            return self
+        return replace(self, steps=self.first or self.steps, first=(), corrected=())
+
+    @cached_property
+    def path(self) -> tuple[tuple[int, bool], ...]:
+        """The step of each pass, and whether the pass reads the first chunk alone."""
+        return tuple(one for t in self.steps for one in ([(t, True)] if t in self.corrected else []) + [(t, False)])
+
+    @property
+    def passes(self) -> int:
+        """That a chunk takes."""
+        return len(self.path)
 
     @cached_property
     def sigmas(self) -> Tensor:
-        """Noise level of each step, ``[steps]`` float32; ``x_t = (1 - sigma) * x0 + sigma * noise``."""
+        """Noise level of each pass, ``[passes]`` float32; ``x_t = (1 - sigma) * x0 + sigma * noise``."""
         if self.sampler == "unipc":
             return torch.tensor(self.solver.sigmas)
-        return shifted_sigmas(self.shift)[[min(TRAIN_STEPS - t, TRAIN_STEPS - 1) for t in self.steps]]
+        return shifted_sigmas(self.shift)[[min(TRAIN_STEPS - t, TRAIN_STEPS - 1) for t, _ in self.path]]
 
     @cached_property
     def solver(self) -> UniPC:
@@ -79,14 +103,14 @@ class Schedule:
 
     @property
     def draws(self) -> int:
-        """Fresh noise that a chunk needs: once after every step but the last; none where the flow is followed."""
-        return len(self.steps) - 1 if self.sampler == "renoise" else 0
+        """Fresh noise that a chunk needs: once after every pass but the last; none where the flow is followed."""
+        return self.passes - 1 if self.sampler == "renoise" else 0
 
     @cached_property
     def timesteps(self) -> Tensor:
-        """What the model is told, ``[steps]`` float32: ``1000 * sigma``, whole numbers with ``unipc``, 0 at step 0."""
+        """What the model is told, ``[passes]`` float32: ``1000 * sigma``, whole numbers with ``unipc``, 0 at step 0."""
         told = self.sigmas * TRAIN_STEPS
-        return told.floor() if self.sampler == "unipc" else told * torch.tensor([t > 0 for t in self.steps])
+        return told.floor() if self.sampler == "unipc" else told * torch.tensor([t > 0 for t, _ in self.path])
 
 
 def to_x0(noisy: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
@@ -95,7 +119,12 @@ def to_x0(noisy: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
 
 
 def few_step(
-    predict_flow: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor, schedule: Schedule, steps: range
+    predict_flow: PredictFlow,
+    x: Tensor,
+    noise: Tensor,
+    schedule: Schedule,
+    steps: range,
+    over_first: PredictFlow | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Some denoising steps of ``N`` chunks: predict the flow, go on to the next level as the sampler does, and so on.
 
@@ -105,7 +134,8 @@ def few_step(
         predict_flow: ``(x_t [N, F, C, H, W], timestep) -> flow``.
         x: initial noise ``[N, F, C, H, W]`` before step 0, later what an earlier call returned.
         noise: ``[N, schedule.draws, F, C, H, W]``, on x's device; ``noise[:, i]`` is added after step ``i``.
-        steps: which of the schedule's to take.
+        steps: which of the schedule's passes to take.
+        over_first: ``predict_flow`` over the first chunk alone; for a schedule that corrects.
 
     Returns:
         What the next step begins with, one row a chunk: noisy latents ``[N, F, C, H, W]``, with ``unipc`` also what its
@@ -115,7 +145,8 @@ def few_step(
     if schedule.sampler == "unipc":
         return _unipc(predict_flow, x, sigmas, timesteps, schedule.solver, steps)
     for i in steps:
-        flow = predict_flow(x, timesteps[i])
+        predict = over_first if over_first is not None and schedule.path[i][1] else predict_flow
+        flow = predict(x, timesteps[i])
         x0 = to_x0(x, flow, sigmas[i])
         if i == len(sigmas) - 1:
             x = x0
@@ -127,7 +158,7 @@ def few_step(
 
 
 def _unipc(
-    predict_flow: Callable[[Tensor, Tensor], Tensor],
+    predict_flow: PredictFlow,
     x: Tensor,
     sigmas: Tensor,
     timesteps: Tensor,

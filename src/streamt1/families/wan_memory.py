@@ -231,7 +231,7 @@ def spare(config: RunConfig, placement: Placement) -> Iterator[tuple[str, Iterab
 def pages_read(config: RunConfig, placement: Placement) -> tuple[float, float]:
     """See ``family.PagesRead``. Each step reads the pages of all beams, and each commit those of its own."""
     pages, beams = _pages(config, wan_sizes(config.wan)), config.effective_search.top_k
-    passes = len(wan_schedule(config).steps) + 1
+    passes = wan_schedule(config).passes + 1
     held = beams * pages.held
     numbers = (
         beams * (config.memory.max_frames - config.memory.chunk) * kv_bytes_per_frame(config) / BYTES[config.dtype]

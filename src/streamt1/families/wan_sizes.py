@@ -39,7 +39,8 @@ def wan_sizes(wan: WanSettings) -> WanConfig:
 
 def wan_schedule(config: RunConfig) -> Schedule:
     """How chunks are denoised. Raises ``ConfigError`` for steps or a shift that cannot be."""
-    return Schedule(config.wan.steps, config.wan.shift, config.sampler, config.wan.first_steps)
+    corrected = config.memory.corrected
+    return Schedule(config.wan.steps, config.wan.shift, config.sampler, config.wan.first_steps, corrected)
 
 
 def wan_parameters(sizes: WanConfig) -> int:

@@ -56,6 +56,8 @@ class MemoryConfig:
         codec: how pages are kept in fewer bits: ``rotated`` in 8, 4 or 2 (TurboQuant), and to compare with it
             ``channels`` in 8 and ``grouped`` in 4.
         local_heads: ``(layer, head)`` of heads that read their own chunk and nothing of the past (Dummy Forcing).
+        corrected: denoising steps that are taken over the first chunk alone before they are taken over all, see
+            ``Schedule``. With ``recall`` it is the first of the scene, and otherwise of the video.
     """
 
     window: int = 12
@@ -73,6 +75,7 @@ class MemoryConfig:
     bits: int = 16
     codec: str = "rotated"
     local_heads: tuple[tuple[int, int], ...] = ()
+    corrected: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -115,7 +118,9 @@ class MemoryConfig:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
 
     def _check_rebuild(self) -> None:
-        needed = {"sink": 0, "max_sink": 0, "eviction": "discard", "positions": "relative", "recall": 0}
+        needed = {
+            "sink": 0, "max_sink": 0, "eviction": "discard", "positions": "relative", "recall": 0, "corrected": (),
+        }  # fmt: skip
         for name, value in needed.items():
             if getattr(self, name) != value:
                 raise ConfigError(

@@ -45,3 +45,12 @@ def recalled(branch: Branch, scene: str, device: torch.device) -> Branch:
         shelf=(*others, *((scene, page) for page in back)),
         recalled=tuple(page.at(device) for page in back if page.start not in read),
     )
+
+
+def first_alone(branch: Branch, scene: str) -> Branch:
+    """The branch as one that remembers nothing but the first chunk: of the scene where scenes are put aside, else of
+    all. As it is where the scene has no first chunk yet."""
+    if not branch.shelf:
+        return replace(branch, sinks=branch.pages[:1], recalled=(), window=())
+    own = tuple(page for name, page in branch.shelf if name == scene)
+    return replace(branch, sinks=own, recalled=(), window=()) if own else branch

@@ -27,7 +27,7 @@ from streamt1.core.types import Remembered, Route
 from streamt1.memory.branch import Branch, BranchingMemory, MemoryConfig
 from streamt1.memory.device_pages import DevicePages
 from streamt1.memory.pages import Page
-from streamt1.memory.recall import recalled
+from streamt1.memory.recall import first_alone, recalled
 from streamt1.memory.shots import check_shots, opened
 from streamt1.memory.switch import emptied, recache_of, recached
 from streamt1.memory.view import PageWriter
@@ -70,7 +70,8 @@ class WanBackbone:
         starts: Starts = "written",
     ) -> None:
         model.config.grid(*latent_size)
-        self.model, self.encode_text, self.schedule, self.shot_prefix = model, encode_text, schedule, shot_prefix
+        self.model, self.encode_text, self.shot_prefix = model, encode_text, shot_prefix
+        self.schedule = replace(schedule, corrected=memory.corrected)
         self.memory = BranchingMemory(memory, shift_time)
         self.starts: Starts = starts
         self.chunk_shape = (memory.chunk, model.config.in_channels, *latent_size)
@@ -96,7 +97,7 @@ class WanBackbone:
 
     @property
     def steps(self) -> int:
-        return len(self.schedule.steps)
+        return self.schedule.passes
 
     @property
     def draws(self) -> int:
@@ -104,7 +105,7 @@ class WanBackbone:
 
     @property
     def first_steps(self) -> int:
-        return len(self.schedule.of_chunk(0).steps)
+        return self.schedule.of_chunk(0).passes
 
     @property
     def first_draws(self) -> int:
@@ -169,11 +170,15 @@ class WanBackbone:
 
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
             own = parents[begin:end]
-            return few_step(lambda x, t: self.flow(own, x, t), x[begin:end], noise[begin:end], schedule, steps)
+            first = [replace(one, memory=first_alone(one.memory, one.scene)) for one in own]
+            return few_step(
+                lambda x, t: self.flow(own, x, t), x[begin:end], noise[begin:end], schedule, steps,
+                lambda x, t: self.flow(first, x, t),
+            )  # fmt: skip
 
         noisy, clean = (torch.cat(parts) for parts in zip(*self.batch.run(part, len(x))))
         clean = _with_held(clean, parents[0].held)
-        return clean if steps.stop == len(schedule.steps) else noisy, clean
+        return clean if steps.stop == schedule.passes else noisy, clean
 
     @torch.no_grad()
     def flow(self, parents: Sequence[WanBranch], x: Tensor, timestep: Tensor) -> Tensor:
