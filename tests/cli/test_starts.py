@@ -52,7 +52,6 @@ def test_a_clip_is_gone_on_from(tmp_path: Path) -> None:
         (["--image", "nowhere.png"], "nowhere.png is not a picture that can be read"),
         (["--video", "PHOTO.txt"], "PHOTO.txt is not a video that can be read"),
         (["--image", "PHOTO", "--video", "PHOTO"], "give image or video, not both"),
-        (["--image", "PHOTO", "--devices", "2"], "videos that begin with a picture or a video are for one device"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.testing
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from streamt1.cli import serve
 from streamt1.cli.main import app
@@ -191,6 +193,20 @@ def test_videos_are_made_side_by_side_on_devices_of_their_own(tmp_path: Path) ->
         assert [record["devices"] for record in records] == [1, 1, None]
         assert len({content(client, record) for record in records}) == 1, "the same video on one device and on both"
         assert places == {0, 1}
+
+
+def test_a_video_begins_with_a_picture_there_too(tmp_path: Path) -> None:
+    picture = BytesIO()
+    Image.new("RGB", (80, 60), "teal").save(picture, "PNG")
+    with TestClient(make_app(shared(tmp_path, 2))) as client:
+        videos = set()
+        for devices in (1, 2):
+            fields = {"prompt": ORDER["prompt"], "seconds": "1", "top_k": "1", "seed": "3", "devices": str(devices)}
+            photo = {"input_reference": ("photo.png", picture.getvalue(), "image/png")}
+            name = client.post("/v1/videos", data=fields, files=photo).json()["id"]
+            until(lambda name=name: client.get(f"/v1/videos/{name}").json()["status"] in ("completed", "failed"), 120)
+            videos.add(content(client, client.get(f"/v1/videos/{name}").json()))
+        assert len(videos) == 1
 
 
 @pytest.mark.parametrize(

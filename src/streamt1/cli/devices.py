@@ -29,13 +29,10 @@ REBUILD = Annotated[
 ]
 
 
-PACKETS, STARTS = "--packet and --pack", "videos that begin with a picture or a video"
-
-
-def check_one_device(what: str, wanted: bool, count: int | None, address: str | None) -> None:
-    """Raises ``ConfigError`` where something is wanted that one device does, and several devices are asked for."""
-    if wanted and (count is not None or address is not None):
-        raise ConfigError(f"{what} are for one device: leave out --devices and --ray")
+def check_one_device(packets: bool, count: int | None, address: str | None) -> None:
+    """Raises ``ConfigError`` where packets are wanted, which one device makes and reads, and several are asked for."""
+    if packets and (count is not None or address is not None):
+        raise ConfigError("--packet and --pack are for one device: leave out --devices and --ray")
 
 
 @contextmanager

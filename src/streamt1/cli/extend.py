@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, in_four_bits, loaded
 from streamt1.cli.errors import reported
 from streamt1.cli.generate import folders, run_all
 from streamt1.cli.resume import MODELS, RUN
@@ -29,19 +30,21 @@ def extend(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run has left there.")] = False,
     models: MODELS = None,
+    devices: DEVICES = None,
+    ray: RAY = None,
+    rebuild: REBUILD = None,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html.")] = True,
 ) -> None:
     """Make a finished run's video longer, as a new run: it begins with all of that video, and goes on from its end."""
     from streamt1.pipeline.extending import extended
-    from streamt1.pipeline.pipeline import Pipeline
     from streamt1.pipeline.replay import finished_run
 
     if out is not None and out.resolve() == run.resolve():
         raise ConfigError(f"--out {out} is the run that is made longer: give another folder")
     before, summary = finished_run(run)
-    options = Options(page=page, fresh=fresh)
-    with stopping() as stop:
-        pipeline = Pipeline(before.config.model_copy(update={"models": str(models)} if models else {}))
+    options = Options(page=page, fresh=fresh, four_bits=in_four_bits(rebuild))
+    config = before.config.model_copy(update={"models": str(models)} if models else {})
+    with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
         asked = extended(pipeline, run, before, summary, pipeline.length(chunks, seconds), prompt, seed)
         assert asked.given is not None
         typer.echo("\n".join(asked.given.told), err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, PACKETS, RAY, REBUILD, STARTS, check_one_device, in_four_bits, loaded
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, check_one_device, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.folder_names import folder_names
 from streamt1.cli.prompts import read_prompts
@@ -74,8 +74,7 @@ def generate(
     from streamt1.config.load import load_config
     from streamt1.pipeline.given import check_beginning
 
-    check_one_device(PACKETS, pack, devices, ray)
-    check_one_device(STARTS, image is not None or video is not None, devices, ray)
+    check_one_device(pack, devices, ray)
     check_beginning(image, video)
     wanted = wanted_videos(prompt, prompts, timeline, scene or [])
     named: dict[str, Any] = {

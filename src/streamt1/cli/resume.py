@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from streamt1.cli.devices import DEVICES, PACKETS, RAY, REBUILD, STARTS, check_one_device, in_four_bits, loaded
+from streamt1.cli.devices import DEVICES, RAY, REBUILD, check_one_device, in_four_bits, loaded
 from streamt1.cli.errors import FAILED, reported
 from streamt1.cli.progress import ProgressView
 from streamt1.cli.run_one import PACK, Options, run_one
@@ -40,10 +40,9 @@ def resume(
     """Go on with a run that was stopped or killed, from its last chunk: the same video as without the stop."""
     from streamt1.pipeline.asked import Asked
 
-    check_one_device(PACKETS, packet is not None or pack, devices, ray)
+    check_one_device(packet is not None or pack, devices, ray)
     summary = _summary(run)
     asked = Asked.stored(summary, run)
-    check_one_device(STARTS, asked.given is not None, devices, ray)
     taken = None if packet is None else _packet(packet)
     four_bits = in_four_bits(rebuild) or (taken is not None and taken.bits is not None)
     compare = summary.get("compare") is True

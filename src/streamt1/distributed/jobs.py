@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from streamt1.core.frames import shown_to
-from streamt1.core.protocols import SamplingClipReward, draws_after, first_draws, first_steps
+from streamt1.core.protocols import SamplingClipReward, StartingBackbone, draws_after, first_draws, first_steps
 from streamt1.core.seeds import draw_noise
-from streamt1.core.types import RewardOutput
+from streamt1.core.types import Fit, RewardOutput
 from streamt1.distributed.recipes import FRAMES, Parcel, Sent
 from streamt1.distributed.worker import Worker
 
@@ -29,6 +29,10 @@ class Facts:
     """Steps and draws of the first chunk that is made."""
     clocks: tuple[tuple[int, int], ...]
     """Frames per second and time stride of the decoder, and of the draft where there is one."""
+    begins: tuple[int, int] | None
+    """Latent frames of a picture and of a clip that a video begins with; None where it begins with text alone."""
+    encodes: tuple[tuple[int, int], Fit] | None
+    """Size of what the encoder encodes, and how a picture is brought to it; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,24 @@ class AskFacts:
         backbone, decoders = models.backbone, [models.decoder, *([models.draft] if models.draft else [])]
         clocks = tuple((decoder.fps, decoder.time_stride) for decoder in decoders)
         first = first_steps(backbone), first_draws(backbone)
-        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, first, clocks)
+        begins = encodes = None
+        if isinstance(backbone, StartingBackbone):
+            begins = backbone.picture_frames, backbone.remembered_frames
+        if models.encoder is not None:
+            encodes = models.encoder.size, models.encoder.fit
+        return Facts(backbone.chunk_shape, backbone.steps, backbone.draws, first, clocks, begins, encodes)
+
+
+@dataclass(frozen=True)
+class Encode:
+    """``Encoder.encode``."""
+
+    frames: Sent
+
+    def do(self, worker: Worker) -> Sent:
+        encoder = worker.models.encoder
+        assert encoder is not None
+        return Sent(encoder.encode(self.frames.tensor))
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from streamt1.core.errors import MemoryIntegrityError
-from streamt1.core.protocols import Models, Switched
+from streamt1.core.protocols import Models, Started, Switched
 from streamt1.core.timeline import Switch
-from streamt1.core.types import Remembered, Route
+from streamt1.core.types import Fit, Remembered, Route
 from streamt1.distributed.fleet import Fleet, Want
-from streamt1.distributed.jobs import AskFacts, AskSamples, Denoise, Facts, SwitchPasses
+from streamt1.distributed.jobs import AskFacts, AskSamples, Denoise, Encode, Facts, SwitchPasses
 from streamt1.distributed.recipes import STATE, Parcel, Recipe, Sent
 from streamt1.distributed.remote_frames import DecodedFrames
 from streamt1.distributed.remote_rewards import RemoteClipReward, RemoteFrameReward, RemoteSamplingClipReward
@@ -51,9 +51,12 @@ class RemoteBackbone:
         self._passes: dict[Switch | None, int] = {}
 
     def start(self, prompt: str) -> RemoteBranch:
+        return self._started(Recipe.start(prompt))
+
+    def _started(self, recipe: Recipe) -> RemoteBranch:
         for devices in self._all:
             devices.refill()
-        return self._made(self._fleet.the(Recipe.start(prompt)))
+        return self._made(self._fleet.the(recipe))
 
     def made(self, branch: RemoteBranch) -> int:
         return branch.made
@@ -118,6 +121,36 @@ class RemoteBackbone:
         return made
 
 
+class RemoteStartingBackbone(RemoteBackbone):
+    """Satisfies ``StartingBackbone``, too."""
+
+    def __init__(self, fleet: Fleet, facts: Facts, begins: tuple[int, int], scorers: Scorers | None = None) -> None:
+        super().__init__(fleet, facts, scorers)
+        self.picture_frames, self.remembered_frames = begins
+
+    def start_from(self, prompt: str, latents: Tensor) -> Started:
+        """See ``StartingBackbone.start_from``."""
+        branch = self._started(Recipe.start(prompt, Parcel.of(latents)))
+        _, *chunks = self._fleet.told(branch.recipe)
+        return Started(branch, tuple(chunk.tensor for chunk in chunks))
+
+    def give(self, branch: RemoteBranch, latents: Tensor, route: Route | None) -> RemoteBranch:
+        """Is written later, as by ``commit``."""
+        recipe = Recipe.commit(branch.recipe, Parcel.of(latents), route, given=True)
+        return RemoteBranch(self._fleet, self._fleet.the(recipe), branch.made)
+
+
+class RemoteEncoder:
+    """Satisfies ``Encoder``: one of the devices encodes."""
+
+    def __init__(self, fleet: Fleet, size: tuple[int, int], fit: Fit) -> None:
+        self._fleet, self.size = fleet, size
+        self.fit: Fit = fit
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return self._fleet.answer([Want((), Encode(Sent(frames)))])[0].tensor
+
+
 class RemoteDecoder:
     """Satisfies ``Decoder``; frames stay where they were decoded, and where their latents were made.
 
@@ -162,5 +195,9 @@ def remote_models(fleet: Fleet, scorers: Scorers | None = None) -> Models:
     frame = RemoteFrameReward(fleet, False, scorers)
     clip = (RemoteSamplingClipReward if samples else RemoteClipReward)(fleet, True, scorers)
     group = None if scorers is None else len(fleet)
-    backbone = RemoteBackbone(fleet, facts, scorers)
-    return Models(backbone, decoder, frame, clip, draft, one_by_one=True, group=group)
+    if facts.begins is None:
+        backbone = RemoteBackbone(fleet, facts, scorers)
+    else:
+        backbone = RemoteStartingBackbone(fleet, facts, facts.begins, scorers)
+    encoder = None if facts.encodes is None else RemoteEncoder(fleet, *facts.encodes)
+    return Models(backbone, decoder, frame, clip, draft, encoder=encoder, one_by_one=True, group=group)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.identity import content_id
+from streamt1.core.protocols import StartingBackbone
 from streamt1.core.timeline import Switch
 from streamt1.core.types import Route
 from streamt1.search.decode import finite_rows
@@ -56,26 +57,36 @@ def _received(flat: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Sent:
 
 @dataclass(frozen=True)
 class Start:
-    """``Backbone.start``."""
+    """``Backbone.start``, or ``StartingBackbone.start_from`` latents by their name."""
 
     prompt: str
+    latents: str | None = None
 
-    def make(self, worker: Worker, id: str) -> None:
-        worker.put(id, worker.models.backbone.start(self.prompt))
+    def make(self, worker: Worker, id: str) -> Any:
+        """None; of latents None, and then the chunks that are to be given."""
+        backbone = worker.models.backbone
+        if self.latents is None:
+            return worker.put(id, backbone.start(self.prompt))
+        assert isinstance(backbone, StartingBackbone)
+        begun = backbone.start_from(self.prompt, worker.parcel(self.latents))
+        worker.put(id, begun.branch)
+        return None, *map(Sent, begun.chunks)
 
 
 @dataclass(frozen=True)
 class Commit:
-    """``Backbone.commit``: names of the branch and of the latents."""
+    """``Backbone.commit``, or ``StartingBackbone.give``: names of the branch and of the latents."""
 
     branch: str
     latents: str
     route: Route | None
+    given: bool = False
 
     def make(self, worker: Worker, id: str) -> Any:
         """What the new branch remembers."""
         backbone = worker.models.backbone
-        made = backbone.commit(worker.get(self.branch), worker.parcel(self.latents), self.route)
+        write = backbone.give if self.given and isinstance(backbone, StartingBackbone) else backbone.commit
+        made = write(worker.get(self.branch), worker.parcel(self.latents), self.route)
         worker.put(id, made)
         return backbone.inspect(made)
 
@@ -158,13 +169,15 @@ class Recipe:
         return int(isinstance(self.call, Commit))
 
     @classmethod
-    def start(cls, prompt: str) -> Recipe:
-        return cls(content_id("start", prompt), Start(prompt))
+    def start(cls, prompt: str, latents: Parcel | None = None) -> Recipe:
+        if latents is None:
+            return cls(content_id("start", prompt), Start(prompt))
+        return cls(content_id("start", prompt, latents.id), Start(prompt, latents.id), latents=latents)
 
     @classmethod
-    def commit(cls, before: Recipe, latents: Parcel, route: Route | None) -> Recipe:
-        id = content_id("commit", before.id, latents.id, route and route.value)
-        return cls(id, Commit(before.id, latents.id, route), before, latents)
+    def commit(cls, before: Recipe, latents: Parcel, route: Route | None, given: bool = False) -> Recipe:
+        id = content_id("give" if given else "commit", before.id, latents.id, route and route.value)
+        return cls(id, Commit(before.id, latents.id, route, given), before, latents)
 
     @classmethod
     def switch(cls, before: Recipe, prompt: str, memory: Switch | None) -> Recipe:

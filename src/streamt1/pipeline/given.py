@@ -100,8 +100,7 @@ def given_chunks(models: Models) -> int:
 
 def _starting(models: Models) -> tuple[Encoder, StartingBackbone]:
     if models.encoder is None or not isinstance(models.backbone, StartingBackbone):
-        what = "several devices" if models.one_by_one else "these models"
-        raise ConfigError(f"{what} begin videos with text alone: leave out the picture or the video")
+        raise ConfigError("these models begin videos with text alone: leave out the picture or the video")
     return models.encoder, models.backbone
 
 
