@@ -83,7 +83,7 @@ def test_scores_run_in_families() -> None:
 def test_the_chart_and_its_numbers_are_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     told = {"tflops_assumed": 400, "slow": 2, **found(2)}
-    devices.write(told, tmp_path)
+    devices.write([told], tmp_path)
     assert (tmp_path / "devices_scaling.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "devices_scaling.json").read_text()) == told
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
@@ -13,6 +17,7 @@ from streamt1.bench import heads, pages, reuse
 from streamt1.bench.fake_cuda import CUDA, Device, fake_cuda, placed
 from streamt1.bench.sampling import beside, readings, sampled
 from streamt1.bench.subjects import PROMPT, pocket
+from streamt1.cli.main import app
 from streamt1.core.types import Route
 from streamt1.memory import MemoryConfig
 from streamt1.pocket.scenes import evaluation_scenes
@@ -134,3 +139,26 @@ def test_readings_beside_others() -> None:
     assert row["kept"] == pytest.approx(0.6 / 0.7)
     assert row["difference"] == pytest.approx(-0.1)
     assert row["half_interval"] == pytest.approx(1.96 * 0.1 / 3**0.5)
+
+
+def test_the_negatives_are_told_and_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The whole command, over an oracle that reads nothing."""
+    pytest.importorskip("matplotlib")
+    for module in (reuse, heads):
+        monkeypatch.setattr(module, "readings", lambda models, scenes, chunks=1: [0.5, 0.6][: len(scenes)])
+    monkeypatch.setattr(heads, "LOOKED_AT", (1,))
+    monkeypatch.setattr(heads, "TIMES", (500.0,))
+    again = {"clips": 2, "preset": "pocket-euler"}
+    small = {"heads": ({"clips": 2, "calibration": 1},), "reuse": ({"clips": 2}, again)}
+        "heads": ({"clips": 2, "calibration": 1},),
+        "reuse": ({"clips": 2}, {"preset": "pocket-euler", "clips": 2}),
+    }
+    monkeypatch.setattr("streamt1.cli.bench.QUESTIONS", small)
+    found = CliRunner().invoke(app, ["bench", "heads", "reuse", "--write", str(tmp_path)])
+    assert found.exit_code == 0, found.output
+    assert "preset pocket-euler" in found.stdout
+    for name in small:
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    kept = json.loads((tmp_path / "heads.json").read_text())["together"]
+    assert [len(row["heads"]) for row in kept] == [1, 3, 6, 12]
+    assert [row["preset"] for row in json.loads((tmp_path / "reuse.json").read_text())] == ["pocket", "pocket-euler"]

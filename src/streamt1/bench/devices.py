@@ -105,8 +105,9 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def write(found: dict[str, Any], folder: Path) -> None:
+def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """The chart and its numbers."""
+    [found] = rows
     write_whole(folder / "devices_scaling.json", (json.dumps(found, indent=1) + "\n").encode())
     write_whole(folder / "devices_scaling.png", chart(found))
 

@@ -6,9 +6,11 @@ those need not read memory (``memory.local_heads``). They still make keys and va
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +18,10 @@ from torch import Tensor
 
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
+from streamt1.bench.chart_spared import Panel, chart
 from streamt1.bench.sampling import CHUNKS, beside, readings, sampled, wan_backbone
 from streamt1.bench.subjects import pocket
+from streamt1.core.files import write_whole
 from streamt1.pocket.scenes import evaluation_scenes
 
 Head = tuple[int, int]
@@ -58,7 +62,18 @@ def measure(clips: int = 40, calibration: int = 6) -> dict[str, Any]:
         other = without(backbone, heads)
         found = beside(readings(replace(models, backbone=other), scenes[:clips], CHUNKS), whole)
         together.append({"share": share, "heads": heads, "flow_off": _off(_flows(other, cases), plain), **found})
-    return {"heads": [{"head": head, "flow_off": errors[head]} for head in quietest], "together": together}
+    named = [{"head": head, "flow_off": errors[head]} for head in quietest]
+    return {"oracle_plain": statistics.mean(whole), "heads": named, "together": together}
+
+
+def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """The chart and its numbers."""
+    [found] = rows
+    panel = Panel("pocket", found["oracle_plain"], {"the quietest heads": found["together"]})
+    below = "They read their own chunk alone. Dotted: 1% of the oracle."
+    png = chart([panel], "Heads without a past", below, "heads that read nothing of the past, %")
+    write_whole(folder / "heads.json", (json.dumps(found, indent=1) + "\n").encode())
+    write_whole(folder / "heads.png", png)
 
 
 def without(backbone: WanBackbone, heads: Sequence[Head]) -> WanBackbone:

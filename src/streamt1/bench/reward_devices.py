@@ -110,6 +110,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def write(found: dict[str, Any], folder: Path) -> None:
+def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """The numbers."""
+    [found] = rows
     write_whole(folder / "devices_rewards.json", (json.dumps(found, indent=1) + "\n").encode())

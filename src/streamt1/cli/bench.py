@@ -30,7 +30,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "packets": ({},),
     "pages": ({},),
     "heads": ({},),
-    "reuse": ({},),
+    "reuse": ({"preset": "pocket"}, {"preset": "pocket-euler"}),
     "devices": ({},),
     "reward_devices": ({},),
 }
@@ -43,7 +43,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
     write: Annotated[
         Path | None,
-        typer.Option(help="Folder for charts and numbers, of questions that have them: devices, reward_devices."),
+        typer.Option(help="Folder for charts and numbers: of devices, reward_devices, heads and reuse."),
     ] = None,
 ) -> None:
     """Measure, as ratios within one run: overhead, slow twin, growth, width, memory, host, cheaper ways, new
@@ -63,7 +63,7 @@ def bench(
         with redirect_stdout(sys.stderr):  # Ray says there what it thinks of many processes
             answers[name] = [module.measure(**settings) for settings in QUESTIONS[name]]
         if write is not None and hasattr(module, "write"):
-            module.write(answers[name][0], write)
+            module.write(answers[name], write)
         if not as_json:
             typer.echo(f"{name}:")
             for row in answers[name]:
