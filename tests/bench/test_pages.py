@@ -148,8 +148,7 @@ def test_the_negatives_are_told_and_drawn(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.setattr(module, "readings", lambda models, scenes, chunks=1: [0.5, 0.6][: len(scenes)])
     monkeypatch.setattr(heads, "LOOKED_AT", (1,))
     monkeypatch.setattr(heads, "TIMES", (500.0,))
-    again = {"clips": 2, "preset": "pocket-euler"}
-    small = {"heads": ({"clips": 2, "calibration": 1},), "reuse": ({"clips": 2}, again)}
+    small = {
         "heads": ({"clips": 2, "calibration": 1},),
         "reuse": ({"clips": 2}, {"preset": "pocket-euler", "clips": 2}),
     }
