@@ -60,8 +60,8 @@ class Answers:
     def call(self, *args: Any) -> Answer:
         """The answer to come, or ``LinkLostError`` where it is lost."""
         answer: Answer = Future()
+        reply = self._ask(*args)  # without the lock, which the cluster's own thread takes to bring answers
         with self._changed:
-            reply = self._ask(*args)
             number, self._made = self._made, self._made + 1
             self._waiting[number] = answer, time.monotonic()
             if self._watcher is None:
@@ -94,7 +94,9 @@ class Answers:
                 if self._ended:
                     return
                 self._changed.wait(self._pause())
-                lost = self._lost()
+                lost, follow, before = self._lost(), self._late(), self._made
+            if follow:
+                self._follow(before)
             for answer in lost:
                 answer.set_exception(LinkLostError("the answer to a call was lost on its way"))
 
@@ -105,27 +107,30 @@ class Answers:
         return min(self._patience.first, self._patience.again, self._patience.after) / 4
 
     def _lost(self) -> list[Answer]:
-        """Follows a call that has waited; those that were overtaken are not awaited any more."""
-        now, lost = time.monotonic(), []
-        if self._overtaken is not None and now - self._overtaken[1] > self._patience.after:
-            numbers = [number for number in self._waiting if number < self._overtaken[0]]
-            lost = [self._waiting.pop(number)[0] for number in numbers]
-        since = min((made for _, made in self._waiting.values()), default=now)
-        if now - since > self._patience.first and now - self._followed > self._patience.again:
-            self._followed = now
-            self._follow()
-        return lost
+        """Those that were overtaken, which are not awaited any more."""
+        if self._overtaken is None or time.monotonic() - self._overtaken[1] <= self._patience.after:
+            return []
+        numbers = [number for number in self._waiting if number < self._overtaken[0]]
+        return [self._waiting.pop(number)[0] for number in numbers]
 
-    def _follow(self) -> None:
-        number, self._made = self._made, self._made + 1
+    def _late(self) -> bool:
+        """Whether a call has waited so long that it is to be followed."""
+        now = time.monotonic()
+        since = min((made for _, made in self._waiting.values()), default=now)
+        late = now - since > self._patience.first and now - self._followed > self._patience.again
+        self._followed = now if late else self._followed
+        return late
+
+    def _follow(self, before: int) -> None:
+        """Makes a call that does nothing, after all those with a number below this."""
         try:
             reply = self._nothing()
         except Exception:  # there is nobody to ask
-            self._overtaken = number, time.monotonic()
+            self._overtook(before)
         else:
-            reply.add_done_callback(lambda _: self._overtook(number))
+            reply.add_done_callback(lambda _: self._overtook(before))
 
-    def _overtook(self, number: int) -> None:
+    def _overtook(self, before: int) -> None:
         with self._changed:
-            if self._overtaken is None or self._overtaken[0] < number:
-                self._overtaken = number, time.monotonic()
+            if self._overtaken is None or self._overtaken[0] < before:
+                self._overtaken = before, time.monotonic()
