@@ -193,7 +193,7 @@ def test_two_hosts(two_hosts: tuple[tuple[str, str], dict[str, str]], cut: bool,
 def ended(process: subprocess.Popen[bytes]) -> int:
     """Its exit code; one that hangs leaves its threads' stacks in its log."""
     try:
-        return process.wait(180)
+        return process.wait(300)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         return process.wait(30)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Patience:
     """
 
     first: float = 15
-    again: float = 60
+    again: float = 15
     after: float = 30
 
 
@@ -55,7 +56,7 @@ class Answers:
         self._made, self._ended = 0, False
         self._watcher: threading.Thread | None = None
         self._followed = -float("inf")
-        self._overtaken: tuple[int, float] | None = None
+        self._overtaken: deque[tuple[int, float]] = deque()
 
     def call(self, *args: Any) -> Answer:
         """The answer to come, or ``LinkLostError`` where it is lost."""
@@ -108,10 +109,12 @@ class Answers:
 
     def _lost(self) -> list[Answer]:
         """Those that were overtaken, which are not awaited any more."""
-        if self._overtaken is None or time.monotonic() - self._overtaken[1] <= self._patience.after:
-            return []
-        numbers = [number for number in self._waiting if number < self._overtaken[0]]
-        return [self._waiting.pop(number)[0] for number in numbers]
+        lost: list[Answer] = []
+        while self._overtaken and time.monotonic() - self._overtaken[0][1] > self._patience.after:
+            before, _ = self._overtaken.popleft()
+            numbers = [number for number in self._waiting if number < before]
+            lost += [self._waiting.pop(number)[0] for number in numbers]
+        return lost
 
     def _late(self) -> bool:
         """Whether a call has waited so long that it is to be followed."""
@@ -132,5 +135,4 @@ class Answers:
 
     def _overtook(self, before: int) -> None:
         with self._changed:
-            if self._overtaken is None or self._overtaken[0] < before:
-                self._overtaken = before, time.monotonic()
+            self._overtaken.append((before, time.monotonic()))
