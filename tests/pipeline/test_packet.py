@@ -208,6 +208,15 @@ def rewritten(packet: Path, **changes: Any) -> None:
     Snapshot(snapshot.kind, snapshot.tensors, {**snapshot.metadata, **changes}).write(packet)
 
 
+def test_a_packet_from_before_a_rule_was_known_is_taken(loaded: Pipeline, asked: Asked, run: Path) -> None:
+    packet, snapshot = pack_run(loaded, run, asked, {}, None, None)
+    rules = snapshot.metadata["rules"]
+    later = {"bits", "codec", "local_heads", "corrected"}
+    rewritten(packet, rules={name: rule for name, rule in rules.items() if name not in later})
+    Packet.read(packet).check(asked.config, snapshot.metadata["run"], 2)
+    assert made(loaded, asked, run, packet=packet).folder == run
+
+
 def test_what_does_not_fit_is_refused_by_its_name(loaded: Pipeline, asked: Asked, run: Path) -> None:
     packet, snapshot = pack_run(loaded, run, asked, {}, None, None)
     good, words = packet.read_bytes(), snapshot.metadata

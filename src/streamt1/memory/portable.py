@@ -35,11 +35,19 @@ def told_rules(config: MemoryConfig) -> dict[str, Any]:
 
 def check_rules(snapshot: Snapshot, config: MemoryConfig) -> None:
     """Raises ``CheckpointError`` that names the rules which a snapshot's memory followed and this one does not."""
-    made, usual = snapshot.metadata.get("rules"), told_rules(MemoryConfig())
-    here = told_rules(config)
-    if isinstance(made, dict):  # a rule that came later was followed at its default
-        here = {name: rule for name, rule in here.items() if name in made or rule != usual[name]}
+    here = rules_beside(snapshot.metadata.get("rules"), config)
     snapshot.check_same("rules", here, "under other rules of memory", "load it where `memory` is set as it was there")
+
+
+def rules_beside(made: Any, config: MemoryConfig) -> dict[str, Any]:
+    """The rules of a memory, to be held against those that something was made under.
+
+    A rule that came later was followed at its default there, and is left out where it has that here.
+    """
+    here, usual = told_rules(config), told_rules(MemoryConfig())
+    if not isinstance(made, dict):
+        return here
+    return {name: rule for name, rule in here.items() if name in made or rule != usual[name]}
 
 
 def tensors_of(branch: Branch) -> tuple[dict[str, Tensor], dict[str, Any]]:

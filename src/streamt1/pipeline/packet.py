@@ -20,7 +20,7 @@ from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
 from streamt1.core.snapshot import PACKET, Snapshot
 from streamt1.families.fingerprint import fingerprints
-from streamt1.memory.portable import DAMAGED
+from streamt1.memory.portable import DAMAGED, rules_beside
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
 from streamt1.search.packing import pack, unpack
@@ -76,7 +76,7 @@ class Packet:
         for part, here, how in (
             ("weights", fingerprints(config), "with other weights"),
             ("codec", _codec(config), "with another codec"),
-            ("rules", asdict(config.memory), "under other rules of memory"),
+            ("rules", rules_beside(told.get("rules"), config.memory), "under other rules of memory"),
         ):
             self.snapshot.check_same(part, here, how, _WITHOUT)
         if told.get("run") != run:
