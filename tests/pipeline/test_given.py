@@ -184,9 +184,6 @@ def test_what_cannot_be_is_refused(loaded: Pipeline, photo: Path, tmp_path: Path
     without = Pipeline(loaded.config, dataclasses.replace(loaded.models, encoder=None))
     with pytest.raises(ConfigError, match=r"^these models begin videos with text alone"):
         without.run(PROMPT, 1, image=photo)
-    several = Pipeline(loaded.config, dataclasses.replace(loaded.models, encoder=None, one_by_one=True))
-    with pytest.raises(ConfigError, match=r"^several devices begin videos with text alone"):
-        several.run(PROMPT, 1, image=photo)
 
 
 def test_scenes_and_videos_without_an_end_begin_so_too(short: Pipeline, photo: Path, tmp_path: Path) -> None:
