@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import Future
 
 import pytest
 import torch
 
 from streamt1 import load_config
 from streamt1.core.errors import CheckpointError, ConfigError, StreamT1Warning
+from streamt1.distributed.answers import Patience
 from streamt1.distributed.devices import devices, one_by_one
 from streamt1.families.build import build
 from streamt1.search.engine import Engine
@@ -109,6 +111,26 @@ def test_one_is_killed_and_replaced(models, alone):
     assert len(pids) == 2
     assert killed[0] not in pids
     assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
+
+
+def test_an_answer_that_is_lost_on_its_way_is_found_out(models, alone):
+    """Ray brings it, and here it is dropped: the process answers what is asked after it, and is replaced."""
+    fleet, dropped = models.backbone._fleet, []
+    answers = fleet._seats[0].link._host._answers
+    ask = answers._ask
+
+    def losing(function, *args):
+        reply = ask(function, *args)
+        if dropped or not args or not args[0].jobs:
+            return reply
+        dropped.append(reply)
+        return Future()
+
+    answers._ask, answers._patience = losing, Patience(0.5, 0.5, 0.5)
+    lost = fleet.lost
+    with pytest.warns(StreamT1Warning, match=r"is lost \(the answer to a call was lost on its way\)"):
+        assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
+    assert (len(dropped), fleet.lost - lost) == (1, 1)
 
 
 @pytest.mark.slow
