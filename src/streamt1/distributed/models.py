@@ -131,8 +131,9 @@ class RemoteStartingBackbone(RemoteBackbone):
     def start_from(self, prompt: str, latents: Tensor) -> Started:
         """See ``StartingBackbone.start_from``."""
         branch = self._started(Recipe.start(prompt, Parcel.of(latents)))
-        _, *chunks = self._fleet.told(branch.recipe)
-        return Started(branch, tuple(chunk.tensor for chunk in chunks))
+        _, count = self._fleet.told(branch.recipe)
+        each = self.chunk_shape[0]
+        return Started(branch, latents[: count * each].split(each) if count else ())
 
     def give(self, branch: RemoteBranch, latents: Tensor, route: Route | None) -> RemoteBranch:
         """Is written later, as by ``commit``."""

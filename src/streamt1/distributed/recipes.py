@@ -63,14 +63,14 @@ class Start:
     latents: str | None = None
 
     def make(self, worker: Worker, id: str) -> Any:
-        """None; of latents None, and then the chunks that are to be given."""
+        """None; of latents None, and how many of their first chunks are to be given."""
         backbone = worker.models.backbone
         if self.latents is None:
             return worker.put(id, backbone.start(self.prompt))
         assert isinstance(backbone, StartingBackbone)
         begun = backbone.start_from(self.prompt, worker.parcel(self.latents))
         worker.put(id, begun.branch)
-        return None, *map(Sent, begun.chunks)
+        return None, len(begun.chunks)
 
 
 @dataclass(frozen=True)

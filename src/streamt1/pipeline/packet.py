@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from streamt1.core.identity import content_id
 from streamt1.core.protocols import Models
 from streamt1.core.snapshot import PACKET, Snapshot
 from streamt1.families.fingerprint import fingerprints
-from streamt1.memory.portable import DAMAGED, rules_beside
+from streamt1.memory.portable import DAMAGED, rules_beside, told_rules
 from streamt1.pipeline.spill import OnDisk
 from streamt1.search.archive import Archive, Nowhere
 from streamt1.search.packing import pack, unpack
@@ -146,7 +146,7 @@ def write_packet(
         "bits": bits,
         "weights": fingerprints(config),
         "codec": _codec(config),
-        "rules": asdict(config.memory),
+        "rules": told_rules(config.memory),
         "archive": archive,
         "names": names,
         "state": record,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 from weakref import WeakSet
 
@@ -170,11 +171,12 @@ class WanBackbone:
 
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
             own = parents[begin:end]
-            first = [replace(one, memory=first_alone(one.memory, one.scene)) for one in own]
-            return few_step(
-                lambda x, t: self.flow(own, x, t), x[begin:end], noise[begin:end], schedule, steps,
-                lambda x, t: self.flow(first, x, t),
-            )  # fmt: skip
+
+            def over_first(x: Tensor, t: Tensor) -> Tensor:
+                return self.flow([replace(one, memory=first_alone(one.memory, one.scene)) for one in own], x, t)
+
+            predict = partial(self.flow, own)
+            return few_step(predict, x[begin:end], noise[begin:end], schedule, steps, over_first)
 
         noisy, clean = (torch.cat(parts) for parts in zip(*self.batch.run(part, len(x))))
         clean = _with_held(clean, parents[0].held)
