@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.attention import attention, naive_prefix_attention, shared_prefix_attention
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
@@ -123,5 +124,11 @@ def test_a_corrected_chunk_reads_the_first_alone_and_then_all() -> None:
 
 
 def test_corrections_follow_the_schedule() -> None:
+    tiny = tiny_backbone()
+    with pytest.raises(ConfigError, match=r"corrected=\(250,\), and the schedule's are \(500,\)"):
+        WanBackbone(tiny.model, tiny.encode_text, (8, 8), MemoryConfig(corrected=(250,)), Schedule(corrected=(500,)))
+    with pytest.raises(ConfigError, match=r"corrected=\(500,\) reads the first chunk alone.*set sink=3"):
+        MemoryConfig(sink=0, max_sink=0, corrected=(500,))
+    assert MemoryConfig(sink=0, max_sink=0, recall=1, corrected=(500,)).recall
     with pytest.raises(ConfigError, match=r"memory\.corrected=\(600,\) must be some of the steps"):
         tiny_backbone().with_memory(MemoryConfig(corrected=(600,)))

@@ -12,6 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from streamt1.cli.main import app
+from streamt1.distributed.devices import one_by_one
+from streamt1.pipeline.extending import anywhere
+from streamt1.pipeline.replay import finished_run
 from tests.cli.test_generate import FAST, PROMPT, invoke, streamt1, video
 from tests.pipeline.test_given import clip_of
 
@@ -84,3 +87,20 @@ def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, arguments)
         assert refused.exit_code == code, refused.output
         assert message in refused.stderr
+
+
+def test_a_run_of_another_machine_is_made_longer(tmp_path: Path) -> None:
+    """What was found for that machine, and stands in its run.json, is found anew; several devices refuse a batch."""
+    run, more = tmp_path / "run", tmp_path / "more"
+    assert streamt1(PROMPT, *FAST, "--out", str(run), "--set", "search.candidate_batch=2").exit_code == 0
+    told = json.loads((run / "run.json").read_text("utf-8"))
+    told["config"] |= {"device": "cuda:3"}
+    told["config"]["placement"] |= {"kv": "host", "reward_devices": 1}
+    (run / "run.json").write_text(json.dumps(told), "utf-8")
+    result = invoke("extend", str(run), "--chunks", "1", "--out", str(more))
+    assert result.exit_code == 0, result.output
+    config = json.loads((more / "run.json").read_text("utf-8"))["config"]
+    assert config["device"] == "auto"
+    assert config["search"]["candidate_batch"] is None
+    assert (config["placement"]["kv"], config["placement"]["reward_devices"]) == ("device", 1)
+    assert one_by_one(anywhere(finished_run(run)[0].config)).search.candidate_batch == 1

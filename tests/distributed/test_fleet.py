@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streamt1.backbones.gaussian import GaussianBackbone
-from streamt1.core.errors import DeviceLostError, OutOfMemoryError, StreamT1Warning
+from streamt1.core.errors import ConfigError, DeviceLostError, OutOfMemoryError, StreamT1Warning
 from streamt1.distributed import Fleet, remote_models
 from streamt1.distributed.fleet import ATTEMPTS, Want
 from streamt1.distributed.jobs import AskFacts
@@ -95,6 +95,62 @@ def test_what_a_device_raises_is_raised_and_it_can_be_used_again():
         Engine(remote, singly(BASE)).run("x", 6)
     assert_same(searched(toy(decoder=Shifted()), singly(BASE), "x", 6), searched(remote, singly(BASE), "x", 6))
     assert fleet.lost == 0
+
+
+class Refusing(GaussianBackbone):
+    """Refuses one call of one kind, and nothing after that."""
+
+    def __init__(self, kind: str, at: int) -> None:
+        super().__init__()
+        self.kind, self.left = kind, at
+
+    def _asked(self, kind: str) -> None:
+        if kind == self.kind:
+            self.left -= 1
+            if self.left == 0:
+                raise ConfigError(f"{kind}: not this one")
+
+    def start(self, prompt):
+        self._asked("start")
+        return super().start(prompt)
+
+    def commit(self, branch, latents, route):
+        self._asked("commit")
+        return super().commit(branch, latents, route)
+
+    def denoise(self, parents, x, noise, steps):
+        self._asked("denoise")
+        return super().denoise(parents, x, noise, steps)
+
+    def switch(self, branch, prompt, memory):
+        self._asked("switch")
+        return super().switch(branch, prompt, memory)
+
+
+@pytest.mark.parametrize(("kind", "at"), [("start", 1), ("commit", 1), ("commit", 4), ("denoise", 3), ("switch", 1)])
+def test_what_all_devices_refuse_is_raised_once(kind: str, at: int):
+    """By then, others have refused it as well, and nobody has asked what they say."""
+    models = [toy(backbone=Refusing(kind, at), decoder=Shifted()) for _ in range(3)]
+    remote = remote_models(Fleet([LocalLink(one, f"device {place}") for place, one in enumerate(models)]))
+    with pytest.raises(ConfigError, match=f"{kind}: not this one"):
+        searched(remote, singly(BASE), SCENES, None)
+    assert all(one.backbone.left <= 0 for one in models if kind != "denoise")
+    alone = searched(toy(decoder=Shifted()), singly(BASE), SCENES, None)
+    assert_same(alone, searched(remote, singly(BASE), SCENES, None))
+
+
+def test_what_a_search_did_not_wait_for_may_fail():
+    """It was stopped before it heard of it; the next search on these devices does not hear of it either."""
+    models = [toy(), toy(backbone=Refusing("commit", 1))]
+    fleet = Fleet([LocalLink(one, f"device {place}") for place, one in enumerate(models)])
+    backbone = remote_models(fleet).backbone
+    branch = backbone.commit(backbone.start("x"), torch.randn(backbone.chunk_shape), None)
+    fleet.sync()
+    assert models[1].backbone.left == 0
+    backbone.release(branch)
+    parents = [backbone.start("y")] * 2
+    x, noise = torch.randn(2, 1, 1, 1, 1), torch.randn(2, backbone.draws, 1, 1, 1, 1)
+    assert backbone.denoise(parents, x, noise, range(4))[1].isfinite().all()
 
 
 def test_what_a_device_has_forgotten_is_made_again():

@@ -80,3 +80,14 @@ def test_what_cannot_begin_so_is_refused_as_on_one_device(photo: Path) -> None:
     models, _ = spread(lambda: build(CONFIG), 1)
     with pytest.raises(ConfigError, match="2 latent frames to begin with: this model takes whole chunks of 3"):
         models.backbone.start_from("a red circle", torch.zeros(2, 8, 8, 8))  # type: ignore[attr-defined]
+
+
+def test_a_start_that_all_devices_refuse_is_told_once(alone: Any, photo: Path) -> None:
+    """Each of them has refused it, and only one has been heard by then."""
+    models, links = spread(lambda: build(CONFIG), 3)
+    backbone = models.backbone
+    assert isinstance(backbone, StartingBackbone)
+    with pytest.raises(ConfigError, match="takes whole chunks of 3"):
+        backbone.start_from("a red circle", torch.zeros(2, 8, 5, 5))
+    assert_same(alone, begun(models, photo))
+    assert all(link.requests > 3 for link in links)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -88,4 +90,7 @@ def test_the_first_chunk_alone_is_the_scenes_where_scenes_are_put_aside() -> Non
         [0],
     ]
     assert first_alone(branches[1], "B") is branches[1], "a scene that has none yet reads all"
+    there = branches[4].window[0]
+    aside = replace(branches[4], shelf=(("B", there.brought(HOST)),))
+    assert first_alone(aside, "B").sinks == (there,), "and not the copy of it on the host"
     assert starts(first_alone(told(make_memory(), "AABBB")[-1], "B").pages) == [0]

@@ -44,7 +44,8 @@ class Schedule:
         shift: timestep shift of the model's training.
         first: the steps of the first chunk that is made, where they are others (Causal-Forcing++); empty where not.
         corrected: steps that are taken twice, the first time over the first chunk alone: what that predicts is noised
-            to the same level again (test-time correction, arXiv 2602.05871). Never of the first chunk.
+            to the same level again (test-time correction, arXiv 2602.05871). Never of the first chunk that is made,
+            also where a video begins with given ones.
     """
 
     steps: tuple[int, ...] = (1000, 750, 500, 250)

@@ -29,12 +29,13 @@ from streamt1.memory.pages import Page
 
 
 class NaiveBackbone:
-    """Satisfies ``Backbone`` over a ``WanBackbone``, with copies in place of sharing."""
+    """Satisfies ``VaryingBackbone`` over a ``WanBackbone``, with copies in place of sharing."""
 
     def __init__(self, inner: WanBackbone) -> None:
         self.inner = inner
         self.chunk_shape = inner.chunk_shape
         self.steps, self.draws = inner.steps, inner.draws
+        self.first_steps, self.first_draws, self.made = inner.first_steps, inner.first_draws, inner.made
         self._copies: list[WanBranch] = []
 
     def start(self, prompt: str) -> WanBranch:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from streamt1.bench.subjects import PROMPT, Subject, subject
+from streamt1.core.protocols import draws_after, steps_after
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 from streamt1.search.config import SearchConfig
@@ -65,9 +66,9 @@ def _call_seconds(who: Subject, config: SearchConfig, chunks: int) -> dict[str, 
         parents = [rank for rank, share in enumerate(shares(width, len(branches))) for _ in range(share)]
         over, after = [branches[rank] for rank in parents], [states[rank] for rank in parents]
         generators = [generator(chunk * 100 + i) for i in range(width)]
-        draws = (1 + backbone.draws, *backbone.chunk_shape)
+        draws = (1 + draws_after(backbone, over[0]), *backbone.chunk_shape)
         noise = torch.stack([torch.randn(draws, generator=own) for own in generators])
-        x, fresh, steps = noise[:, 0], noise[:, 1:], range(backbone.steps)
+        x, fresh, steps = noise[:, 0], noise[:, 1:], range(steps_after(backbone, over[0]))
         latents, _ = timed("denoise", lambda b=over, x=x, f=fresh, s=steps: backbone.denoise(b, x, f, s))
         frames, states = timed("decode", lambda s=after, x=latents: decoder.decode(s, x))
         window = [part.expand(len(frames), -1, -1, -1, -1) for part in past[-(config.window - 1) :]]

@@ -115,6 +115,7 @@ class _Backbone:
     def __init__(self, inner: Any, meter: Meter) -> None:
         self._inner, self._meter = inner, meter
         self.chunk_shape, self.steps, self.draws = inner.chunk_shape, inner.steps, inner.draws
+        self.first_steps, self.first_draws, self.made = inner.first_steps, inner.first_draws, inner.made
 
     def start(self, prompt: str) -> Branch:
         return self._meter.take("encode", lambda: self._inner.start(prompt))

@@ -13,7 +13,7 @@ from torch import Tensor
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.branch import WanBranch
 from streamt1.core.frames import floats
-from streamt1.core.protocols import Models
+from streamt1.core.protocols import Models, draws_after, steps_after
 from streamt1.core.types import Route
 from streamt1.pocket.oracle import measure
 from streamt1.pocket.scenes import Scene
@@ -42,8 +42,8 @@ def sampled(
     """Of each chunk the branch before it, its clean latents ``[F, C, H, W]``, and its noise ``[1, F, C, H, W]``."""
     draw, branch = torch.Generator().manual_seed(seed), backbone.start(prompt)
     for _ in range(chunks):
-        noise = torch.randn(1, 1 + backbone.draws, *backbone.chunk_shape, generator=draw)
-        _, clean = backbone.denoise([branch], noise[:, 0], noise[:, 1:], range(backbone.steps))
+        noise = torch.randn(1, 1 + draws_after(backbone, branch), *backbone.chunk_shape, generator=draw)
+        _, clean = backbone.denoise([branch], noise[:, 0], noise[:, 1:], range(steps_after(backbone, branch)))
         yield branch, clean[0], noise[:, 0]
         branch = after(backbone, branch, clean[0])
     backbone.release(branch)

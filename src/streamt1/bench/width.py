@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from streamt1.bench.subjects import PROMPT, Subject, subject
-from streamt1.core.protocols import Backbone, Branch
+from streamt1.core.protocols import Backbone, Branch, draws_after, steps_after
 from streamt1.core.seeds import generator
 from streamt1.core.types import Route
 
@@ -76,6 +76,7 @@ def _seconds(who: Subject, past: _Past, width: int) -> float:
 
 def denoised(backbone: Backbone, parents: Sequence[Branch], generators: Sequence[torch.Generator]) -> Tensor:
     """Clean latents ``[N, F, C, H, W]`` of candidates, from noise that their generators draw."""
-    noise = [torch.randn((1 + backbone.draws, *backbone.chunk_shape), generator=own) for own in generators]
+    shape = (1 + draws_after(backbone, parents[0]), *backbone.chunk_shape)
+    noise = [torch.randn(shape, generator=own) for own in generators]
     drawn = torch.stack(noise)
-    return backbone.denoise(parents, drawn[:, 0], drawn[:, 1:], range(backbone.steps))[0]
+    return backbone.denoise(parents, drawn[:, 0], drawn[:, 1:], range(steps_after(backbone, parents[0])))[0]

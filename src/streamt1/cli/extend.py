@@ -36,14 +36,14 @@ def extend(
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html.")] = True,
 ) -> None:
     """Make a finished run's video longer, as a new run: it begins with all of that video, and goes on from its end."""
-    from streamt1.pipeline.extending import extended
+    from streamt1.pipeline.extending import anywhere, extended
     from streamt1.pipeline.replay import finished_run
 
     if out is not None and out.resolve() == run.resolve():
         raise ConfigError(f"--out {out} is the run that is made longer: give another folder")
     before, summary = finished_run(run)
     options = Options(page=page, fresh=fresh, four_bits=in_four_bits(rebuild))
-    config = before.config.model_copy(update={"models": str(models)} if models else {})
+    config = anywhere(before.config).model_copy(update={"models": str(models)} if models else {})
     with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
         asked = extended(pipeline, run, before, summary, pipeline.length(chunks, seconds), prompt, seed)
         assert asked.given is not None

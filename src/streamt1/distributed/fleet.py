@@ -8,8 +8,9 @@ in place of one that was lost, begins with nothing. Memory that another device h
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -71,7 +72,7 @@ class Fleet(Seats):
 
     def told(self, recipe: Recipe) -> Any:
         """What the first device that makes it says of it."""
-        with self._lock:
+        with self._question():
             self.sync(flush=True)
             while not recipe.told:
                 waiting = [seat for seat in self._seats if any(recipe in made for _, made in seat.asked)]
@@ -117,7 +118,7 @@ class Fleet(Seats):
             DeviceLostError: none is left, or this work has ended several.
             Exception: what a device raised; of several, that of the first.
         """
-        with self._lock:
+        with self._question():
             self.sync()
             answers: dict[int, Any] = {}
             for _ in range(ATTEMPTS):
@@ -146,14 +147,31 @@ class Fleet(Seats):
             keep: a key that the job makes, to be held from now on.
         """
         request = Request(jobs=(job,), keep=frozenset(() if keep is None else (keep,)))
-        future = seat.link.submit(request)
-        seat.asked.append((future, []))
-        try:
-            answers = self._hear_until(seat, future)
-        except LinkLostError as error:
-            self._lose(seat, error)
-            return None
-        return answers[0] if answers else None
+        with self._question():
+            future = seat.link.submit(request)
+            seat.asked.append((future, []))
+            try:
+                answers = self._hear_until(seat, future)
+            except LinkLostError as error:
+                self._lose(seat, error)
+                return None
+            return answers[0] if answers else None
+
+    def excuse(self) -> None:
+        """Nobody waits for what devices were asked until now: it may fail, and is made again where it is needed."""
+        with self._lock:
+            for seat in self._seats:
+                seat.excused = len(seat.asked)
+
+    @contextmanager
+    def _question(self) -> Iterator[None]:
+        """Where it ends with an error, so may what other devices were asked for it."""
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self.excuse()
+                raise
 
     def _spread(self, wants: Sequence[Want], rows: Sequence[int]) -> list[tuple[Seat, list[int], Future[Reply]]]:
         """Asks the devices for these rows: who was asked for which."""
@@ -196,8 +214,9 @@ class Fleet(Seats):
         return None
 
     def _hear(self, seat: Seat) -> Reply | None:
-        """The reply to the oldest request of a device; None where the device lacked something."""
+        """The reply to the oldest request of a device; None where it lacked something, or its error is excused."""
         future, makes = seat.asked.popleft()
+        excused, seat.excused = seat.excused > 0, max(seat.excused - 1, 0)
         reply = future.result()
         self.catching_up.measured.ran(seat.link.name, *reply.passes)
         by_id = {recipe.id: recipe for recipe in makes}
@@ -210,7 +229,7 @@ class Fleet(Seats):
             return reply
         seat.held, seat.known = set(reply.held), OrderedDict.fromkeys(reply.known)
         seat.freed += [key for key in reply.held if key not in self._live]
-        if isinstance(reply.error, MissingHereError):
+        if excused or isinstance(reply.error, MissingHereError):
             return None
         raise reply.error
 

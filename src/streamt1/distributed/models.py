@@ -54,6 +54,7 @@ class RemoteBackbone:
         return self._started(Recipe.start(prompt))
 
     def _started(self, recipe: Recipe) -> RemoteBranch:
+        self._fleet.excuse()
         for devices in self._all:
             devices.refill()
         return self._made(self._fleet.the(recipe))

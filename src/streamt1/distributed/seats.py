@@ -54,6 +54,7 @@ class Seat:
         known: names of latents that it remembers.
         freed: keys that it will be told to let go.
         asked: replies to come, first things first, each with what it is about.
+        excused: how many of them, from the first, may tell of an error that is nobody's any more.
     """
 
     link: Link
@@ -61,6 +62,7 @@ class Seat:
     known: OrderedDict[str, None] = field(default_factory=OrderedDict)
     freed: list[str] = field(default_factory=list)
     asked: deque[tuple[Future[Reply], list[Any]]] = field(default_factory=deque)
+    excused: int = 0
 
     def knows(self, id: str) -> None:
         self.known[id] = None

@@ -57,7 +57,9 @@ class MemoryConfig:
             ``channels`` in 8 and ``grouped`` in 4.
         local_heads: ``(layer, head)`` of heads that read their own chunk and nothing of the past (Dummy Forcing).
         corrected: denoising steps that are taken over the first chunk alone before they are taken over all, see
-            ``Schedule``. With ``recall`` it is the first of the scene, and otherwise of the video.
+            ``Schedule``. With ``recall`` it is the first of the scene, and otherwise the first sink, which is a blend
+            where chunks are blended into it. Where there is none (in a scene that begins, with ``recall``; after a
+            cut) both passes read what there is.
     """
 
     window: int = 12
@@ -103,6 +105,11 @@ class MemoryConfig:
             raise ConfigError(f"shot_offset={str(self.shot_offset)[:SHOWN]} must lie in 0..{FURTHEST} latent frames")
         if self.switch == "shot":
             check_shots(self)
+        if self.corrected and not (self.sink or self.recall):
+            raise ConfigError(
+                f"corrected={str(self.corrected)[:SHOWN]} reads the first chunk alone, which leaves memory with"
+                f" sink=0 and recall=0: set sink={self.chunk}"
+            )
         if self.rebuild != "off":
             self._check_rebuild()
         if self.codec not in CODECS:
@@ -118,9 +125,7 @@ class MemoryConfig:
             raise ConfigError(f"ema_alpha={self.ema_alpha} must lie in 0..1")
 
     def _check_rebuild(self) -> None:
-        needed = {
-            "sink": 0, "max_sink": 0, "eviction": "discard", "positions": "relative", "recall": 0, "corrected": (),
-        }  # fmt: skip
+        needed = {"sink": 0, "max_sink": 0, "eviction": "discard", "positions": "relative", "recall": 0}
         for name, value in needed.items():
             if getattr(self, name) != value:
                 raise ConfigError(

@@ -48,9 +48,11 @@ def recalled(branch: Branch, scene: str, device: torch.device) -> Branch:
 
 
 def first_alone(branch: Branch, scene: str) -> Branch:
-    """The branch as one that remembers nothing but the first chunk: of the scene where scenes are put aside, else of
-    all. As it is where the scene has no first chunk yet."""
+    """The branch as one that remembers nothing but the first chunk: of the scene where scenes are put aside, else the
+    first sink. As it is where the scene has no first chunk yet.
+    """
     if not branch.shelf:
         return replace(branch, sinks=branch.pages[:1], recalled=(), window=())
-    own = tuple(page for name, page in branch.shelf if name == scene)
+    there = {page.id: page for page in branch.pages}  # where it is read, and not on the host
+    own = tuple(there.get(page.id, page) for name, page in branch.shelf if name == scene)
     return replace(branch, sinks=own, recalled=(), window=()) if own else branch

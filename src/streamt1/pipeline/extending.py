@@ -9,12 +9,25 @@ from typing import Any
 
 from safetensors.torch import load
 
+from streamt1.config.schema import Placement, RunConfig
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.given import Given, clip, given_chunks
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run import digest
 from streamt1.pipeline.run_files import LATENTS_KEPT, VIDEO
+
+
+def anywhere(config: RunConfig) -> RunConfig:
+    """The configuration of a finished run, for a new one that may be made on another machine, or on several devices.
+
+    What stays where, how many candidates are computed together, and which of several GPUs computes are found anew: a
+    finished run tells what was found for its own machine.
+    """
+    placement = Placement(reward_devices=config.placement.reward_devices)
+    search = dataclasses.replace(config.search, candidate_batch=None)
+    device = "auto" if config.device.startswith("cuda:") else config.device
+    return config.model_copy(update={"placement": placement, "search": search, "device": device})
 
 
 def extended(

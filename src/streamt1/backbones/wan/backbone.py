@@ -46,7 +46,7 @@ class WanBackbone:
         encode_text: prompt -> text rows ``[1, text_len, text_dim]`` on the model's device.
         latent_size: ``(height, width)`` of a latent frame.
         memory: window and sink sizes.
-        schedule: denoising steps.
+        schedule: denoising steps; which of them are corrected, memory says.
         kv_device: where pages are kept; None means with the model. Each layer's are brought to it as they are read.
         device_pages: bytes beside the model for copies of pages that are kept elsewhere.
         shot_prefix: what the prompt of a chunk that begins a shot begins with.
@@ -72,6 +72,8 @@ class WanBackbone:
     ) -> None:
         model.config.grid(*latent_size)
         self.model, self.encode_text, self.shot_prefix = model, encode_text, shot_prefix
+        if schedule.corrected not in ((), memory.corrected):
+            raise ConfigError(f"memory.corrected={memory.corrected}, and the schedule's are {schedule.corrected}")
         self.schedule = replace(schedule, corrected=memory.corrected)
         self.memory = BranchingMemory(memory, shift_time)
         self.starts: Starts = starts
@@ -93,8 +95,8 @@ class WanBackbone:
         limit = self.copies.limit if self.copies else 0.0
         kv_device = None if self._home is None else str(self._home)
         size, prefix, starts = self.chunk_shape[-2:], self.shot_prefix, self.starts
-        place = kv_device, limit
-        return WanBackbone(self.model, self.encode_text, size, memory, self.schedule, *place, prefix, starts)
+        place, schedule = (kv_device, limit), replace(self.schedule, corrected=())
+        return WanBackbone(self.model, self.encode_text, size, memory, schedule, *place, prefix, starts)
 
     @property
     def steps(self) -> int:
