@@ -9,29 +9,33 @@ from typing import Any
 
 import pytest
 
-from streamt1.distributed.answers import Answers, Patience
+from streamt1.distributed.answers import Answers, Asked, Patience
 from streamt1.distributed.seats import LinkLostError
 
-SHORT = Patience(first=0.05, again=0.05, after=0.05)
+SHORT = Patience(first=0.05, again=0.05, after=0.05, arrives=0.5)
 SOON = 20
 
 
 class Process:
-    """Answers when it is told to, in order; what is ``lost`` it has done, and nobody hears of it."""
+    """Answers when it is told to, in order; what is ``lost`` it has done, and nobody hears of it.
+
+    ``travelling``: what it is known to have answered.
+    """
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, Future[Any]]] = []
+        self.travelling: set[Any] = set()
         self.pings, self.deaf, self.gone = 0, False, False
 
-    def ask(self, what: Any) -> Future[Any]:
+    def ask(self, what: Any) -> Asked:
         self.asked.append((what, Future()))
-        return self.asked[-1][1]
+        return Asked(self.asked[-1][1], lambda: what in self.travelling)
 
-    def nothing(self) -> Future[Any]:
+    def nothing(self) -> Asked:
         if self.gone:
             raise RuntimeError("there is no cluster")
         self.pings += 1
-        return Future() if self.deaf else self.ask("nothing")
+        return Asked(Future()) if self.deaf else self.ask("nothing")
 
     def answer_all(self, lost: tuple[Any, ...] = ()) -> None:
         for what, future in self.asked:
@@ -86,6 +90,19 @@ def test_an_answer_that_a_later_one_overtook_is_lost_and_the_rest_are_not(proces
     assert later.result(SOON) == "later"
 
 
+def test_what_is_on_its_way_is_waited_for_and_not_for_ever(process, answers):
+    large, never = answers.call("large"), answers.call("never")
+    process.travelling |= {"large", "never"}
+    assert process.pinged()
+    process.answer_all(lost=("large", "never"))
+    time.sleep(3 * (SHORT.after + SHORT.first))
+    assert not large.done()
+    process.answer_all(lost=("never",))
+    assert large.result(SOON) == "large"
+    with pytest.raises(LinkLostError):
+        never.result(SOON)
+
+
 def test_a_call_made_after_what_overtook_is_still_awaited(process, answers):
     lost = answers.call("lost")
     assert process.pinged()
@@ -132,7 +149,7 @@ def test_with_nobody_to_ask_all_answers_are_lost(process, answers):
 
 
 def test_a_call_that_cannot_be_made_is_not_awaited(process):
-    def refuse(*_: Any) -> Future[Any]:
+    def refuse(*_: Any) -> Asked:
         raise OSError("no")
 
     answers = Answers(refuse, process.nothing, SHORT)

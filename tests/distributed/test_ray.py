@@ -12,7 +12,7 @@ import torch
 
 from streamt1 import load_config
 from streamt1.core.errors import CheckpointError, ConfigError, StreamT1Warning
-from streamt1.distributed.answers import Patience
+from streamt1.distributed.answers import Asked, Patience
 from streamt1.distributed.devices import devices, one_by_one
 from streamt1.families.build import build
 from streamt1.search.engine import Engine
@@ -124,13 +124,22 @@ def test_an_answer_that_is_lost_on_its_way_is_found_out(models, alone):
         if dropped or not args or not args[0].jobs:
             return reply
         dropped.append(reply)
-        return Future()
+        return Asked(Future())
 
     answers._ask, answers._patience = losing, Patience(0.5, 0.5, 0.5)
     lost = fleet.lost
     with pytest.warns(StreamT1Warning, match=r"is lost \(the answer to a call was lost on its way\)"):
         assert_same(alone, searched(models, CONFIG.effective_search, PROMPT, 4))
     assert (len(dropped), fleet.lost - lost) == (1, 1)
+
+
+def test_an_answer_is_known_to_be_on_its_way(models):
+    """By the cluster, whether or not it has been brought here."""
+    host = models.backbone._fleet._seats[0].link._host
+    asked = host._ask(time.sleep, 1)
+    assert not asked.on_its_way()
+    asked.answer.result(30)
+    assert asked.on_its_way()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from streamt1.core.errors import ConfigError, needs_extra
-from streamt1.distributed.answers import Answers
+from streamt1.distributed.answers import Answers, Asked
 from streamt1.distributed.ray_cluster import connected, first_line
 from streamt1.distributed.seats import LinkLostError
 from streamt1.distributed.snapshots import Carried, ShipmentLostError
@@ -49,7 +49,7 @@ class Host:
         self._answers.end()
         self._ray.kill(self._actor)
 
-    def _ask(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    def _ask(self, function: Callable[..., Any], *args: Any) -> Asked:
         answer: Future[Any] = Future()
         raised: type[Any] = self._ray.exceptions.RayTaskError
 
@@ -63,8 +63,16 @@ class Host:
             else:
                 answer.set_exception(LinkLostError(first_line(error)))
 
-        self._actor.call.remote(function, args).future().add_done_callback(done)
-        return answer
+        reference = self._actor.call.remote(function, args)
+        reference.future().add_done_callback(done)
+
+        def on_its_way() -> bool:
+            try:
+                return bool(self._ray.wait([reference], timeout=0, fetch_local=False)[0])
+            except Exception:  # there is no cluster any more
+                return False
+
+        return Asked(answer, on_its_way)
 
 
 def nothing() -> None:
