@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from streamt1.bench import phases
+from streamt1.bench.fake_cuda import fake_cuda
+from streamt1.bench.full_models import fake_models
+from streamt1.config.load import load_config
+from streamt1.families import wan_work
+from streamt1.families.wan import encoder_over
+from streamt1.families.wan_sizes import VAES
 from streamt1.placement.plan_table import DEVICES
 from tests.compiler import needs_compiler
 
@@ -49,3 +56,18 @@ def test_little_crosses_the_bus_where_memory_is_as_usual() -> None:
 
 MOST_CROSSING = 45.0
 """GB in a chunk with memory as full as it gets: pages without a copy come over in every pass."""
+
+
+@pytest.mark.parametrize("preset", ["longlive", "longlive2"])
+def test_what_a_video_begins_with_is_encoded_in_less_than_a_chunk_is_decoded_in(preset: str) -> None:
+    """So a plan needs no part for it: there is no memory yet, and decoding needs the same weights."""
+    config = load_config(preset)
+    pixels, vae = config.wan.height * config.wan.width, VAES[config.wan.vae]
+    with fake_cuda() as counter:
+        encoder = encoder_over(config, fake_models(config).decoder)
+        clip = torch.zeros(13, 3, *encoder.size)
+        counter.begin()
+        before = counter.peak["cuda"]
+        assert len(encoder.encode(clip)) == 4
+        needed = counter.peak["cuda"] - before
+    assert 0 < needed < 0.9 * (wan_work.decode(vae, pixels, 2) + pixels * vae.state * 2)
