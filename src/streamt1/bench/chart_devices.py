@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
-from streamt1.core.errors import needs_extra
 from streamt1.evaluation.drawing import BLUE, GREEN, GREY, RED, headline
-from streamt1.evaluation.figures import DPI, STYLE
+from streamt1.evaluation.figures import png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHADES = (GREEN, BLUE, RED)
 
 
 def chart(found: dict[str, Any]) -> bytes:
     """Speed-up against devices, measured and computed, as PNG. Raises ``MissingExtraError``."""
-    with needs_extra("evaluate", "drawing a chart"):
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 5.4), layout="constrained")
-        axis = figure.subplots()
-        _draw(axis, found["rows"])
+    rate, slow = found["tflops_assumed"], found["slow"]
+    below = (
+        f"Simulated: devices sleep as long as {rate:.0f} TFLOP/s take, {slow:g} times slower; all else is real."
+        " Dashed: computed."
+    )
+
+    def draw(figure: Figure) -> None:
+        _draw(figure.subplots(), found["rows"])
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
-        rate, slow = found["tflops_assumed"], found["slow"]
-        below = (
-            f"Simulated: devices sleep as long as {rate:.0f} TFLOP/s take, {slow:g} times slower; all else is real."
-            " Dashed: computed."
-        )
         headline(figure, "How far more devices carry one search", below)
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=DPI)
-        return png.getvalue()
+
+    return png((7.6, 5.4), draw)
 
 
 def _draw(axis: Axes, rows: list[dict[str, Any]]) -> None:

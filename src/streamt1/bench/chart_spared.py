@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from streamt1.core.errors import needs_extra
 from streamt1.evaluation.drawing import BLUE, GREY, RED, headline
-from streamt1.evaluation.figures import DPI, STYLE
+from streamt1.evaluation.figures import png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ALLOWED = 0.01
 """Part of the oracle's reading that sparing work may cost."""
@@ -39,11 +38,8 @@ def chart(panels: Sequence[Panel], title: str, below: str, spared: str) -> bytes
     Args:
         spared: what the shares are of.
     """
-    with needs_extra("evaluate", "drawing a chart"):
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(panels) + 1, 4.6), layout="constrained")
+
+    def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _draw(axis, panel)
@@ -52,9 +48,8 @@ def chart(panels: Sequence[Panel], title: str, below: str, spared: str) -> bytes
         lines = axes[0].get_legend_handles_labels()
         figure.legend(*lines, loc="outside lower center", ncols=len(lines[0]), frameon=False)
         headline(figure, title, below)
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=DPI)
-        return png.getvalue()
+
+    return png((4.2 * len(panels) + 1, 4.6), draw)
 
 
 def _draw(axis: Axes, panel: Panel) -> None:

@@ -42,6 +42,18 @@ def check_plotting() -> None:
         import matplotlib.figure  # noqa: F401
 
 
+def png(size: tuple[float, float], draw: Callable[[Figure], None]) -> bytes:
+    """A figure of so many inches, width and height, as PNG. Raises ``MissingExtraError``."""
+    with needs_extra("evaluate", "drawing a chart"):
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    with mpl.rc_context(STYLE):
+        figure, picture = Figure(figsize=size, layout="constrained"), io.BytesIO()
+        draw(figure)
+        figure.savefig(picture, format="png", dpi=DPI)
+    return picture.getvalue()
+
+
 def write_figures(summary: dict[str, Any], folder: Path) -> dict[str, str]:
     """Writes ``<name>.png`` and ``<name>.svg`` of every chart that has something to show; returns name -> SVG text.
 

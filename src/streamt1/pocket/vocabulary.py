@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 
 from streamt1.core.errors import SHOWN, PromptError
 
@@ -58,9 +57,15 @@ def _token(word: str) -> int:
     return token
 
 
-def check_known(tokens: Sequence[int], words: int) -> None:
-    """Raises PromptError for a word that weights of a table of `words` rows were not trained on: new ones come last."""
+def padded(prompt: str, words: int = VOCABULARY_SIZE) -> list[int]:
+    """Token ids of a prompt, padded with 0 to TEXT_LENGTH.
+
+    Raises PromptError as `tokenize` does, and for a word that weights of a table of `words` rows were not trained on:
+    new ones come last.
+    """
+    tokens = tokenize(prompt)
     new = [WORDS[token - 1] for token in tokens if token >= words]
     if new:
         known = ", ".join(WORDS[: words - 1])
         raise PromptError(f"these weights of pocket do not know the word '{new[0]}' yet; they know: {known}")
+    return tokens + [0] * (TEXT_LENGTH - len(tokens))

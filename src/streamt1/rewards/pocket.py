@@ -20,7 +20,7 @@ from streamt1.core.errors import ConfigError
 from streamt1.core.frames import floats
 from streamt1.core.types import RewardOutput
 from streamt1.core.weights import load_bundled, load_strictly
-from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, check_known, tokenize
+from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, padded
 
 HEADS = ("vq", "mq", "ta")
 SNIPPETS = 6
@@ -228,14 +228,6 @@ def check_square(frames: Tensor) -> None:
         )
 
 
-def _tokens(text: str, words: int, device: torch.device) -> Tensor:
-    """[1, TEXT_LENGTH]. Raises PromptError for words that a reward of so many does not know."""
-    tokens = tokenize(text)
-    check_known(tokens, words)
-    row = torch.tensor(tokens, device=device)
-    return F.pad(row, (0, TEXT_LENGTH - len(row)))[None]
-
-
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -270,7 +262,7 @@ class PocketFrameReward:
         check_square(frames)
         count, length = frames.shape[:2]
         flat = floats(frames.flatten(0, 1)).to(self.mean)
-        tokens = _tokens(text, self.net.config.words, self.mean.device)
+        tokens = torch.tensor([padded(text, self.net.config.words)], device=self.mean.device)
         raw = torch.cat([self.net(block, tokens.expand(len(block), -1))[0] for block in flat.split(BLOCK)])
         each = ((raw - self.mean) / self.std).view(count, length)
         return RewardOutput(each.mean(1), {"min": each.amin(1)})
@@ -309,7 +301,8 @@ class PocketClipReward:
         """See `SamplingClipReward.score_seen`."""
         check_square(seen)
         net, parts = self.net, windows(total, fps)
-        told = net.eye.trunk.text(_tokens(text, net.config.words, self.mean.device))
+        tokens = torch.tensor([padded(text, net.config.words)], device=self.mean.device)
+        told = net.eye.trunk.text(tokens)
         read = self._look(seen.flatten(0, 1), told).unflatten(0, (-1, SNIPPETS, SNIPPET_FRAMES))
         gap = torch.full((len(read),), snippet_gap(len(parts[0]), fps)).to(self.mean)
         raw = net.join(read, told.expand(len(read), -1), gap).view(len(seen), len(parts), -1).mean(1)

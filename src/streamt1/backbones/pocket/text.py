@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, check_known, tokenize
+from streamt1.pocket.vocabulary import TEXT_LENGTH, VOCABULARY_SIZE, padded
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,9 @@ class TextEncoder(nn.Module):
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:
         """One prompt -> [1, L, dim]. Raises PromptError for a word outside the vocabulary, or new to these weights."""
-        check_known(tokenize(prompt), self.config.words)
-        return self(pad_tokens([prompt]).to(self.places.weight.device))
+        return self(torch.tensor([padded(prompt, self.config.words)], device=self.places.weight.device))
 
 
 def pad_tokens(prompts: list[str]) -> Tensor:
     """Token ids of some prompts, [B, TEXT_LENGTH] int64, padded with 0. Raises PromptError."""
-    rows = [torch.tensor(tokenize(prompt)) for prompt in prompts]
-    return torch.stack([F.pad(row, (0, TEXT_LENGTH - len(row))) for row in rows])
+    return torch.tensor([padded(prompt) for prompt in prompts])
