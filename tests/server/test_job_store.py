@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from streamt1.core.errors import DeviceLostError, OutputError
 from streamt1.server.app import make_app
-from streamt1.server.job_store import MIGRATIONS, JobStore
+from streamt1.server.database import MIGRATIONS
+from streamt1.server.job_store import JobStore
 from tests.server.test_queue import ORDER
 from tests.server.toy import Gate, toy_presets, toy_service, until
 

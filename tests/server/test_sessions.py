@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 from streamt1.core.errors import OutputError
 from streamt1.pipeline.run_files import CHECKPOINT, PARTIAL
-from streamt1.server import queue
+from streamt1.server import video_files
 from streamt1.server.app import make_app
 from streamt1.server.limits import Limits
 from streamt1.server.service import Service
@@ -300,8 +300,8 @@ def test_tapes_go_when_their_jobs_are_over_for_long(
     gate.shut()
     running = client.post("/v1/videos", json=ORDER).json()["id"]
     until(lambda: gate.held)
-    monkeypatch.setattr(queue, "KEPT", -1)
-    service.queue.drop_tapes()
+    monkeypatch.setattr(video_files, "KEPT", -1)
+    service.queue.files.drop_tapes()
     assert [path.stem for path in service.queue.folder.glob("*.tape")] == [running]
     client.delete(f"/v1/videos/{running}")
     gate.open()

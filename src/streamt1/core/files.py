@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,9 @@ from pathlib import Path
 from streamt1.core.errors import DiskFullError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+TROUBLE = (*FULL, *SHORT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ETIMEDOUT)
+"""What a machine answers that has no room, no file handles or no disk at the moment."""
 
 
 @contextmanager
@@ -24,6 +28,29 @@ def writing(what: Path | str) -> Iterator[None]:
     except OSError as error:
         kind = DiskFullError if error.errno in FULL else OutputError
         raise kind(f"cannot write {what}: {error.strerror or error}") from error
+
+
+def is_trouble(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is the machine's: the same may well be done later."""
+    while error is not None:
+        busy = isinstance(error, sqlite3.OperationalError)
+        if busy or isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in TROUBLE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """A file; None where it is not there or damaged.
+
+    Raises ``OutputError`` where the machine is short of something, and the file may be whole.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno in SHORT:
+            raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+        return None
 
 
 def is_same(file: os.stat_result, path: Path) -> bool:

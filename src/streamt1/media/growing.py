@@ -119,11 +119,13 @@ class GrowingVideo:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file holds at least one whole fragment."""
+    """Whether a file holds at least one whole fragment. Raises ``OutputError`` where it is there and cannot be read."""
     try:
         names = [name for name, _ in boxes_in(path.read_bytes())]
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
     return names[:4] == ["ftyp", "moov", "moof", "mdat"]
 
 

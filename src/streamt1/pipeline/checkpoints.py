@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from streamt1.core.errors import CheckpointError
-from streamt1.core.files import write_whole
+from streamt1.core.files import read_or_none, write_whole
 from streamt1.core.json_text import parse_json
 from streamt1.core.jsonl import GrowingLines, whole_lines
 from streamt1.pipeline.run_files import BOUNDARIES, THUMBNAILS, TRACE
@@ -142,10 +142,7 @@ class _Grown:
 
     def __init__(self, path: Path) -> None:
         self._size, self._crc32 = 0, 0
-        try:
-            self._content = path.read_bytes()
-        except OSError:
-            self._content = b""
+        self._content = read_or_none(path) or b""
 
     def reaches(self, size: int, crc32: int) -> bool:
         """Whether so much of it is there, and what it was; sizes must not fall."""
@@ -176,10 +173,8 @@ def _read(line: bytes, end: int, run: str) -> Stored | None:
 
 
 def _is_whole(path: Path, crc32: int) -> bool:
-    try:
-        return zlib.crc32(path.read_bytes()) == crc32
-    except OSError:
-        return False
+    content = read_or_none(path)
+    return content is not None and zlib.crc32(content) == crc32
 
 
 def _tensors(folder: Path, chunk: int) -> Path:

@@ -27,7 +27,7 @@ from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
 from streamt1.server.logs import Format, log_config
 from streamt1.server.models import LoadedPresets
-from streamt1.server.patience import PatientProtocol
+from streamt1.server.patience import PatientProtocol, PatientWebSocket, ask_for_files
 from streamt1.server.service import Service
 from streamt1.server.webhooks import Hook
 
@@ -112,6 +112,9 @@ def door_at(host: str, port: int) -> socket.socket:
         ) from error
 
 
+KEPT_OPEN = 75
+"""Seconds that a connection stays open after an answer: longer than proxies keep one (nginx: 60), or a request that a
+proxy sends on one that is just being closed is lost."""
 PONG = 120.0
 """Seconds that a websocket's client may take to answer a ping."""
 FAREWELL = 2.0
@@ -138,6 +141,7 @@ def listen(
     Raises ``ConfigError`` and ``OutputError`` before it begins.
     """
     check_address(host, bool(key) or keys is not None, names)
+    ask_for_files()
     service = Service.over(devices, data, limits, key, keys, origins, hook)
     app = make_app(service, (*LOOPBACK, host, *names) if is_loopback(host) else ())
     server = Server(
@@ -155,7 +159,8 @@ class Server(uvicorn.Server):
     """Serves an application of ``make_app``; takes the settings of ``uvicorn.Config``. Viewers hear when it stops."""
 
     def __init__(self, app: FastAPI, **settings: Any) -> None:
-        super().__init__(uvicorn.Config(app, http=PatientProtocol, **settings))
+        protocols: dict[str, Any] = {"http": PatientProtocol, "ws": PatientWebSocket}
+        super().__init__(uvicorn.Config(app, **protocols, timeout_keep_alive=KEPT_OPEN, **settings))
         self._queue = app.state.service.queue
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -75,7 +75,7 @@ async def _fields(form: FormData) -> dict[str, Any]:
 async def _bounded(request: Request, most: int) -> bytes:
     told = request.headers.get("content-length", "0")
     declared = int(told) if told.isascii() and told.isdigit() and len(told) < 20 else 0
-    body, begun = b"", time.monotonic()
+    body, begun = bytearray(), time.monotonic()
     parts = request.stream()
     while declared <= most and len(body) <= most:
         left = begun + PATIENCE + len(body) / SLOWEST - time.monotonic()
@@ -87,7 +87,7 @@ async def _bounded(request: Request, most: int) -> bytes:
             raise TooSlowError(f"the request comes too slowly: {len(body)} bytes in {PATIENCE:g} seconds") from error
     if len(body) > most or declared > most:
         raise TooLargeError(f"the request is longer than {most} bytes")
-    return body
+    return bytes(body)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

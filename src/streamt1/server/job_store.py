@@ -5,113 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from streamt1.core.errors import ConflictError, OutputError, UnknownVideoError
+from streamt1.core.errors import ConflictError, UnknownVideoError
+from streamt1.server.database import Database, transaction
 from streamt1.server.schemas import CheckedRequest, Job, Status, VideoRequest, new_id
 
-MIGRATIONS = (
-    """
-    CREATE TABLE IF NOT EXISTS jobs (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-        request TEXT NOT NULL, preset TEXT NOT NULL, chunks INTEGER NOT NULL, size TEXT NOT NULL,
-        stream INTEGER NOT NULL, status TEXT NOT NULL, progress INTEGER NOT NULL, attempts INTEGER NOT NULL,
-        created_at INTEGER NOT NULL, completed_at INTEGER, code TEXT, message TEXT)
-    """,
-    "CREATE TABLE gone (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, files INTEGER NOT NULL)",
-    "CREATE TABLE once (key TEXT PRIMARY KEY, digest TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL)",
-    "CREATE INDEX jobs_by_status ON jobs (status, seq)",
-    "ALTER TABLE jobs ADD COLUMN owner TEXT",
-    "CREATE INDEX jobs_by_owner ON jobs (owner, seq)",
-    "CREATE TABLE asked (owner TEXT NOT NULL, at INTEGER NOT NULL)",
-    """
-    CREATE TABLE outbox (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, job TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL,
-        due REAL NOT NULL)
-    """,
-)
-"""What each version of the schema adds to the one before; 0.1 and 0.2 wrote the first, without a number. ``gone`` has
-deleted jobs: where each stood in lists, and whether its files are still to be deleted; ``once`` the
-requests that a client would have made once, however often it sends them; ``asked`` when each key asked for a video,
-also one that is deleted by now; ``outbox`` what a webhook is still to be told."""
-
-
-class Locked(Protocol):
-    """What a transaction needs of a database."""
-
-    path: Path
-    lock: threading.Lock
-    connection: sqlite3.Connection
-
-
-class Database:
-    """SQLite in a file.
-
-    Args:
-        path: the file; it is locked as long as it is open, and a process that dies lets go of it.
-
-    Raises:
-        OutputError: it cannot be opened, another server uses it, or a newer version wrote it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.lock = path, threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
-            self.connection.row_factory = sqlite3.Row
-            self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self.connection.execute("BEGIN EXCLUSIVE")
-            self._migrate()
-            self.connection.commit()
-        except (sqlite3.Error, OSError) as error:
-            busy = "locked" in str(error)
-            reason = "another server uses it; give this one a folder of its own" if busy else error
-            raise OutputError(f"cannot open the jobs in {path}: {reason}") from error
-
-    def _migrate(self) -> None:
-        """Brings an older file to this version's schema, with all that is in it."""
-        found = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > len(MIGRATIONS):
-            self.connection.close()
-            raise OutputError(
-                f"{self.path} was written by a newer streamt1 (its schema is version {found}, this one knows"
-                f" {len(MIGRATIONS)}): update streamt1, or give this server another folder"
-            )
-        for statement in MIGRATIONS[found:]:
-            self.connection.execute(statement)
-        self.connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    def close(self) -> None:
-        """Lets another server have it."""
-        with self.lock:
-            self.connection.close()
-
-
-D = TypeVar("D", bound=Locked)
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T", str, int)
-
-
-def transaction(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
-    """One thread at a time, all or nothing; what the database cannot do is an ``OutputError``."""
-
-    @wraps(method)
-    def wrapper(self: D, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            with self.lock, self.connection:
-                return method(self, *args, **kwargs)
-        except sqlite3.Error as error:
-            raise OutputError(f"cannot use the jobs in {self.path}: {error}") from error
-
-    return wrapper
 
 
 @dataclass(frozen=True)
@@ -268,8 +172,28 @@ class JobStore(Database):
         return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
 
     @transaction
+    def failed(self) -> list[str]:
+        """Jobs of which there will be no video."""
+        query = "SELECT id FROM jobs WHERE status = 'failed' AND code IS NOT ?"
+        return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
+
+    @transaction
+    def unfinished(self) -> set[str]:
+        """Jobs that wait or run."""
+        return {row["id"] for row in self._run("SELECT id FROM jobs WHERE status IN ('queued', 'in_progress')")}
+
+    @transaction
+    def strays(self, running: Sequence[str]) -> list[str]:
+        """Jobs that are in nobody's hands, as nobody could note how they ended; they wait again."""
+        rows = self._run("SELECT id FROM jobs WHERE status = 'in_progress'").fetchall()
+        found = [row["id"] for row in rows if row["id"] not in running]
+        for name in found:
+            self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE id = ?", (name,))
+        return found
+
+    @transaction
     def give_back(self, name: str, begun: bool) -> None:
-        """A job that a closing server did not finish waits again; an attempt that was begun does not count."""
+        """A job that was stopped before its end waits again; an attempt that was begun does not count."""
         update = "UPDATE jobs SET status = 'queued', progress = 0, attempts = attempts - ? WHERE id = ?"
         update += " AND status = 'in_progress'"
         self._run(update, (int(begun), name))

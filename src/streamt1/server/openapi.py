@@ -30,9 +30,9 @@ REASONS = {
     408: "the request came too slowly", 409: "it is over, or another request had this Idempotency-Key",
     413: "the request is too long",
     416: "the range lies beyond the end", 429: "too many wait, or this key has no more; `Retry-After` says when",
-    503: "a worker is gone, or the disk is full", 507: "the disk is full",
+    503: "a worker is gone, or the disk is full", 507: "the disk is full, or cannot be used",
 }  # fmt: skip
-ALWAYS = (400, 401)
+ALWAYS = (400, 401, 507)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Told:
 
 
 ROUTES = {
-    "create": Told(answers.Video, errors=(408, 409, 413, 429, 507)),
+    "create": Told(answers.Video, errors=(404, 408, 409, 413, 429)),
     "listing": Told(answers.VideoList, errors=(404,)),
     "retrieve": Told(answers.Video, errors=(404,)),
     "content": Told(None, ("video/mp4", "image/webp", "image/png"), (304, 404, 416)),

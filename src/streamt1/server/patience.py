@@ -1,27 +1,87 @@
-"""HTTP connections that wait for a request's head only so long: a client that sends a byte a second is cut."""
+"""Connections that wait only so long: for a request's head, and for a client that takes nothing; and only so many."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 PATIENCE = 15.0
 """Seconds from the first byte of a request, or from the opening of a connection, to the end of its head."""
+STALLED = 600.0
+"""Seconds after which a client that takes nothing is given up."""
+FILES = 65536
+"""That a server asks to have open at once, where it may."""
 LINGER = 1.0
 """Seconds in which a client that still sends can read the answer."""
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class PatientProtocol(H11Protocol):
+def ask_for_files() -> None:
+    """Raises the number of files that this process may have open, as far as it may: a connection is one."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """At once: half of the files that may be open; the rest is for videos and the database."""
+    if sys.platform == "win32":
+        return FILES // 2
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (FILES if soft == resource.RLIM_INFINITY else min(FILES, soft)) // 2
+
+
+class _Drained(asyncio.Protocol):
+    """Ends a connection whose client has taken nothing for ``STALLED`` seconds; for a protocol of uvicorn."""
+
+    loop: Any
+    transport: Any
+    _stalls: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalls = self._stalls or self.loop.call_later(STALLED, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._drained()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._drained()
+        super().connection_lost(exc)
+
+    def _drained(self) -> None:
+        if self._stalls is not None:
+            self._stalls.cancel()
+            self._stalls = None
+
+
+class PatientWebSocket(_Drained, AutoWebSocketsProtocol):  # pyright: ignore[reportGeneralTypeIssues,reportUntypedBaseClass]
+    """uvicorn's protocol of websockets."""
+
+
+class PatientProtocol(_Drained, H11Protocol):
     """uvicorn's protocol, which waits for ever for the rest of a head."""
 
     _ends: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
-        self._wait()
+        if len(self.connections) > most_connections():
+            transport.abort()
+        else:
+            self._wait()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

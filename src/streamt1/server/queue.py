@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections import deque
@@ -12,26 +11,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from streamt1.core.errors import BusyError, ConflictError, DiskFullError, QuotaError, UnknownVideoError
-from streamt1.core.files import bytes_in, check_writable, free_bytes, write_whole
+from streamt1.core.errors import (
+    BusyError,
+    ConflictError,
+    DiskFullError,
+    QuotaError,
+    UnknownVideoError,
+)
+from streamt1.core.files import write_whole
 from streamt1.server.job_store import DAY, JobStore, Once
 from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
-from streamt1.server.remains import keep_made
-from streamt1.server.schemas import CheckedRequest, Job, as_kept, is_id
+from streamt1.server.schemas import CheckedRequest, Job, is_id
 from streamt1.server.sessions import Session
+from streamt1.server.video_files import PICTURE, TAPE, VideoFiles
 
 log = logging.getLogger("streamt1.server")
-LOST = "lost"
-"""Folder beside that of the videos, for those that the database does not know."""
-Reason = Literal["deleted", "cancelled", "closing"]
-PICTURE, TAPE = ".picture", ".tape"
-KEPT = 600
-"""Seconds that a tape is kept after the end of its job, for viewers who come again."""
+Reason = Literal["deleted", "cancelled", "closing", "trouble"]
 ASKED = "somebody asked for it to be stopped"
 """Why a job is cancelled."""
 LONGEST_WAIT = 120
 """Seconds; a client is never asked to stay away longer."""
+TRIES = 8
+"""Times that a job is tried which the machine could not go on with, without a chunk between them."""
+PAUSE, LONGEST_PAUSE = 2.0, 60.0
+"""Seconds before the first and the last of them, and before the disk is looked at again that was full."""
 
 
 @dataclass(eq=False)
@@ -69,41 +73,17 @@ class JobQueue:
     _sessions: dict[str, Session] = field(default_factory=dict)
     _running: dict[str, Running] = field(default_factory=dict)
     _seconds: deque[float] = field(default_factory=lambda: deque([10.0], maxlen=10))
+    _troubles: dict[str, int] = field(default_factory=dict)
     _closing: bool = False
 
+    def __post_init__(self) -> None:
+        self.files = VideoFiles(self.store, self.folder)
+
     def open(self) -> None:
-        """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written.
-
-        The files of jobs that were deleted go; those of videos that the database does not know are put into ``lost``
-        beside them, since it may be the database that was lost.
-        """
-        check_writable(self.folder, keep=True)
+        """Takes up what an earlier server left; see ``VideoFiles.take_up``. Raises as that does."""
+        self.store.keep_reserve()
         self.store.recover()
-        for name in self.store.gone():
-            self._clear(name)
-        for name in self.store.cancelled():
-            self.keep_made(name)
-        known, lost = self.store.names(), self.folder.parent / LOST
-        strange = [path for path in self.folder.iterdir() if _owner(path) and _owner(path) not in known]
-        for path in [one for one in strange if one.suffix == TAPE]:  # the folder holds all that it tells
-            path.unlink()
-            strange.remove(path)
-        for path in strange:
-            lost.mkdir(exist_ok=True)
-            path.rename(lost / path.name)
-        if strange:
-            log.warning(
-                "%d videos in %s are not in %s: they are now in %s, whole; nothing was deleted",
-                len({_owner(path) for path in strange}), self.folder, self.store.path, lost,
-            )  # fmt: skip
-
-    def _clear(self, name: str) -> None:
-        """Deletes the files of a job that is deleted."""
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        self._drop(name, PICTURE)
-        self._drop(name, TAPE)
-        if not (self.folder / name).exists():
-            self.store.cleared(name)
+        self.files.take_up()
 
     def sweep(self) -> list[str]:
         """Deletes the videos that are no longer to be kept, and says which."""
@@ -112,7 +92,7 @@ class JobQueue:
             gone += self.store.done(time.time() - limits.keep)
         if limits.keep_bytes is not None:
             left = [name for name in self.store.done() if name not in gone]
-            sizes = {name: self._bytes_of(name) for name in left}
+            sizes = {name: self.files.bytes_of(name) for name in left}
             over = sum(sizes.values()) - limits.keep_bytes
             for name in left:
                 if over <= 0:
@@ -126,16 +106,9 @@ class JobQueue:
             log.info("%d videos were no longer to be kept, and are deleted: %s", len(gone), " ".join(gone))
         return gone
 
-    def _bytes_of(self, name: str) -> int:
-        """What a video and what is kept for its viewers take."""
-        size = bytes_in(self.folder / name)
-        with suppress(FileNotFoundError):
-            size += self._beside(name, TAPE).stat().st_size
-        return size
-
     def free(self) -> int:
         """Bytes that are free on the disk of the videos. Raises ``OutputError``."""
-        return free_bytes(self.folder)
+        return self.files.free()
 
     def submit(self, request: CheckedRequest, stream: bool = False, once: Once | None = None) -> Job:
         """A job at the end of the queue; the one that is there already where the same request is sent ``once`` more.
@@ -215,10 +188,7 @@ class JobQueue:
 
     def picture_of(self, job: Job) -> Path:
         """Where the picture is that its video begins with, until the job is done."""
-        return self._beside(job.id, PICTURE)
-
-    def _beside(self, name: str, kind: str) -> Path:
-        return self.folder / f"{name}{kind}"
+        return self.files.beside(job.id, PICTURE)
 
     def session(self, name: str) -> Session:
         """What viewers share of a job. Raises ``UnknownVideoError``."""
@@ -229,7 +199,7 @@ class JobQueue:
     def _session(self, job: Job) -> Session:
         session = self._sessions.get(job.id)
         if session is None:
-            session = Session(job, self._beside(job.id, TAPE))
+            session = Session(job, self.files.beside(job.id, TAPE))
             if job.status not in ("queued", "in_progress"):
                 session.end(job)  # it is over, and held by its viewers alone
             else:
@@ -246,7 +216,7 @@ class JobQueue:
             if job.id in self._running:
                 self._running[job.id].stop = "deleted"
                 return
-        self._clear(job.id)
+        self.files.clear(job.id)
 
     def cancel(self, name: str, why: str = ASKED) -> Job:
         """A job is not to be made any further: its row stays, and what of its video is decided.
@@ -263,16 +233,24 @@ class JobQueue:
                 raise ConflictError(f"{job.id} is {job.status} already: there is nothing to cancel")
             if job.id in self._running:
                 self._running[job.id].stop = self._running[job.id].stop or "cancelled"
-            else:
-                self._drop(job.id, PICTURE)
-                self._end(self.get(name))
+                return self.get(name)
+            self.files.drop(job.id, PICTURE)
+            self.files.keep_made(name)
+            self._end(self.get(name))
             return self.get(name)
 
-    def keep_made(self, name: str) -> None:
-        """What is decided of a cancelled job's video becomes the video; where there is none, nothing stays."""
-        made = keep_made(self.folder / name)
-        if made is not None:
-            self.store.kept(name, as_kept(self.get(name).request, *made))
+    def mend(self) -> None:
+        """Does what could not be done, or noted, when it was to be. Raises ``OutputError``."""
+        self.store.keep_reserve()
+        self.files.retry()
+        with self._changed:
+            for name in self.store.strays(list(self._running)):
+                log.warning("job %s was in nobody's hands: it waits again", name)
+                self._changed.notify()
+            for name in [one for one in self._sessions if one not in self._running]:
+                job = self.get(name)
+                if job.status not in ("queued", "in_progress"):
+                    self._end(job)
 
     def end_lonely(self) -> None:
         """Cancels streams without an end that nobody has viewed for as long as one may be left alone."""
@@ -282,14 +260,6 @@ class JobQueue:
         for name in alone:
             with suppress(UnknownVideoError, ConflictError):
                 self.cancel(name, f"nobody viewed this stream without an end for {linger:g} seconds")
-
-    def drop_tapes(self) -> None:
-        """Deletes the tapes of jobs that are over for long enough."""
-        late = time.time() - KEPT
-        for path in self.folder.glob(f"*{TAPE}"):
-            with suppress(OSError):
-                if path.stem not in self._sessions and path.stat().st_mtime < late:
-                    path.unlink()
 
     def _end(self, job: Job, dropped: bool = False) -> None:
         """The last word to whoever views a job."""
@@ -302,12 +272,17 @@ class JobQueue:
         if running.stop == "closing":
             return
         with self._changed, suppress(UnknownVideoError):
-            self._end(self.get(running.job.id))
+            job = self.get(running.job.id)
+            if job.status not in ("queued", "in_progress"):  # as where its end could not be noted
+                self._end(job)
 
     def take(self) -> Running | None:
-        """Waits for a job; None when the queue closes."""
+        """Waits for a job, and for room on the disk; None when the queue closes. Raises ``OutputError``."""
         with self._changed:
             while not self._closing:
+                if self.free() < self.limits.free:
+                    self._changed.wait(PAUSE)
+                    continue
                 job = self.store.claim()
                 if job is not None:
                     running = Running(job, self._session(job))
@@ -325,17 +300,54 @@ class JobQueue:
     def put_back(self, running: Running, seconds: float | None = None) -> None:
         """A worker is done with a job; ``seconds`` is what a whole video took."""
         with self._changed:
-            if running.stop == "deleted":
-                self._clear(running.job.id)
-            self._running.pop(running.job.id, None)
+            self.let_go(running)
             if seconds is not None:
                 self._seconds.append(seconds)
-        if running.stop not in ("deleted", "closing"):
-            self._drop(running.job.id, PICTURE)
+            self._troubles.pop(running.job.id, None)
+        if running.stop == "deleted":
+            self.files.clear(running.job.id)
+        elif running.stop != "closing":
+            self.files.drop(running.job.id, PICTURE)
 
-    def _drop(self, name: str, kind: str) -> None:
-        with suppress(OSError):
-            self._beside(name, kind).unlink(missing_ok=True)
+    def let_go(self, running: Running) -> None:
+        """A job is in nobody's hands any more, however it ended."""
+        with self._changed:
+            if self._running.get(running.job.id) is running:
+                del self._running[running.job.id]
+
+    def advance(self, name: str, progress: int) -> None:
+        """Notes how far a job is. Raises ``OutputError``."""
+        self.store.advance(name, progress)
+        self._troubles.pop(name, None)
+
+    def again(self, running: Running) -> float | None:
+        """A job waits again that the machine could not go on with, and keeps what is made; its viewers stay.
+
+        Returns the seconds that its worker had better wait; None where it was stopped meanwhile, or has been tried
+        often enough. Raises ``OutputError``.
+        """
+        with self._changed:
+            name = running.job.id
+            tried = self._troubles[name] = self._troubles.get(name, 0) + 1
+            if running.stop is not None or tried >= TRIES:
+                return None
+            running.stop = "trouble"
+            self.let_go(running)
+            self.store.give_back(name, running.begun)
+            self._changed.notify()
+        return min(LONGEST_PAUSE, PAUSE * 2 ** (tried - 1))
+
+    def pause(self, seconds: float) -> None:
+        """Waits, unless the queue closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, seconds)
+
+    def abandon(self) -> None:
+        """A closing server does not wait any longer for its workers: what they hold waits for the next start."""
+        with self._changed:
+            for running in self._running.values():
+                if running.stop == "closing":
+                    self.store.give_back(running.job.id, running.begun)
 
     def waiting(self) -> int:
         """Jobs in the queue."""
@@ -373,9 +385,3 @@ def _known(name: str) -> str:
     if not is_id(name):
         raise UnknownVideoError(f"there is no video {name[:60]!r}")
     return name
-
-
-def _owner(path: Path) -> str | None:
-    """The job that a folder, a picture or a tape belongs to; None for what is no job's."""
-    name = path.stem if path.suffix in (PICTURE, TAPE) else path.name
-    return name if is_id(name) else None

@@ -74,10 +74,14 @@ async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue; one request that is sent twice with its ``Idempotency-Key`` is one video."""
     limits = service.queue.limits
     fields = await read_fields(request, limits.body, limits.picture)
-    owner = request.state.owner
-    once = _once(request.headers.get("idempotency-key"), fields, owner)
-    job = await run_in_threadpool(lambda: service.queue.submit(service.checked(fields, owner=owner), once=once))
+    job = await run_in_threadpool(_made, service, fields, request.headers.get("idempotency-key"), request.state.owner)
     return JSONResponse(job.record(), headers=POLL_AFTER)
+
+
+def _made(service: Service, fields: Any, key: str | None, owner: str | None) -> Job:
+    once = _once(key, fields, owner)
+    known = None if once is None else service.queue.store.known(once)
+    return known or service.queue.submit(service.checked(fields, owner=owner), once=once)
 
 
 @read("/v1/videos")
@@ -107,10 +111,13 @@ def content(video_id: str, request: Request, service: Checked, variant: Variant 
     job = _completed(service.queue.get(video_id))
     file, kind = FILES[variant]
     path = _there(service, job, file)
-    answer = FileResponse(
-        path, media_type=kind, filename=f"{job.id}{path.suffix}", content_disposition_type="inline",
-        stat_result=path.stat(), headers={} if variant == "video" else {"X-Image-Size": size_of_picture(path)},
-    )  # fmt: skip
+    try:
+        answer = FileResponse(
+            path, media_type=kind, filename=f"{job.id}{path.suffix}", content_disposition_type="inline",
+            stat_result=path.stat(), headers={} if variant == "video" else {"X-Image-Size": size_of_picture(path)},
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise _gone(job, file) from error
     known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     if answer.headers["etag"] in known or "*" in known:
         return Response(status_code=304, headers={"etag": answer.headers["etag"]})
@@ -121,7 +128,12 @@ def content(video_id: str, request: Request, service: Checked, variant: Variant 
 def report(video_id: str, service: Checked) -> FileResponse:
     """The page that tells the search."""
     job = _completed(service.queue.get(video_id))
-    return FileResponse(_there(service, job, PAGE), media_type="text/html", headers=REPORT_HEADERS)
+    path = _there(service, job, PAGE)
+    try:
+        state = path.stat()
+    except FileNotFoundError as error:
+        raise _gone(job, PAGE) from error
+    return FileResponse(path, media_type="text/html", headers=REPORT_HEADERS, stat_result=state)
 
 
 @router.delete("/v1/videos/{video_id}")
@@ -181,6 +193,8 @@ def _once(key: str | None, fields: Any, owner: str | None) -> Once | None:
     if not 0 < len(key) <= LONGEST_KEY:
         raise FieldError("Idempotency-Key", f"it has {len(key)} characters: give it 1 to {LONGEST_KEY}")
     key = key if owner is None else f"{owner}\n{key}"
+    if isinstance(fields, dict):  # a picture is large
+        fields = {name: sha256(one).hexdigest() if isinstance(one, bytes) else one for name, one in fields.items()}
     return Once(key, sha256(repr(fields).encode("utf-8", "surrogatepass")).hexdigest())
 
 
@@ -194,12 +208,16 @@ def _there(service: Service, job: Job, file: str) -> Path:
     if path.is_file() and not (job.status == "cancelled" and job.id in service.queue.at_work()):
         return path
     if job.status != "cancelled":
-        raise UnknownVideoError(f"{job.id} has no {file} any more")
+        raise _gone(job, file)
     if job.id in service.queue.at_work():
         raise NotReadyError(f"{job.id} was cancelled and is being stopped; what is decided of it is here in a moment")
     if (service.queue.folder_of(job) / FILES["video"][0]).is_file():
         raise NotReadyError(f"{job.id} was cancelled: there is what was decided of its video, and no {file}")
     raise NotReadyError(f"{job.id} was cancelled when nothing of it was decided yet: it has no {file}")
+
+
+def _gone(job: Job, file: str) -> UnknownVideoError:
+    return UnknownVideoError(f"{job.id} has no {file} any more")
 
 
 def _completed(job: Job) -> Job:

@@ -42,6 +42,9 @@ class Service:
     messenger: Messenger | None = None
     _ends: threading.Event = field(default_factory=threading.Event)
 
+    def __post_init__(self) -> None:
+        self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+
     @classmethod
     def over(
         cls, devices: Sequence[LoadedPresets], data: Path, limits: Limits = Limits(), key: str | None = None,
@@ -75,7 +78,7 @@ class Service:
             worker.start()
         if self.messenger is not None:
             self.messenger.start()
-        threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
+        self._sweeper.start()
 
     def _sweep(self) -> None:
         """Looks for streams that are left alone, and now and then for what is no longer to be kept."""
@@ -84,11 +87,13 @@ class Service:
             try:
                 self.queue.end_lonely()
                 if time.monotonic() >= next_time:
+                    self.queue.mend()
                     self.queue.sweep()
-                    self.queue.drop_tapes()
+                    self.queue.files.drop_tapes()
                     next_time = time.monotonic() + SWEPT_EVERY
-            except StreamT1Error:
-                log.exception("cannot look for videos that are no longer to be kept; trying again")
+            except Exception:  # whatever it is, this thread is needed as long as the server runs
+                log.exception("cannot look for what is no longer to be kept; trying again in %g seconds", SWEPT_EVERY)
+                next_time = time.monotonic() + SWEPT_EVERY
             if self._ends.wait(LOOKED_EVERY):
                 return
 
@@ -98,6 +103,10 @@ class Service:
         self.queue.close()
         for worker in self.workers:
             worker.join(GRACE)
+        try:
+            self.queue.abandon()
+        except StreamT1Error:
+            log.exception("what is being made cannot be given back: it counts as an attempt")
         if self.messenger is not None:
             self.messenger.close()
         self.queue.store.close()
@@ -105,10 +114,14 @@ class Service:
     def health(self) -> dict[str, Any]:
         """Whether the workers live, how much waits, and whether the disk takes more."""
         alive = [worker.alive for worker in self.workers]
+        sweeps = self._sweeper.is_alive() or not self._sweeper.ident
         workers = [{"device": w.presets.device, "alive": one} for w, one in zip(self.workers, alive)]
-        running, waiting = len(self.queue.at_work()), self.queue.waiting()
-        free = self.queue.free()
-        full = free < self.queue.limits.free
-        status = "failing" if not all(alive) else "disk_full" if full else "ok"
-        counts = {"running": running, "waiting": waiting, "disk_free_bytes": free}
+        waiting = free = None
+        try:
+            waiting, free = self.queue.waiting(), self.queue.free()
+        except StreamT1Error:
+            log.exception("the folder of the videos, or their database, cannot be used")
+        full = free is not None and free < self.queue.limits.free
+        status = "failing" if free is None or not (all(alive) and sweeps) else "disk_full" if full else "ok"
+        counts = {"running": len(self.queue.at_work()), "waiting": waiting or 0, "disk_free_bytes": free or 0}
         return {"status": status, "workers": workers, **counts}

@@ -23,7 +23,8 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from streamt1.core.errors import ConfigError, StreamT1Error
-from streamt1.server.job_store import JobStore, transaction
+from streamt1.server.database import transaction
+from streamt1.server.job_store import JobStore
 
 log = logging.getLogger("streamt1.server")
 SECRET = "STREAMT1_WEBHOOK_SECRET"
@@ -96,6 +97,7 @@ class Outbox:
 
     def __init__(self, store: JobStore) -> None:
         self.lock, self.connection, self.path = store.lock, store.connection, store.path
+        self.give_up_reserve = store.give_up_reserve
         with self.lock, self.connection:
             self.connection.execute(ENDED)
 
@@ -137,7 +139,7 @@ class Messenger:
     def close(self) -> None:
         """Ends, once what is being said is said; the rest waits for the next start."""
         self._ends.set()
-        self._thread.join(2 * PATIENCE)
+        self._thread.join(2 * PATIENCE + 1)
 
     def _run(self) -> None:
         while not self._ends.is_set():
@@ -165,7 +167,14 @@ class Messenger:
             self._outbox.later(word, seconds)
 
     def _posted(self, word: Word) -> str | None:
-        """Why it was not taken; None where it was."""
+        """Why it was not taken; None where it was. A receiver that answers byte by byte is not waited for."""
+        told: list[str | None] = []
+        asking = threading.Thread(target=lambda: told.append(self._answer(word)), name="webhook call", daemon=True)
+        asking.start()
+        asking.join(2 * PATIENCE)
+        return told[0] if told else f"it did not answer within {2 * PATIENCE:g} seconds"
+
+    def _answer(self, word: Word) -> str | None:
         body = word.body()
         headers = self._hook.headers(word.id, int(time.time()), body)
         request = urllib.request.Request(self._hook.url, body, headers, method="POST")

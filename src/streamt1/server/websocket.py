@@ -12,9 +12,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from streamt1.core.errors import BusyError, ConfigError, ForbiddenError, StreamT1Error, TooLargeError
 from streamt1.core.json_text import parse_json as stored
+from streamt1.server import patience
 from streamt1.server.body import parse_json
 from streamt1.server.errors import answer_to
-from streamt1.server.events import begins, last_word, said
+from streamt1.server.events import QUIET, begins, last_word, said
 from streamt1.server.routes import service_of
 from streamt1.server.schemas import Job
 from streamt1.server.service import Service
@@ -24,8 +25,6 @@ NORMAL, POLICY, TRY_LATER, INTERNAL, RESTART = 1000, 1008, 1013, 1011, 1012
 AHEAD = 10.0
 """Seconds of video that a client gets before it has had the time to play them: one that plays while it reads answers
 pings between its messages, and both sides end a connection on which a ping waits for twice as long."""
-STALLED = 600.0
-"""Seconds after which a client that takes nothing is given up."""
 router = APIRouter()
 
 
@@ -110,8 +109,9 @@ async def _request(socket: WebSocket, service: Service) -> Any:
 async def _send(socket: WebSocket, viewer: Viewer, service: Service, ahead: float) -> None:
     """Sends what is told, no faster than the client can have played it, and the last word."""
     loop, begun = asyncio.get_running_loop(), None
-    async for record in viewer.records():
+    async for record in viewer.records(QUIET):
         if record is None:
+            await _sent(socket.send_text('{"event": "here"}'))
             continue
         if record.piece:
             start = stored(record.text).get("start", 0.0)
@@ -128,7 +128,7 @@ async def _send(socket: WebSocket, viewer: Viewer, service: Service, ahead: floa
 
 
 async def _sent(sending: Any) -> None:
-    await asyncio.wait_for(sending, STALLED)
+    await asyncio.wait_for(sending, patience.STALLED)
 
 
 async def _listen(socket: WebSocket, service: Service, name: str) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from streamt1.core.errors import Cancelled, ConfigError, OutputError, StreamT1Error
-from streamt1.core.files import write_whole
+from streamt1.core.files import is_trouble, write_whole
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
@@ -24,15 +24,13 @@ from streamt1.report import write_report
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
-from streamt1.server.queue import JobQueue, Running
+from streamt1.server.queue import PAUSE, JobQueue, Running
 from streamt1.server.recording import Recording
 from streamt1.server.remains import THUMBNAIL, THUMBNAIL_SIDE
 from streamt1.server.schemas import Job, as_made, configured, timeline_of
 from streamt1.trace.events import ChunkCommitted, Event
 
 log = logging.getLogger("streamt1.server")
-PAUSE = 2.0
-"""Seconds, before the store is asked again that could not answer."""
 ALMOST = 99
 """Percent: a video is complete when its files are written."""
 
@@ -71,7 +69,10 @@ class Worker:
             if running is not None:
                 try:
                     self._work(running, presets, burnt)
+                except Exception:  # of what comes after a video: the next one still wants to be made
+                    log.exception("job %s: what it left cannot be put in order", running.job.id)
                 finally:
+                    self.queue.let_go(running)
                     if presets is not None:
                         presets.give_back()
             elif burnt is not None:
@@ -85,7 +86,10 @@ class Worker:
         return self.presets.take(running.job.request.fields.devices, lambda: running.stop is None)
 
     def _work(self, running: Running, presets: LoadedPresets | None, burnt: Exception | None) -> None:
-        """Makes one video. Whatever goes wrong ends this job, not the worker; ``burnt`` went wrong before it began."""
+        """Makes one video. Whatever goes wrong ends this job, not the worker; ``burnt`` went wrong before it began.
+
+        A job that the machine could not go on with is tried again (``JobQueue.again``).
+        """
         job, begin, outcome = running.job, time.monotonic(), "failed"
         folder = self.queue.folder_of(job)
         try:
@@ -98,16 +102,15 @@ class Worker:
         except Cancelled:
             outcome = "cancelled"
             self._stop(running)
-        except StreamT1Error as error:
-            self._fail(running, type(error).__name__, str(error))
         except Exception as error:
-            log.exception("job %s failed", job.id)
-            name = type(error).__name__
-            self._fail(running, "server_error", f"the run ended unexpectedly ({name}); the server's log says more")
+            running.session.tape.close()
+            if is_trouble(error) and self._again(running, error):
+                return
+            outcome = self._went_wrong(running, error)
         seconds = time.monotonic() - begin
         self.metrics.finished(outcome, seconds)
         if running.stop == "cancelled":
-            self._keep(running)
+            self.queue.files.keep_made(job.id)
         elif outcome != "completed" and running.stop not in ("closing", "deleted"):  # what is deleted the queue clears
             shutil.rmtree(folder, ignore_errors=True)
         self.queue.put_back(running, seconds if outcome == "completed" else None)
@@ -169,11 +172,31 @@ class Worker:
         except StreamT1Error:
             log.exception("job %s was stopped, and that cannot be noted", running.job.id)
 
-    def _keep(self, running: Running) -> None:
+    def _again(self, running: Running, error: Exception) -> bool:
+        """Whether a job waits again that the machine could not go on with; then this worker has paused for a while."""
         try:
-            self.queue.keep_made(running.job.id)
-        except StreamT1Error as error:
-            log.error("of job %s, which was cancelled, nothing can be kept: %s", running.job.id, error)
+            seconds = self.queue.again(running)
+        except StreamT1Error:
+            log.exception("job %s waits again, and that cannot be noted", running.job.id)
+            seconds = PAUSE  # the sweeper finds it in nobody's hands
+        if seconds is None:
+            return False
+        log.error("job %s could not go on (%s): it is tried again in %g seconds", running.job.id, error, seconds)
+        self.queue.pause(seconds)
+        return True
+
+    def _went_wrong(self, running: Running, error: Exception) -> str:
+        """How a job ended that raised an error: failed, unless it was stopped before."""
+        if running.stop is not None:
+            self._stop(running)
+            return "cancelled"
+        if isinstance(error, StreamT1Error):
+            self._fail(running, type(error).__name__, str(error))
+        else:
+            log.error("job %s failed", running.job.id, exc_info=error)
+            name = type(error).__name__
+            self._fail(running, "server_error", f"the run ended unexpectedly ({name}); the server's log says more")
+        return "failed"
 
     def _fail(self, running: Running, code: str, message: str) -> None:
         try:
@@ -208,14 +231,15 @@ class _Progress(Watcher):
 
     def happened(self, event: Event) -> None:
         if isinstance(event, ChunkCommitted) and event.beam == 0:
-            self._queue.store.advance(self._job.id, ALMOST * (event.chunk + 1) // self._job.request.chunks)
+            self._queue.advance(self._job.id, ALMOST * (event.chunk + 1) // self._job.request.chunks)
 
 
 def _is_made(path: Path, asked: Asked) -> bool:
     """Whether a folder holds this run with all that belongs to it: the server was killed before that was noted."""
     try:
         summary = stored_summary(path)
-    except StreamT1Error:
+    except StreamT1Error as error:
+        _check_damage(error)
         return False
     if summary is None or asked.difference(summary) is not None or not is_finished(summary):
         return False
@@ -232,6 +256,13 @@ def _goes_on(path: Path, asked: Asked) -> int | None:
         check_unfinished(path, asked, summary, again=True)
         check_same_weights(summary, fingerprints(asked.config))
         stored, _ = taken_up(path, "")
-    except StreamT1Error:
+    except StreamT1Error as error:
+        _check_damage(error)
         return None
     return stored[-1].boundary.chunk if stored else 0
+
+
+def _check_damage(error: StreamT1Error) -> None:
+    """Raises the error where it tells of the machine, and not of what a folder holds: that may be whole."""
+    if is_trouble(error):
+        raise error

@@ -2,12 +2,13 @@
 // on behind the last message that it knows.
 
 const FIRST = 500, MOST = 10000; // milliseconds before it comes again
+const SILENT = 45000; // milliseconds without a word, after which the socket is given up: the server says something every 15 s
 
 export class Connection {
   // `heard` takes events, `piece` takes bytes, `lost` and `back` hear of an outage, and `gone` that there is no more.
   constructor(told) {
     Object.assign(this, told, { socket: null, name: null, known: null, over: true });
-    addEventListener("online", () => this.again());
+    addEventListener("online", () => (this.socket ? this.drop() : this.again()));
   }
 
   order(fields) {
@@ -29,8 +30,23 @@ export class Connection {
   leave() {
     this.over = true;
     clearTimeout(this.timer);
+    clearTimeout(this.silence);
     this.socket?.close();
     this.socket = null;
+  }
+
+  // A socket that says nothing any more is not waited for, nor for the end of its closing.
+  drop() {
+    const { socket } = this;
+    if (this.over || !socket) return;
+    this.closed();
+    socket.close();
+    if (!this.over) this.again();
+  }
+
+  awaken() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.drop(), SILENT);
   }
 
   // Whether a message could be sent.
@@ -44,10 +60,12 @@ export class Connection {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/v1/stream?ahead=inf`);
     this.socket = socket;
+    this.awaken();
     socket.binaryType = "arraybuffer";
     socket.addEventListener("open", () => socket.send(JSON.stringify(first)));
     socket.addEventListener("message", ({ data }) => {
       if (socket !== this.socket) return;
+      this.awaken();
       if (typeof data === "string") this.event(JSON.parse(data));
       else this.bytes(data);
     });
@@ -75,6 +93,7 @@ export class Connection {
   }
 
   closed() {
+    clearTimeout(this.silence);
     this.socket = null;
     if (!this.name) {
       this.over = true;

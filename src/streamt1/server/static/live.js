@@ -31,6 +31,7 @@ const connection = new Connection({
 let run = {};
 
 const say = (text) => { find("state").textContent = text; };
+const AGAIN = 5000; // milliseconds before a server is asked again that did not answer
 const complain = (text) => { find("problem").textContent = text; };
 
 // What goes away must not take focus along, and a button that rests keeps it.
@@ -244,8 +245,13 @@ find("leave").addEventListener("click", () => {
   finish(run.live ? "It goes on while somebody views it." : "It goes on without you.");
 });
 
-admitted(async () => {
+const enterPage = () => admitted(async () => {
   offer(await ask("/v1/models"));
   await history.show();
+  complain("");
   if (named().startsWith("video_") && !connection.name) view(named());
-}).catch((error) => complain(error.message));
+}).catch((error) => {
+  complain(error.message);
+  if (!(error.status < 500)) setTimeout(enterPage, AGAIN);
+});
+enterPage();

@@ -14,7 +14,7 @@ export const enter = () => {
 
 // Opens the page, once the server lets this browser in.
 export const admitted = async (open) => {
-  find("login").addEventListener("submit", async (event) => {
+  find("login").onsubmit = async (event) => {
     event.preventDefault();
     const headers = { "Content-Type": "application/json" };
     try {
@@ -24,7 +24,7 @@ export const admitted = async (open) => {
     } catch (error) {
       find("login-problem").textContent = error.message;
     }
-  });
+  };
   const { key_needed: needed } = await ask("/page/login/state");
   await (needed ? enter() : open());
 };

@@ -1,0 +1,132 @@
+"""What stands in the folder of the videos: each has a folder, and beside it what its makers and its viewers need."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from streamt1.core.errors import StreamT1Error, UnknownVideoError
+from streamt1.core.files import bytes_in, check_writable, free_bytes, is_trouble
+from streamt1.server.job_store import JobStore
+from streamt1.server.remains import keep_made
+from streamt1.server.schemas import as_kept, is_id
+
+log = logging.getLogger("streamt1.server")
+LOST = "lost"
+"""Folder beside that of the videos, for those that the database does not know."""
+PICTURE, TAPE = ".picture", ".tape"
+KEPT = 600
+"""Seconds that a tape is kept after the end of its job, for viewers who come again."""
+
+
+class VideoFiles:
+    """The files of the jobs of one server. Every method may be called from any thread."""
+
+    def __init__(self, store: JobStore, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self._unkept = set[str]()
+
+    def take_up(self) -> None:
+        """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written.
+
+        The files of jobs that were deleted go; those of videos that the database does not know are put into ``lost``
+        beside them, since it may be the database that was lost.
+        """
+        check_writable(self.folder, keep=True)
+        for name in self.store.gone():
+            self.clear(name)
+        for name in self.store.failed():
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in self.store.cancelled():
+            self.keep_made(name)
+        for path in self.folder.glob(f"*{PICTURE}"):
+            if path.stem in self.store.names() - self.store.unfinished():
+                self.drop(path.stem, PICTURE)
+        for path in self.folder.glob(f".*{PICTURE}.part"):  # of a request that a kill cut off
+            path.unlink(missing_ok=True)
+        known, lost = self.store.names(), self.folder.parent / LOST
+        strange = [path for path in self.folder.iterdir() if _owner(path) and _owner(path) not in known]
+        for path in [one for one in strange if one.suffix == TAPE]:  # the folder holds all that it tells
+            path.unlink()
+            strange.remove(path)
+        for path in strange:
+            lost.mkdir(exist_ok=True)
+            path.rename(_free_name(lost / path.name))
+        if strange:
+            log.warning(
+                "%d videos in %s are not in %s: they are now in %s, whole; nothing was deleted",
+                len({_owner(path) for path in strange}), self.folder, self.store.path, lost,
+            )  # fmt: skip
+
+    def clear(self, name: str) -> None:
+        """Deletes the files of a job that is deleted."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.drop(name, PICTURE)
+        self.drop(name, TAPE)
+        if not (self.folder / name).exists():
+            self.store.cleared(name)
+
+    def drop(self, name: str, kind: str) -> None:
+        """Deletes what stands beside a job's folder."""
+        with suppress(OSError):
+            self.beside(name, kind).unlink(missing_ok=True)
+
+    def beside(self, name: str, kind: str) -> Path:
+        """Where a picture or a tape is."""
+        return self.folder / f"{name}{kind}"
+
+    def bytes_of(self, name: str) -> int:
+        """What a video and what is kept for its viewers take."""
+        size = bytes_in(self.folder / name)
+        with suppress(FileNotFoundError):
+            size += self.beside(name, TAPE).stat().st_size
+        return size
+
+    def free(self) -> int:
+        """Bytes that are free on the disk. Raises ``OutputError``."""
+        return free_bytes(self.folder)
+
+    def keep_made(self, name: str) -> None:
+        """What is decided of a cancelled job's video becomes the video; where there is none, nothing stays.
+
+        Where that cannot be done now, it is tried again, and all that there is stays.
+        """
+        try:
+            made = keep_made(self.folder / name)
+            if made is not None:
+                self.store.kept(name, as_kept(self.store.get(name).request, *made))
+        except (StreamT1Error, OSError) as error:
+            log.error("of job %s, which was cancelled, nothing can be kept: %s", name, error)
+            if is_trouble(error):
+                self._unkept.add(name)
+
+    def retry(self) -> None:
+        """Keeps what could not be kept when it was to be. Raises ``OutputError``."""
+        for name in list(self._unkept):
+            self._unkept.discard(name)
+            with suppress(UnknownVideoError):
+                self.keep_made(self.store.get(name).id)
+
+    def drop_tapes(self) -> None:
+        """Deletes the tapes of jobs that are over for long enough."""
+        late, needed = time.time() - KEPT, self.store.unfinished()
+        for path in self.folder.glob(f"*{TAPE}"):
+            with suppress(OSError):
+                if path.stem not in needed and path.stat().st_mtime < late:
+                    path.unlink()
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or one with a number where there is something."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(one for one in numbered if not one.exists())
+
+
+def _owner(path: Path) -> str | None:
+    """The job that a folder, a picture or a tape belongs to; None for what is no job's."""
+    name = path.stem if path.suffix in (PICTURE, TAPE) else path.name
+    return name if is_id(name) else None
