@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from streamt1.backbones.sampling import Schedule
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.backbones.wan.model import WanModel
+from streamt1.backbones.wan.rebuilt import RebuiltBackbone
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import StartingBackbone, VaryingBackbone
 from streamt1.core.seeds import generator
@@ -50,6 +53,44 @@ def test_given_chunks_are_what_committing_them_gives() -> None:
         given, plain = model.give(given, chunk, None), model.commit(plain, chunk, None)
     assert given.memory.id == plain.memory.id
     assert (model.made(given), model.made(plain)) == (0, 2)
+
+
+class Shows:
+    """A decoder of repeated means and its inverse; ``encoded`` counts pictures."""
+
+    fps, time_stride, encoded = 16, 4, 0
+
+    def start(self) -> int:
+        return 0
+
+    def decode(self, states, latents):
+        frames = latents[:, :, :3].sigmoid().repeat_interleave(4, 1).repeat_interleave(8, -1).repeat_interleave(8, -2)
+        return frames[:, 0 if states[0] else 3 :], [state + latents.shape[1] for state in states]
+
+    def picture(self, shown: Tensor) -> Tensor:
+        self.encoded += 1
+        return functional.avg_pool2d(shown, 8).repeat(2, 1, 1)[:4][None]
+
+
+@pytest.mark.parametrize("rebuild", ["encoded", "first"])
+@pytest.mark.parametrize("window", [6, 12])
+def test_so_they_are_where_memory_is_written_anew(rebuild: Any, window: int) -> None:
+    """The oldest latent is the video's first only as long as that one is in the window."""
+    torch.manual_seed(0)
+    rules = MemoryConfig(window, 0, 0, eviction="discard", positions="relative", rebuild=rebuild)
+    text, shows = torch.randn(1, TINY.text_len, TINY.text_dim), Shows()
+    model = RebuiltBackbone(WanModel(TINY).eval(), lambda prompt: text, (4, 6), rules, Schedule(), shows, shows.picture)
+    started = model.start_from("a", torch.randn(18, *model.chunk_shape[1:], generator=generator(2)))
+    given, plain = started.branch, model.start("a")
+    for chunk in started.chunks:
+        plain = model.commit(plain, chunk, None)
+    alone = shows.encoded
+    for chunk in started.chunks:
+        given = model.give(given, chunk, None)
+    assert given.memory.id == plain.memory.id
+    assert (alone > 0) == (rebuild == "encoded")
+    made = torch.randn(model.chunk_shape, generator=generator(3))
+    assert model.commit(given, made, None).memory.id == model.commit(plain, made, None).memory.id
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 4])

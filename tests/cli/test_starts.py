@@ -104,3 +104,19 @@ def test_a_run_of_another_machine_is_made_longer(tmp_path: Path) -> None:
     assert config["search"]["candidate_batch"] is None
     assert (config["placement"]["kv"], config["placement"]["reward_devices"]) == ("device", 1)
     assert one_by_one(anywhere(finished_run(run)[0].config)).search.candidate_batch == 1
+
+
+def test_seconds_are_those_that_are_made(photo: Path, tmp_path: Path) -> None:
+    """No chunk after a start is shorter than the others, so 1 second is nearer to one of .75 than to two."""
+    arguments = [PROMPT, "--set", "search.top_k=1", "--set", "search.beam_size=1", "--image", str(photo)]
+    for seconds, chunks in (("1", 1), ("1.2", 2), ("1.5", 2)):
+        out = tmp_path / seconds
+        assert streamt1(*arguments, "--seconds", seconds, "--out", str(out)).exit_code == 0
+        assert json.loads((out / "run.json").read_text("utf-8"))["chunks"] == 1 + chunks
+
+
+def test_what_a_run_began_with_is_not_needed_to_go_on(photo: Path, tmp_path: Path) -> None:
+    run, more = tmp_path / "run", tmp_path / "more"
+    assert streamt1(PROMPT, *FAST, "--image", str(photo), "--out", str(run)).exit_code == 0
+    (run / "given.safetensors").unlink()
+    assert invoke("extend", str(run), "--chunks", "1", "--out", str(more)).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from streamt1.core.errors import ConfigError
 from streamt1.media.reading import fitted, read_picture, read_tail
@@ -73,6 +74,106 @@ def test_pictures_are_turned_and_flattened(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (40, 20), RED).save(tmp_path / "turned.jpg", exif=exif)
     assert read_picture(tmp_path / "turned.jpg").shape == (1, 40, 20, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_stands_as_the_camera_says(tmp_path: Path, orientation: int) -> None:
+    """As Pillow's own ``exif_transpose`` has it, which writes all EXIF again, and fails where that is damaged."""
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0110] = orientation, "camera"
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    assert np.array_equal(read_picture(tmp_path / "turned.png")[0], expected)
+
+
+def test_damaged_exif_does_not_damage_a_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0110] = 6, "camera"
+    Image.new("RGB", (40, 20), RED).save(tmp_path / "turned.jpg", exif=exif)
+    content = (tmp_path / "turned.jpg").read_bytes()
+    tag = content.index(b"\x01\x10\x00\x02" if b"MM\x00*" in content else b"\x10\x01\x02\x00")
+    kind = b"\x00\x05" if b"MM\x00*" in content else b"\x05\x00"
+    (tmp_path / "turned.jpg").write_bytes(content[: tag + 2] + kind + content[tag + 4 :])  # a fraction, not a text
+    assert read_picture(tmp_path / "turned.jpg").shape == (1, 40, 20, 3)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error, NotImplementedError, OverflowError])
+def test_whatever_a_format_raises_is_one_refusal(
+    tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "file.png")
+
+    def broken(self: object) -> None:
+        raise error("the decoder says so")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", broken)
+    with pytest.raises(ConfigError, match=r"file\.png is not a picture that can be read: the decoder says so"):
+        read_picture(tmp_path / "file.png")
+
+
+def test_sixteen_bits_of_grey_are_scaled(tmp_path: Path) -> None:
+    grey = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    for name in ("grey.png", "grey.tif"):
+        Image.fromarray(grey).save(tmp_path / name)
+        seen = read_picture(tmp_path / name)[0].numpy()
+        assert np.abs(seen - (grey / 257)[..., None]).max() <= 1
+    for mode in ("I", "F"):
+        Image.new(mode, (8, 8), 3).save(tmp_path / "other.tif")
+        with pytest.raises(ConfigError, match="pixels of 32 bits, without a scale"):
+            read_picture(tmp_path / "other.tif")
+
+
+def upper_half_red(path: Path, seconds: int = 1, aspect: Fraction | None = None) -> Path:
+    """Lossless, 64 high and 96 wide; in the last frame a blue corner, upper left."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=16, options={"crf": "0", "preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv444p"
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for place in range(16 * seconds):
+            pixels = np.zeros((64, 96, 3), dtype=np.uint8)
+            pixels[:32] = RED
+            if place == 16 * seconds - 1:
+                pixels[:16, :16] = BLUE
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("turns", "matrix"), [(-1, (0, 1, -1, 0)), (1, (0, -1, 1, 0)), (2, (-1, 0, 0, -1))])
+def test_a_clip_stands_as_the_camera_says(tmp_path: Path, turns: int, matrix: tuple[int, ...]) -> None:
+    """By the matrix of its track: a phone that is held upright writes wide frames and how to turn them."""
+    path = upper_half_red(tmp_path / "clip.mp4")
+    plain = read_tail(path, 16, 9)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40
+    for at, number in zip((0, 4, 12, 16), matrix):
+        content[place + at : place + at + 4] = struct.pack(">i", number << 16)
+    path.write_bytes(bytes(content))
+    turned = read_tail(path, 16, 9)
+    assert np.array_equal(turned, np.rot90(plain.numpy(), turns, axes=(1, 2)))
+
+
+def test_wide_pixels_are_made_square(tmp_path: Path) -> None:
+    wide = read_tail(upper_half_red(tmp_path / "clip.mp4", aspect=Fraction(2)), 16, 1)
+    assert wide.shape == (1, 64, 192, 3)
+    assert abs(wide[0, 8, 16].int() - torch.tensor(BLUE)).max() < 12
+    assert abs(wide[0, 8, 100].int() - torch.tensor(RED)).max() < 12
+
+
+@pytest.mark.parametrize("lengths", [(3, 1), (1, 3)])
+def test_a_clock_that_starts_again_goes_on(tmp_path: Path, lengths: tuple[int, int]) -> None:
+    """As in two streams that were joined byte by byte."""
+    parts = [upper_half_red(tmp_path / f"{place}.ts", seconds) for place, seconds in enumerate(lengths)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    tail = read_tail(joined, 16, 33)
+    assert len(tail) == 33
+    blue = [place for place, frame in enumerate(tail) if frame[4, 4, 2] > 100]
+    assert blue[-1] == 32
+    assert len(blue) == (2 if lengths[1] == 1 else 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])

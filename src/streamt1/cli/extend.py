@@ -41,11 +41,11 @@ def extend(
 
     if out is not None and out.resolve() == run.resolve():
         raise ConfigError(f"--out {out} is the run that is made longer: give another folder")
-    before, summary = finished_run(run)
+    before, summary = finished_run(run, given=False)
     options = Options(page=page, fresh=fresh, four_bits=in_four_bits(rebuild))
     config = anywhere(before.config).model_copy(update={"models": str(models)} if models else {})
     with stopping() as stop, loaded(config, devices, ray, rebuild) as pipeline:
-        asked = extended(pipeline, run, before, summary, pipeline.length(chunks, seconds), prompt, seed)
+        asked = extended(pipeline, run, before, summary, pipeline.length(chunks, seconds, 1), prompt, seed)
         assert asked.given is not None
         typer.echo("\n".join(asked.given.told), err=True)
         jobs = list(zip([asked], folders([asked], [""], out, options)))

@@ -143,7 +143,8 @@ def _pages(config: RunConfig, sizes: WanConfig) -> Pages:
     last = max(blend, sink if count <= first else written)
     sinks = [*[sink] * first, *[written] * (count - first)][: count - 1] + [last] * (count > 0)
     others = (memory.max_frames - memory.chunk) // memory.chunk - count
-    return Pages(sum(sinks) + others * written, written, sink, blend)
+    recalled = max(sink - written, 0) if memory.recall else 0  # it may have been a sink when it was written
+    return Pages(sum(sinks) + others * written + recalled, written, sink, blend)
 
 
 def _locked(size: float) -> int:

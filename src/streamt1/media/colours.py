@@ -32,10 +32,13 @@ def to_video(pixels: Pixels) -> av.VideoFrame:
     return frame.reformat(format="yuv420p", dst_colorspace=BT709, src_color_range=FULL, dst_color_range=LIMITED)
 
 
-def to_pixels(frame: av.VideoFrame) -> Pixels:
-    """A frame -> uint8 ``[H, W, 3]``, by the file's own tags; files without them are taken as BT.601."""
+def to_pixels(frame: av.VideoFrame, width: int | None = None) -> Pixels:
+    """A frame -> uint8 ``[H, W, 3]``, by the file's own tags; files without them are taken as BT.601.
+
+    ``width``: to scale it to, in pixels; its own by default.
+    """
     matrix = BT601 if frame.colorspace == UNTAGGED else frame.colorspace
-    shown = frame.reformat(format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
+    shown = frame.reformat(width, format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
     return shown.to_ndarray().astype(np.uint8, copy=False)
 
 

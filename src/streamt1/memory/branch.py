@@ -105,6 +105,11 @@ class MemoryConfig:
             raise ConfigError(f"shot_offset={str(self.shot_offset)[:SHOWN]} must lie in 0..{FURTHEST} latent frames")
         if self.switch == "shot":
             check_shots(self)
+        if self.corrected and self.rebuild != "off":
+            raise ConfigError(
+                f"corrected={str(self.corrected)[:SHOWN]} reads the first chunk alone, which does not stay in a memory"
+                f" that is written anew (rebuild={self.rebuild!r}): leave it out"
+            )
         if self.corrected and not (self.sink or self.recall):
             raise ConfigError(
                 f"corrected={str(self.corrected)[:SHOWN]} reads the first chunk alone, which leaves memory with"

@@ -70,7 +70,7 @@ def picture(models: Models, path: Path) -> Given:
     pixels, clock = read_picture(path), Clock.of(models)
     count = clock.frames(backbone.picture_frames)
     stands = [] if count == 1 else [f"{path} stands still for {count} frames, which the model begins with"]
-    return _encoded(encoder, path, pixels.expand(count, -1, -1, -1), stands)
+    return _encoded(encoder, path, pixels, stands, count)
 
 
 def clip(models: Models, path: Path) -> Given:
@@ -104,17 +104,20 @@ def _starting(models: Models) -> tuple[Encoder, StartingBackbone]:
     return models.encoder, models.backbone
 
 
-def _encoded(encoder: Encoder, path: Path, pixels: Tensor, told: list[str]) -> Given:
-    """Pixels ``[T, H, W, 3]``, uint8, brought to the size that the model makes."""
+def _encoded(encoder: Encoder, path: Path, pixels: Tensor, told: list[str], times: int = 1) -> Given:
+    """Pixels ``[T, H, W, 3]``, uint8, so often one after another, brought to the size that the model makes."""
     (height, width), (rows, columns) = encoder.size, pixels.shape[1:3]
     if (rows, columns) != (height, width):
         cut = rows * width != columns * height
         how = ", its edges cut off" if cut and encoder.fit == "cover" else ", stretched" if cut else ""
         told = [f"{path} has {columns}x{rows} pixels and is brought to {width}x{height}{how}", *told]
-    source = hashlib.sha256(str(tuple(pixels.shape)).encode())
-    source.update(raw_bytes(pixels))
+    source = hashlib.sha256(str((times * len(pixels), *pixels.shape[1:])).encode())
     with enough_memory(f"{path} was encoded"):
-        latents = encoder.encode(fitted(pixels, height, width, encoder.fit)).float().cpu()
+        for _ in range(times):
+            for frame in pixels:
+                source.update(raw_bytes(frame))
+        frames = fitted(pixels, height, width, encoder.fit)
+        latents = encoder.encode(frames.repeat(times, 1, 1, 1)).float().cpu()
     return Given(latents.contiguous(), source.hexdigest(), tuple(told))
 
 

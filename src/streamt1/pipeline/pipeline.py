@@ -61,8 +61,11 @@ class Pipeline:
             torch.set_num_threads(config.threads)
         self.models = build(config, checked=self.plan is not None) if models is None else models
 
-    def chunks_for(self, seconds: float) -> int:
-        """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk."""
+    def chunks_for(self, seconds: float, given: int = 0) -> int:
+        """The number of chunks that comes nearest to a length. Raises ``ConfigError`` below one chunk.
+
+        ``given``: chunks that come before those that are made.
+        """
         clock, fps = self.clock, self.clock.fps
         if isinstance(seconds, bool) or not math.isfinite(seconds):
             raise ConfigError(f"seconds={seconds} must be a finite number, of at least one chunk")
@@ -72,17 +75,17 @@ class Pipeline:
                 f"seconds={seconds:g} is below one chunk; the shortest video has {clock.first / fps:g} seconds"
                 f" ({clock.first} frames at {fps} per second)"
             )
-        return max(1, clock.nearest(seconds))
+        return max(1, clock.after(given).nearest(seconds))
 
-    def length(self, chunks: int | None, seconds: float | None) -> int:
-        """Chunks of a video whose length is given in either unit; 5 seconds where it is given in none.
+    def length(self, chunks: int | None, seconds: float | None, given: int = 0) -> int:
+        """Chunks of a video whose length is told in either unit; 5 seconds where it is told in none.
 
         Raises ``ConfigError`` where it is given in both, or below one chunk.
         """
         if chunks is not None and seconds is not None:
             raise ConfigError("give seconds or chunks, not both")
         if chunks is None:
-            return self.chunks_for(SECONDS if seconds is None else seconds)
+            return self.chunks_for(SECONDS if seconds is None else seconds, given)
         check_whole("chunks", chunks)
         if chunks < 1:
             raise ConfigError(f"chunks={chunks} must be at least 1")
@@ -155,10 +158,10 @@ class Pipeline:
             return self._checked(prompt, given)
         if isinstance(prompt, str):
             self.check_prompt(prompt)
-            return Timeline.plain(prompt, None if endless else self.length(chunks, seconds)).lengthened(given)
+            return Timeline.plain(prompt, None if endless else self.length(chunks, seconds, given)).lengthened(given)
         told = told_scenes(prompt)
-        whole = None if chunks is None and seconds is None else self.length(chunks, seconds)
-        return self._checked(resolved(told, self.clock, whole, endless)).lengthened(given)
+        whole = None if chunks is None and seconds is None else self.length(chunks, seconds, given)
+        return self._checked(resolved(told, self.clock.after(given), whole, endless)).lengthened(given)
 
     def _checked(self, timeline: Timeline, given: int = 0) -> Timeline:
         for number, scene in enumerate(timeline.scenes, 1):

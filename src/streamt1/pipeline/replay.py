@@ -12,21 +12,24 @@ from streamt1.pipeline.asked import Asked, changed, circumstances
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.recorder import Recorder
 from streamt1.pipeline.run import digest
-from streamt1.pipeline.run_files import TRACE, is_finished, stored_summary
+from streamt1.pipeline.run_files import SUMMARY, TRACE, is_finished, stored_summary
 from streamt1.pipeline.stream import Stream
 from streamt1.search.watcher import Watcher, Watchers
 from streamt1.trace.events import ChunkStarted, Event, RunFinished, RunStarted
 from streamt1.trace.store import read_trace
 
 
-def finished_run(folder: Path) -> tuple[Asked, dict[str, Any]]:
-    """What a finished run asked for, and its ``run.json``. Raises ``OutputError``."""
+def finished_run(folder: Path, given: bool = True) -> tuple[Asked, dict[str, Any]]:
+    """What a finished run asked for, and its ``run.json``. Raises ``OutputError``.
+
+    ``given``: with what it began with, which is only needed to make it again.
+    """
     summary = stored_summary(folder)
     if summary is None:
         raise OutputError(f"{folder} holds no run: there is no run.json")
     if not is_finished(summary):
         raise OutputError(f"the run in {folder} has not finished; go on with it first: streamt1 resume {folder}")
-    return Asked.stored(summary, folder), summary
+    return Asked.stored(summary, folder) if given else Asked.of(summary, folder / SUMMARY), summary
 
 
 def replay(

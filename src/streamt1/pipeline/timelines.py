@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,10 @@ class Clock:
         """Of loaded models."""
         stride, latents = models.decoder.time_stride, models.backbone.chunk_shape[0]
         return cls(latents, 1 + stride * (latents - 1), stride * latents, models.decoder.fps)
+
+    def after(self, given: int) -> Clock:
+        """Of what is made after so many chunks that were given: there is no shorter chunk among those."""
+        return dataclasses.replace(self, first=self.later) if given else self
 
     def frames(self, latents: int) -> int:
         """Pixel frames of the video's first so many latent frames, at least 1."""

@@ -238,28 +238,31 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         with about("top_k" if request.beam_size is None else "beam_size"):
             limits.check_width(config.search.beam_size, config.search.top_k)
     served, pipeline = presets.served[preset], presets.pipeline(preset)
+    given = _given(keys.get("input_reference"), pipeline)
     if request.timeline is not None:
-        request = _with_scenes(request, pipeline, "seconds" in keys, limits)
+        request = _with_scenes(request, pipeline, "seconds" in keys, limits, given)
     else:
         with about("prompt"):
             _check_words(request.prompt, config, limits)
         with about("seconds"):
             limits.check_seconds(request.seconds)
-            pipeline.chunks_for(request.seconds)
+            pipeline.chunks_for(request.seconds, given)
     if request.devices is not None:
         with about("devices"):
             presets.check_devices(preset, request.devices)
     if request.size not in (None, served.size):
         raise FieldError("size", f"{preset} makes {served.size}, not {request.size!r}")
-    request, given = _begun(request, keys.get("input_reference"), pipeline)
-    timeline = timeline_of(request, pipeline.chunks_for(request.seconds) + given)
+    if given and request.timeline is not None:
+        longer = timeline_of(request, 0).lengthened(given)
+        request = request.model_copy(update={"timeline": [dataclasses.asdict(scene) for scene in longer.scenes]})
+    timeline = timeline_of(request, pipeline.chunks_for(request.seconds, given) + given)
     if request.endless:
         with about("endless"):
             check_endless(for_endless(apply_policy(config.policy, config.search)))
     else:
         with about("budget"):
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
-    chunks = timeline.chunks or pipeline.chunks_for(request.seconds)
+    chunks = timeline.chunks or pipeline.chunks_for(request.seconds, given)
     request = request.model_copy(update=_used(request, config))
     return CheckedRequest(request, preset, chunks, served.size, keys.get("input_reference"))
 
@@ -309,26 +312,21 @@ def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequ
     return dataclasses.replace(request, fields=fields, chunks=chunks)
 
 
-def _begun(request: VideoRequest, picture: bytes | None, pipeline: Pipeline) -> tuple[VideoRequest, int]:
-    """The same request, whose first scene has the chunks that a picture gives, and their number. Looks at the picture.
-
-    Raises ``FieldError``.
-    """
+def _given(picture: bytes | None, pipeline: Pipeline) -> int:
+    """Chunks that a picture gives, at which this looks. Raises ``FieldError``."""
     if picture is None:
-        return request, 0
+        return 0
     try:
         given = given_chunks(pipeline.models)
         read_picture(BytesIO(picture), "the file")
     except ConfigError as error:
         raise FieldError("input_reference", str(error)) from error
-    if request.timeline is None:
-        return request, given
-    longer = timeline_of(request, 0).lengthened(given)
-    return request.model_copy(update={"timeline": [dataclasses.asdict(scene) for scene in longer.scenes]}), given
+    return given
 
 
-def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits: Limits) -> VideoRequest:
+def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits: Limits, given: int) -> VideoRequest:
     """The same request with its scenes in chunks, the first one's prompt, and their length in seconds."""
+    clock = pipeline.clock.after(given)
     try:
         told = told_scenes(request.timeline or [])
         for number, scene in enumerate(told, 1):
@@ -336,12 +334,12 @@ def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits:
                 _check_words(scene.prompt, pipeline.config, limits)
             except (ConfigError, PromptError) as error:
                 raise type(error)(f"scene {number}: {error}") from error
-        timeline = resolved(told, pipeline.clock, pipeline.chunks_for(request.seconds) if whole else None)
+        timeline = resolved(told, clock, pipeline.chunks_for(request.seconds, given) if whole else None)
     except PromptError as error:
         raise PromptError(f"timeline: {error}") from error
     except ConfigError as error:
         raise FieldError("timeline", str(error)) from error
-    seconds = round(pipeline.clock.seconds(timeline.chunks or 0), 3)
+    seconds = round(clock.seconds(timeline.chunks or 0), 3)
     with about("timeline"):
         limits.check_seconds(seconds)
     scenes = [dataclasses.asdict(scene) for scene in timeline.scenes]

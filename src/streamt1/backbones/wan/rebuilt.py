@@ -113,7 +113,7 @@ class RebuiltBackbone(WanBackbone):
 
     def _oldest(self, branch: RebuiltBranch) -> Tensor:
         """The first latent that memory is written from, ``[1, C, H, W]``."""
-        if branch.made < self._held_chunks or self.memory.config.rebuild == "first":
+        if branch.memory.chunks - min(branch.given, 1) < self._held_chunks or self.memory.config.rebuild == "first":
             assert branch.first is not None
             return branch.first
         return upload(self.encode_picture(floats(branch.shown[0])), self._weight.device, torch.float32)
