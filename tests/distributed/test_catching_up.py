@@ -12,7 +12,7 @@ import torch
 from streamt1 import load_config
 from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.backbones.pocket.backbone import PocketBackbone
-from streamt1.core.errors import CheckpointError
+from streamt1.core.errors import CheckpointError, OutOfMemoryError
 from streamt1.core.protocols import Models
 from streamt1.distributed import Fleet, remote_models
 from streamt1.distributed.shipping import Rebuild, Way, rebuild_of
@@ -110,6 +110,24 @@ def test_what_cannot_be_sent_is_made_again() -> None:
         fleet = late(rebuild_of("ship"), [None, 14, None], models)
         assert_same(alone, searched(remote_models(fleet), SHORT, "x", 5))
         assert not fleet.catching_up.shipments
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError, torch.OutOfMemoryError, MemoryError])
+@pytest.mark.parametrize("where", ["dump", "load", "put"])
+def test_where_there_is_no_room_to_send_it_is_made_again(
+    where: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise error("no room")
+
+    if where == "put":
+        monkeypatch.setattr(Shared, "put", full)
+    else:
+        monkeypatch.setattr(GaussianBackbone, where, full)
+    fleet = late(rebuild_of("ship"), [None, 14, None])
+    assert_same(searched(make(), SHORT, "x", 5), searched(remote_models(fleet), SHORT, "x", 5))
+    assert fleet.lost == 1
+    assert not fleet.catching_up.shipments
 
 
 def test_by_cost_follows_what_was_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import pytest
 import torch
@@ -151,6 +152,23 @@ def test_what_a_search_did_not_wait_for_may_fail():
     parents = [backbone.start("y")] * 2
     x, noise = torch.randn(2, 1, 1, 1, 1), torch.randn(2, backbone.draws, 1, 1, 1, 1)
     assert backbone.denoise(parents, x, noise, range(4))[1].isfinite().all()
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_nothing_stays_on_a_device_after_an_error(at: int):
+    """Requests were under way by then, which made something: that is freed like all else."""
+    models = [toy(decoder=Shifted()), toy(backbone=Refusing("commit", at), decoder=Shifted())]
+    links = [LocalLink(one, f"device {place}") for place, one in enumerate(models)]
+    fleet = Fleet(links)
+    remote, wide = remote_models(fleet), singly(dataclasses.replace(BASE, beam_size=2, top_k=2))
+    with pytest.raises(ConfigError):
+        Engine(remote, wide).run("x", 6)
+    gc.collect()
+    searched(remote, wide, "y", 3)
+    gc.collect()
+    for _ in range(2):
+        fleet.sync(flush=True)
+    assert [list(link.worker._held) for link in links] == [[], []]
 
 
 def test_what_a_device_has_forgotten_is_made_again():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from streamt1.config.schema import RunConfig
-from streamt1.core.errors import ConfigError, StreamT1Error
+from streamt1.core.errors import ConfigError, StreamT1Error, UnknownNameError
 from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
 from streamt1.core.validation import check_whole
@@ -31,6 +31,10 @@ from streamt1.placement.memory_plan import planned
 
 _loaded: list[Worker] = []
 """The one of this process, where it is a device's."""
+_failed: list[str] = []
+"""Why there is none, where it was to be."""
+BITS = "bits of rewards"
+"""What machines of different memory may plan otherwise, of all that changes what they say."""
 
 
 def one_by_one(config: RunConfig) -> RunConfig:
@@ -85,7 +89,7 @@ def devices_of(hosts: Hosts, config: RunConfig, rebuild: str | Rebuild = DEFAULT
     apart = [link for link in links if link.holds == "rewards"]
     scorers = Scorers(apart, _DeviceLink.another) if apart else None
     try:
-        check_same([_ready(link) for link in links])
+        _check_alike(links)
         yield remote_models(fleet, scorers)
     finally:
         fleet.close()
@@ -104,7 +108,7 @@ def pool_of(hosts: Hosts, configs: Mapping[str, RunConfig]) -> Iterator[DevicePo
         for name, config in configs.items():
             links = _begun(hosts, config)
             pool.add(name, links, config.placement.reward_devices)
-            check_same([_ready(link) for link in links])
+            _check_alike(links)
         yield pool
     finally:
         pool.close()
@@ -132,13 +136,19 @@ def _check_split(config: RunConfig, count: int) -> None:
 
 
 class _DeviceLink:
-    """Satisfies ``Link``: a process that loads the models as soon as it is there."""
+    """Satisfies ``Link``: a process that loads the models as soon as it is there.
 
-    def __init__(self, hosts: Hosts, place: int, config: RunConfig, holds: Holds) -> None:
-        self._hosts, self._config = hosts, config
+    Attributes:
+        alike: what the first devices told of themselves, which one in the place of another must, too.
+    """
+
+    def __init__(
+        self, hosts: Hosts, place: int, config: RunConfig, holds: Holds, alike: dict[str, Any] | None = None
+    ) -> None:
+        self._hosts, self._config, self.alike = hosts, config, alike
         self.holds: Holds = holds
         self._host: Host = hosts.start(place)
-        self.name, self.ready = self._host.name, self._host.call(load, config, holds)
+        self.name, self.ready = self._host.name, self._host.call(load, config, holds, alike)
 
     def submit(self, request: Request) -> Future[Reply]:
         return self._host.call(answer, request)
@@ -150,40 +160,74 @@ class _DeviceLink:
     def another(link: Link) -> _DeviceLink:
         """A new device in the place of one that was lost."""
         assert isinstance(link, _DeviceLink)
-        return _DeviceLink(link._hosts, link._host.place, link._config, link.holds)
+        return _DeviceLink(link._hosts, link._host.place, link._config, link.holds, link.alike)
 
 
-def load(config: RunConfig, holds: Holds) -> dict[str, Any]:
-    """Makes this process a device of that kind, and ``introduced``. Raises what ``build`` raises."""
+def load(config: RunConfig, holds: Holds, alike: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Makes this process a device of that kind, and ``introduced``; it must be like others that are there.
 
-    def begin() -> None:
+    Raises what ``build`` and ``check_same`` raise, of which ``answer`` tells, too.
+    """
+
+    def begin() -> int | None:
         own, plan = planned(config, holds)
         _loaded[:] = [Worker(build(own, plan is not None, holds), ObjectStore())]
+        return None if holds == "generator" else own.placement.reward_bits
 
-    return introduced(config, begin)
+    try:
+        told = introduced(config, begin)
+        if alike is not None:
+            check_same([alike, told])
+    except Exception as error:
+        _loaded.clear()
+        _failed[:] = [str(error)]
+        raise
+    return told
 
 
-def introduced(config: RunConfig, begin: Callable[[], None]) -> dict[str, Any]:
+def introduced(config: RunConfig, begin: Callable[[], int | None]) -> dict[str, Any]:
     """Where this process of a cluster is, and what it has loaded, once it has begun; for ``check_same``.
 
-    What ``begin`` raises is raised with the machine's name.
+    Args:
+        begin: loads, and returns in how many bits the plan of this machine has the rewards, None without rewards. What
+            it raises is raised with the machine's name.
     """
     where = socket.gethostname()
     try:
         if config.device == "cpu":
             torch.set_num_threads(config.threads or 1)
-        begin()
-        return {"machine": where, "versions": versions(), "weights": fingerprints(config)}
+        return {BITS: begin(), "machine": where, "versions": versions(), "weights": fingerprints(config)}
+    except UnknownNameError as error:  # its words are made of what it names
+        raise ConfigError(f"on {where}: {error}") from error
     except StreamT1Error as error:
         error.args = (f"on {where}: {error}", *error.args[1:])
         raise
 
 
 def answer(request: Request) -> Reply:
-    """The reply of this process's device. Raises ``LinkLostError`` where it has none: its models did not load."""
+    """The reply of this process's device.
+
+    Raises ``LinkLostError`` where it has none, as its models did not load, and where its GPU has failed: that fails at
+    whatever it is asked from then on.
+    """
     if not _loaded:
-        raise LinkLostError("its models did not load")
-    return _loaded[0].answer(request)
+        raise LinkLostError(f"its models did not load: {_failed[0]}" if _failed else "its models did not load")
+    reply = _loaded[0].answer(request)
+    error: BaseException | None = reply.error
+    while error is not None:
+        if isinstance(error, torch.AcceleratorError):
+            raise LinkLostError(f"its GPU has failed: {str(error).partition(chr(10))[0]}")
+        error = error.__cause__ or error.__context__
+    return reply
+
+
+def _check_alike(links: Sequence[_DeviceLink]) -> None:
+    """Waits until the first devices are ready. Raises what they raised, and what ``check_same`` does."""
+    told = [_ready(link) for link in links]
+    check_same(told)
+    bits = next((one[BITS] for one in told if one[BITS] is not None), None)
+    for link in links:
+        link.alike = told[0] | {BITS: bits}
 
 
 def _ready(link: _DeviceLink) -> dict[str, Any]:
@@ -195,9 +239,14 @@ def _ready(link: _DeviceLink) -> dict[str, Any]:
 
 def check_same(told: list[dict[str, Any]]) -> None:
     """Raises ``ConfigError`` where a device has something else than the first, and would make other candidates."""
-    first = told[0]
-    for one in told[1:]:
-        for what in ("versions", "weights"):
+    for what in ("versions", "weights", BITS):
+        first, *others = [one for one in told if one[what] is not None] or told[:1]
+        for one in others:
             if one[what] != first[what]:
                 machines = f"{one['machine']} and {first['machine']}"
-                raise ConfigError(f"{machines} have different {what}: {one[what]!r} and {first[what]!r}")
+                remedy = (
+                    "; they have not the same memory: set device_memory and host_memory to that of the smaller"
+                    if what == BITS
+                    else ""
+                )
+                raise ConfigError(f"{machines} have different {what}: {one[what]!r} and {first[what]!r}{remedy}")

@@ -227,8 +227,9 @@ class Fleet(Seats):
             for id in reply.known:
                 seat.knows(id)
             return reply
-        seat.held, seat.known = set(reply.held), OrderedDict.fromkeys(reply.known)
-        seat.freed += [key for key in reply.held if key not in self._live]
+        later = {key for _, made in seat.asked for recipe in made for key in recipe.keys}
+        seat.held, seat.known = set(reply.held) | later & seat.held, OrderedDict.fromkeys(reply.known)
+        seat.freed += [key for key in seat.held if key not in self._live]
         if excused or isinstance(reply.error, MissingHereError):
             return None
         raise reply.error

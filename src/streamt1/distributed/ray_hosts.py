@@ -116,8 +116,12 @@ class ObjectStore:
 
     def put(self, load: Carried) -> Any:
         import ray
+        from ray.exceptions import RayError
 
-        return ray.put(load)
+        try:
+            return ray.put(load)
+        except RayError as error:  # the store, or the disk behind it, is full
+            raise ShipmentLostError(first_line(error)) from error
 
     def get(self, sent: Any) -> Carried:
         import ray

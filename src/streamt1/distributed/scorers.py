@@ -132,7 +132,8 @@ class Scorers(Seats):
             return
         seat.asked.popleft()
         if isinstance(reply.error, MissingHereError):
-            seat.held = set(reply.held)
+            later = {name + FRAMES for _, own in seat.asked for question in own for name in question.frames}
+            seat.held = set(reply.held) | later & seat.held
             self._again(questions)
             return
         for row, question in enumerate(questions):

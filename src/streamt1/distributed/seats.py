@@ -90,6 +90,7 @@ class Seats:
         self._coming: list[tuple[Seat, Future[Reply]]] = []
         self._out: list[Link] = []
         self._lock = threading.RLock()
+        self._why = ""
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -108,7 +109,12 @@ class Seats:
         self._seats, self._coming = [], []
 
     def given_up(self) -> DeviceLostError:
-        """What ends a search whose work has ended too many devices."""
+        """What ends a search whose work has ended too many devices, or was not done by any that is there."""
+        if self.lost < ATTEMPTS:
+            return DeviceLostError(
+                f"{self.kind} did not do a piece of work, which was asked of them {ATTEMPTS} times:"
+                f" {self._why or 'they lack what it needs'}; go on with the run"
+            )
         return DeviceLostError(
             f"{self.kind} were lost {self.lost} times, {ATTEMPTS} times over the same work, which is given up;"
             " look at their logs (memory that ran out is the usual cause), then go on with the run"
@@ -116,7 +122,7 @@ class Seats:
 
     def _lose(self, seat: Seat, error: LinkLostError) -> None:
         """A device is out; another is asked for."""
-        self.lost += 1
+        self.lost, self._why = self.lost + 1, str(error)
         self._seats.remove(seat)
         seat.link.close()
         warn(f"{seat.link.name} is lost ({error}); what it did is done again on the others")
@@ -142,6 +148,7 @@ class Seats:
                 try:
                     future.result()
                 except LinkLostError as error:
+                    self._why = str(error)
                     warn(f"{seat.link.name} cannot take part ({error})")
                     seat.link.close()
                     self._out.append(seat.link)
@@ -149,5 +156,6 @@ class Seats:
                     self._seats.append(seat)
         if not self._seats:
             raise DeviceLostError(
-                f"all {self.kind} are lost, and no other can be had; go on with the run when there are any"
+                f"all {self.kind} are lost, and no other can be had{f' ({self._why})' if self._why else ''}; go on with"
+                " the run when there are any"
             )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _ROWS = 1024
 
 
+NO_ROOM = (OutOfMemoryError, torch.OutOfMemoryError, MemoryError)
+
+
 class ShipmentLostError(Exception):
     """What was sent is gone: the device that sent it is, or the way to it."""
 
@@ -100,11 +103,14 @@ class Send:
         elif isinstance(backbone, Portable):
             try:
                 snapshot = backbone.dump(worker.get(self.key))
-            except CheckpointError:  # it holds numbers that are not finite: made again, it holds them, too
+            except (CheckpointError, *NO_ROOM):  # or it holds numbers that are not finite: made again, it does, too
                 return None
         else:
             return None
-        sent = worker.carrier.put(Carried.of(snapshot, self.bits))
+        try:
+            sent = worker.carrier.put(Carried.of(snapshot, self.bits))
+        except (ShipmentLostError, *NO_ROOM):
+            return None
         return sent, time.perf_counter() - begin
 
 
@@ -125,7 +131,7 @@ class Receive:
             else:
                 assert isinstance(backbone, Portable)
                 worker.put(self.key, backbone.load(snapshot))
-        except (ShipmentLostError, CheckpointError, OutOfMemoryError):
+        except (ShipmentLostError, CheckpointError, *NO_ROOM):
             return None
         wait_for_device()
         return time.perf_counter() - begin

@@ -21,9 +21,10 @@ R = TypeVar("R")
 _loaded: list[Pipeline] = []
 
 
-def load(config: RunConfig) -> None:
-    """This process gets its models."""
+def load(config: RunConfig) -> int:
+    """This process gets its models; in how many bits the rewards are."""
     _loaded[:] = [Pipeline(config)]
+    return _loaded[0].config.placement.reward_bits
 
 
 def _load_as_child(config: RunConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -117,7 +117,10 @@ class HostExecutor(Executor):
             while spoilt < SPOILT and (process := self._started(place)) is not None:
                 done = 0
                 try:
-                    self._admit(process.call(self._first[0], *self._first[1]).result(PATIENCE))
+                    ready = process.call(self._first[0], *self._first[1])
+                    if not wait_for([ready], PATIENCE).done:
+                        break
+                    self._admit(ready.result())
                     while (work := self._next()) is not None:
                         self._do(process, work)
                         done += 1
@@ -125,8 +128,6 @@ class HostExecutor(Executor):
                     spoilt, why = (1 if done else spoilt + 1), f"{process.name} is lost ({error})"
                     if not self._closed:
                         warn(f"{why}; what it did is done again")
-                except Late:
-                    break
                 finally:
                     self._end(place, process)
             self._leave(why)
