@@ -310,3 +310,25 @@ def test_a_stream_that_a_closing_server_cuts_goes_on_with_the_next(tmp_path: Pat
     assert chunks == list(range(CHUNKS))
     with av.open(io.BytesIO(pieces([*heard_before, *rest]))) as container:
         assert [frame.time for frame in container.decode(video=0)] == [at / 16 for at in range(CHUNKS)]
+
+
+def test_an_order_that_is_sent_again_is_one_video(client: TestClient, service: Service) -> None:
+    """Its client did not hear an answer, as its socket was lost."""
+    named = {**ORDER, "idempotency_key": "mine"}
+    told = []
+    for order in (named, named, {**named, "idempotency_key": "other"}):
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_json(order)
+            told.append(socket.receive_json())
+    assert [one["event"] for one in told] == ["queued"] * 3
+    names = [one["video"]["id"] for one in told]
+    assert names[0] == names[1] != names[2]
+    for order, field in (
+        ({**named, "seed": 5}, "Idempotency-Key"),
+        ({**ORDER, "idempotency_key": 5}, "must be a text"),
+    ):
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_json(order)
+            refused = socket.receive_json()
+            assert refused["event"] == "refused"
+            assert field in refused["error"]["message"]

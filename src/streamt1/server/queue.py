@@ -234,10 +234,12 @@ class JobQueue:
             if job.id in self._running:
                 self._running[job.id].stop = self._running[job.id].stop or "cancelled"
                 return self.get(name)
-            self.files.drop(job.id, PICTURE)
-            self.files.keep_made(name)
-            self._end(self.get(name))
-            return self.get(name)
+        self.files.drop(job.id, PICTURE)
+        self.files.keep_made(name)  # of a job that waits again; it takes a while
+        with self._changed:
+            job = self.get(name)
+            self._end(job)
+            return job
 
     def mend(self) -> None:
         """Does what could not be done, or noted, when it was to be. Raises ``OutputError``."""

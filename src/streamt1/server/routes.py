@@ -74,14 +74,18 @@ async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue; one request that is sent twice with its ``Idempotency-Key`` is one video."""
     limits = service.queue.limits
     fields = await read_fields(request, limits.body, limits.picture)
-    job = await run_in_threadpool(_made, service, fields, request.headers.get("idempotency-key"), request.state.owner)
+    job = await run_in_threadpool(ordered, service, fields, request.headers.get("idempotency-key"), request.state.owner)
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
-def _made(service: Service, fields: Any, key: str | None, owner: str | None) -> Job:
+def ordered(service: Service, fields: Any, key: str | None, owner: str | None, stream: bool = False) -> Job:
+    """A job of a request; the one that it became where it was sent before with this ``Idempotency-Key``.
+
+    Raises what ``Service.checked`` and ``JobQueue.submit`` raise.
+    """
     once = _once(key, fields, owner)
     known = None if once is None else service.queue.store.known(once)
-    return known or service.queue.submit(service.checked(fields, owner=owner), once=once)
+    return known or service.queue.submit(service.checked(fields, stream, owner), stream, once)
 
 
 @read("/v1/videos")

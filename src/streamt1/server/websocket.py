@@ -16,8 +16,8 @@ from streamt1.server import patience
 from streamt1.server.body import parse_json
 from streamt1.server.errors import answer_to
 from streamt1.server.events import QUIET, begins, last_word, said
-from streamt1.server.routes import service_of
-from streamt1.server.schemas import Job
+from streamt1.server.routes import ordered, service_of
+from streamt1.server.schemas import FieldError, Job
 from streamt1.server.service import Service
 from streamt1.server.sessions import Viewer
 
@@ -25,6 +25,8 @@ NORMAL, POLICY, TRY_LATER, INTERNAL, RESTART = 1000, 1008, 1013, 1011, 1012
 AHEAD = 10.0
 """Seconds of video that a client gets before it has had the time to play them: one that plays while it reads answers
 pings between its messages, and both sides end a connection on which a ping waits for twice as long."""
+ONCE = "idempotency_key"
+"""A field of a request on a socket, which has no header of its own: by what it is known if it is sent again."""
 router = APIRouter()
 
 
@@ -72,8 +74,10 @@ async def _order(socket: WebSocket, service: Service, owner: str | None) -> Orde
     ahead = _seconds(socket.query_params.get("ahead"))
     fields = await _request(socket, service)
     if not isinstance(fields, dict) or "attach" not in fields:
-        request = await run_in_threadpool(service.checked, fields, True, owner)
-        return Order(await run_in_threadpool(service.queue.submit, request, True), "queued", None, ahead)
+        key = fields.pop(ONCE, None) if isinstance(fields, dict) else None
+        if not isinstance(key, str | None):
+            raise FieldError(ONCE, "it must be a text")
+        return Order(await run_in_threadpool(ordered, service, fields, key, owner, True), "queued", None, ahead)
     name, after = fields["attach"], fields.get("after")
     if not fields.keys() <= {"attach", "after"} or not isinstance(name, str) or not isinstance(after, str | None):
         raise ConfigError('say {"attach": ID}, and "after": the id of the last message that is known')

@@ -5,15 +5,18 @@ const FIRST = 500, MOST = 10000; // milliseconds before it comes again
 const SILENT = 45000; // milliseconds without a word, after which the socket is given up: the server says something every 15 s
 
 export class Connection {
-  // `heard` takes events, `piece` takes bytes, `lost` and `back` hear of an outage, and `gone` that there is no more.
+  // `heard` takes events, `piece` takes bytes, `lost` and `back` hear of an outage.
   constructor(told) {
     Object.assign(this, told, { socket: null, name: null, known: null, over: true });
     addEventListener("online", () => (this.socket ? this.drop() : this.again()));
   }
 
+  // It may be sent again where the socket is lost before an answer: by its key it is one video.
   order(fields) {
+    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
     this.begin(null);
-    this.open(fields);
+    this.asked = { ...fields, idempotency_key: key.join("") };
+    this.open(this.asked);
   }
 
   attach(name) {
@@ -95,10 +98,6 @@ export class Connection {
   closed() {
     clearTimeout(this.silence);
     this.socket = null;
-    if (!this.name) {
-      this.over = true;
-      return this.gone();
-    }
     this.lost(this.away);
     this.away = true;
     this.timer = setTimeout(() => this.again(), this.wait);
@@ -108,6 +107,7 @@ export class Connection {
   again() {
     if (this.over || this.socket) return;
     clearTimeout(this.timer);
-    this.open(this.known ? { attach: this.name, after: this.known } : { attach: this.name });
+    if (!this.name) this.open(this.asked);
+    else this.open(this.known ? { attach: this.name, after: this.known } : { attach: this.name });
   }
 }

@@ -23,10 +23,6 @@ const connection = new Connection({
     say("No connection to the server. Trying again\u2026");
   },
   back: () => say("Here again."),
-  gone: () => {
-    complain("The connection to the server is gone.");
-    finish("");
-  },
 });
 let run = {};
 
