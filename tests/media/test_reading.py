@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -142,9 +143,12 @@ def upper_half_red(path: Path, seconds: int = 1, aspect: Fraction | None = None)
     return path
 
 
-@pytest.mark.parametrize(("turns", "matrix"), [(-1, (0, 1, -1, 0)), (1, (0, -1, 1, 0)), (2, (-1, 0, 0, -1))])
-def test_a_clip_stands_as_the_camera_says(tmp_path: Path, turns: int, matrix: tuple[int, ...]) -> None:
-    """By the matrix of its track: a phone that is held upright writes wide frames and how to turn them."""
+@pytest.mark.parametrize(
+    "matrix", [own for p, q in itertools.product((-1, 1), repeat=2) for own in ((p, 0, 0, q), (0, p, q, 0))]
+)
+def test_a_clip_stands_as_the_camera_says(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """By the matrix of its track, where it turns and mirrors: a phone that is held upright writes wide frames."""
+    a, b, c, d = matrix
     path = upper_half_red(tmp_path / "clip.mp4")
     plain = read_tail(path, 16, 9)
     content = bytearray(path.read_bytes())
@@ -153,7 +157,15 @@ def test_a_clip_stands_as_the_camera_says(tmp_path: Path, turns: int, matrix: tu
         content[place + at : place + at + 4] = struct.pack(">i", number << 16)
     path.write_bytes(bytes(content))
     turned = read_tail(path, 16, 9)
-    assert np.array_equal(turned, np.rot90(plain.numpy(), turns, axes=(1, 2)))
+    rows, columns = (96, 64) if b else (64, 96)
+    assert turned.shape == (9, rows, columns, 3)
+    for y, x in ((4, 5), (60, 90), (30, 7), (33, 70)):
+        right, down = a * x + c * y, b * x + d * y
+        right, down = (
+            one if one >= 0 and not negative else size - 1 + one
+            for one, size, negative in ((right, columns, a < 0 or c < 0), (down, rows, b < 0 or d < 0))
+        )
+        assert turned[-1, down, right].tolist() == plain[-1, y, x].tolist()
 
 
 def test_wide_pixels_are_made_square(tmp_path: Path) -> None:

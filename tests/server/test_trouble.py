@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import socket
 import sqlite3
@@ -16,13 +17,15 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import DiskFullError, OutputError
 from streamt1.core.files import is_trouble, read_or_none
+from streamt1.pipeline.checkpoints import Checkpoints
 from streamt1.pipeline.run_files import CHECKPOINT, PARTIAL
-from streamt1.server import patience, queue, remains, service, websocket, worker
+from streamt1.server import patience, remains, service, troubles, websocket, worker
 from streamt1.server.app import make_app
 from streamt1.server.limits import Limits
 from streamt1.server.service import Service
+from streamt1.server.troubles import Troubles
 from streamt1.server.video_files import VideoFiles
 from tests.server.live import listening
 from tests.server.test_queue import ORDER
@@ -35,8 +38,7 @@ ROOM = Limits(free=1000)
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "PAUSE", 0.02)
-    monkeypatch.setattr(worker, "PAUSE", 0.02)
+    monkeypatch.setattr(troubles, "PAUSE", 0.02)
 
 
 def failing(times: int, error: Exception, otherwise: Callable[..., Any], after: int = 0) -> Callable[..., Any]:
@@ -60,7 +62,8 @@ def unnoted() -> OutputError:
 
 
 def ordered(client: TestClient, **fields: Any) -> str:
-    return client.post("/v1/videos", json={**LONG, **fields}).json()["id"]
+    order = {key: value for key, value in {**LONG, **fields}.items() if value is not None}
+    return client.post("/v1/videos", json=order).json()["id"]
 
 
 def done(service: Service, name: str) -> Any:
@@ -115,7 +118,7 @@ def test_no_video_is_begun_while_the_disk_is_full(
     monkeypatch.setattr(VideoFiles, "free", lambda self: 0)
     gate.open()
     assert done(service, running).status == "completed"
-    time.sleep(10 * queue.PAUSE)
+    time.sleep(10 * troubles.PAUSE)
     assert (service.queue.get(waiting).status, client.get("/health").json()["status"]) == ("queued", "disk_full")
     monkeypatch.setattr(VideoFiles, "free", lambda self: 10**12)
     assert done(service, waiting).status == "completed"
@@ -167,7 +170,8 @@ def test_a_worker_outlives_what_it_cannot_put_in_order(
     client.delete(f"/v1/videos/{name}")
     gate.open()
     assert done(service, ordered(client)).status == "completed"
-    assert (client.get("/health").json()["status"], service.queue.at_work()) == ("ok", [])
+    until(lambda: not service.queue.at_work())
+    assert client.get("/health").json()["status"] == "ok"
 
 
 def test_the_sweeper_outlives_whatever_it_meets(
@@ -241,7 +245,7 @@ def test_a_cancelled_video_that_cannot_be_read_now_is_kept_later(
     with TestClient(make_app(again := toy_service(tmp_path, gate))) as client:
         assert again.queue.get(name).status == "cancelled"
         until(lambda: client.get(f"/v1/videos/{name}/content").status_code == 200)  # the sweeper tries again
-        assert not (folder / PARTIAL).exists()
+        until(lambda: not (folder / PARTIAL).exists())
 
 
 def test_the_tape_of_a_job_that_waits_is_kept(tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +286,7 @@ def test_what_a_failed_job_left_is_cleared_at_the_next_start(tmp_path: Path, gat
         (folder / job.id).mkdir()
         (folder / f"{job.id}.picture").write_bytes(b"x")
     (folder / f".{jobs[0].id}.picture.part").write_bytes(b"x")
-    made.queue.store.fail(jobs[0].id, "interrupted", "it went down")
+    made.queue.store.fail(jobs[0].id, "server_error", "it ended")
     made.queue.store.close()
     toy_service(tmp_path, gate).queue.store.close()
     assert {path.name for path in folder.iterdir()} == {jobs[1].id, f"{jobs[1].id}.picture"}
@@ -406,3 +410,100 @@ def test_a_socket_on_which_nothing_happens_says_so(
         heard = [socket.receive_json()["event"] for _ in range(12)]
         gate.open()
         assert (heard[0], heard[-3:]) == ("queued", ["here"] * 3)
+
+
+def test_a_chunk_that_is_made_again_is_no_step_forward(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint cannot be written, ever, and there is room for videos."""
+    full = DiskFullError("cannot write the checkpoint: Disk quota exceeded")
+    monkeypatch.setattr(Checkpoints, "add", failing(10**6, full, Checkpoints.add, after=3))
+    assert done(service, ordered(client)).status == "failed"
+
+
+@pytest.mark.parametrize("furthest", [[-1] * 20, [3] * 20])
+def test_tries_are_counted_from_the_last_step_forward(furthest: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(troubles, "PAUSE", 2.0)
+    met = Troubles()
+    paused = [met.met("a", chunk) for chunk in furthest]
+    assert paused[: troubles.TRIES] == [2, 4, 8, 16, 32, 60, 60, None]
+    assert met.met("a", 5) == 2
+    assert list(met.resting()) == ["a"]
+    met.forget("a")
+    assert not met.resting()
+
+
+def test_a_job_rests_however_many_workers_there_are(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are made meanwhile, at once."""
+    monkeypatch.setattr(troubles, "PAUSE", 0.4)
+    made = toy_service(tmp_path, gate, workers=8)
+    with TestClient(make_app(made)) as client:
+        gate.first = failing(2, OSError(errno.EMFILE, "Too many open files"), lambda: None)
+        begun = time.monotonic()
+        name = ordered(client)
+        until(lambda: made.queue._troubles)
+        others = [ordered(client, seed=seed) for seed in range(2, 5)]
+        assert {done(made, one).status for one in others} == {"completed"}
+        assert made.queue.get(name).status != "failed"
+        assert done(made, name).status == "completed"
+        assert time.monotonic() - begun > 3 * troubles.PAUSE
+
+
+def test_what_was_said_to_a_stream_keeps_its_order_through_trouble(
+    service: Service, client: TestClient, gate: Gate
+) -> None:
+    """And one that was told to end ends, and does not fail."""
+    star, square = "a green star sliding on a teal plain background", "a red square resting on a navy plain background"
+    after(gate, 2)
+    name = ordered(client, endless=True, seconds=None)
+    until(lambda: gate.held)
+    for words in ({"prompt": star}, {"prompt": square}):
+        assert client.post(f"/v1/videos/{name}/say", json=words).status_code == 200
+    passed: list[int] = []
+
+    def later() -> None:
+        passed.append(1)
+        if len(passed) == 3:
+            raise OSError(errno.EIO, "Input/output error")
+        if len(passed) == 12:
+            client.post(f"/v1/videos/{name}/say", json={"end": True})
+            raise OSError(errno.EIO, "Input/output error")
+
+    gate.first = later
+    gate.open()
+    assert done(service, name).status == "completed"
+    told = [
+        json.loads(line[6:])
+        for line in client.get(f"/v1/videos/{name}/events").text.splitlines()
+        if line[:6] == "data: "
+    ]
+    scenes = [one["prompt"] for one in told if one["event"] == "scene_started"]
+    assert scenes == [star, square]
+
+
+def test_what_was_kept_is_noted_later(
+    service: Service, client: TestClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.queue.store, "kept", failing(1, unnoted(), service.queue.store.kept))
+    after(gate, 6)
+    name = ordered(client)
+    until(lambda: gate.held)
+    client.post(f"/v1/videos/{name}/cancel")
+    gate.open()
+    until(lambda: not service.queue.at_work())
+    service.queue.mend()
+    assert float(client.get(f"/v1/videos/{name}").json()["seconds"]) < 1
+
+
+def test_a_job_whose_failure_cannot_be_noted_keeps_what_it_has(
+    service: Service, client: TestClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.queue.store, "fail", failing(1, unnoted(), service.queue.store.fail))
+    gate.first = failing(1, ValueError("once"), lambda: None, after=6)
+    name = ordered(client)
+    until(lambda: not service.queue.at_work())
+    assert list((service.queue.folder / name / CHECKPOINT).glob("*.safetensors"))
+    service.queue.mend()
+    assert done(service, name).status == "completed"

@@ -33,6 +33,8 @@ _loaded: list[Worker] = []
 """The one of this process, where it is a device's."""
 _failed: list[str] = []
 """Why there is none, where it was to be."""
+GPU_FAILED: Any = getattr(torch, "AcceleratorError", ())
+"""Since torch 2.8; before, such an error has no type of its own."""
 BITS = "bits of rewards"
 """What machines of different memory may plan otherwise, of all that changes what they say."""
 
@@ -215,7 +217,7 @@ def answer(request: Request) -> Reply:
     reply = _loaded[0].answer(request)
     error: BaseException | None = reply.error
     while error is not None:
-        if isinstance(error, torch.AcceleratorError):
+        if isinstance(error, GPU_FAILED):
             raise LinkLostError(f"its GPU has failed: {str(error).partition(chr(10))[0]}")
         error = error.__cause__ or error.__context__
     return reply

@@ -96,7 +96,7 @@ def read_tail(path: Path, fps: float, most: int) -> Tensor:
                 kept.popleft()
         if not kept:
             raise StopIteration
-        if len({(frame.width, frame.height, frame.rotation) for _, frame in kept}) > 1:
+        if len({(frame.width, frame.height, _turned(frame)) for _, frame in kept}) > 1:
             raise ConfigError(f"{path} changes its size on the way; convert it to one size first")
         times = [time for time, _ in kept]
         wanted = [times[-1] - back / fps for back in range(most) if times[-1] - back / fps > times[0] - 0.5 / fps]
@@ -108,8 +108,23 @@ def read_tail(path: Path, fps: float, most: int) -> Tensor:
 
 def _upright(frame: av.VideoFrame, wide: float) -> Pixels:
     """A frame as players show it; ``wide``: how much wider than high its pixels are."""
-    pixels = to_pixels(frame, max(1, round(frame.width * wide)))
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+    pixels, (a, b, c, d) = to_pixels(frame, max(1, round(frame.width * wide))), _turned(frame)
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: _step(d), :: _step(a)])
+
+
+def _step(number: int) -> int:
+    return -1 if number < 0 else 1
+
+
+def _turned(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """The display matrix that a camera wrote, turn and mirror: (x, y) is shown at (a x + c y, b x + d y)."""
+    told = frame.side_data.get("DISPLAYMATRIX")
+    if told is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = np.frombuffer(told, np.int32).tolist()
+    return a, b, c, d
 
 
 def check_video(path: Path) -> None:

@@ -39,6 +39,10 @@ class Live(Watcher):
             raise ConfigError(f"{WAITING} prompts wait for their chunks already; wait until they are made")
         self._scenes.append(scene)
 
+    def again(self, scene: Scene) -> None:
+        """A scene that had begun begins once more, before all that was said since, as its chunk is made again."""
+        self._scenes.appendleft(scene)
+
     def end(self) -> None:
         """The video ends with the chunks that are decided, at least one."""
         self._ended.set()

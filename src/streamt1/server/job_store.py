@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -26,8 +26,8 @@ class Once:
     digest: str
 
 
-CANCELLED = "cancelled"
-"""The code of a job that somebody stopped."""
+CANCELLED, INTERRUPTED, DAMAGED = "cancelled", "interrupted", "damaged"
+"""The codes of a job that somebody stopped, of one that the server went down with, and of a row that cannot be read."""
 DAY = 86400
 """Seconds; for so long such a key is known."""
 ATTEMPTS = 3
@@ -116,9 +116,13 @@ class JobStore(Database):
         return self._run(query, (self._row(name)["seq"],)).fetchone()[0]
 
     @transaction
-    def claim(self) -> Job | None:
-        """The job that has waited longest, now in a worker's hands; None where none waits. Damaged ones fail."""
-        while row := self._run("SELECT * FROM jobs WHERE status = 'queued' ORDER BY seq LIMIT 1").fetchone():
+    def claim(self, resting: Collection[str] = ()) -> Job | None:
+        """The job that has waited longest, now in a worker's hands; None where none waits. Damaged ones fail.
+
+        ``resting``: jobs that are not to be taken yet.
+        """
+        waits = f"SELECT * FROM jobs WHERE status = 'queued' AND id NOT IN ({', '.join('?' * len(resting))})"
+        while row := self._run(f"{waits} ORDER BY seq LIMIT 1", list(resting)).fetchone():
             job = self._job(row)
             if job.error is None:
                 update = "UPDATE jobs SET status = 'in_progress', progress = 0 WHERE id = ?"
@@ -173,9 +177,10 @@ class JobStore(Database):
 
     @transaction
     def failed(self) -> list[str]:
-        """Jobs of which there will be no video."""
-        query = "SELECT id FROM jobs WHERE status = 'failed' AND code IS NOT ?"
-        return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
+        """Jobs of which there will be no video, and nothing that could be gone on with by hand."""
+        query = "SELECT id FROM jobs WHERE status = 'failed' AND code NOT IN (?, ?, ?)"
+        rows = self._run(query, (CANCELLED, INTERRUPTED, DAMAGED))
+        return [row["id"] for row in rows if isinstance(row["id"], str)]
 
     @transaction
     def unfinished(self) -> set[str]:
@@ -226,7 +231,7 @@ class JobStore(Database):
         """After a start: what ran when the server went down waits again."""
         now = int(time.time())
         lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
-        twice = (now, "interrupted", f"the server went down {ATTEMPTS} times while it made one chunk of this video")
+        twice = (now, INTERRUPTED, f"the server went down {ATTEMPTS} times while it made one chunk of this video")
         self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
 
@@ -272,7 +277,7 @@ def _read_or_damaged(row: sqlite3.Row) -> Job:
     preset, size = (_kept(row[name], "unknown") for name in ("preset", "size"))
     owner = row["owner"] if isinstance(row["owner"], str) else None
     request = CheckedRequest(VideoRequest(), preset, _kept(row["chunks"], 0), size, owner=owner)
-    return Job(str(row["id"]), request, False, _kept(row["created_at"], 0), "failed", error=("damaged", reason))
+    return Job(str(row["id"]), request, False, _kept(row["created_at"], 0), "failed", error=(DAMAGED, reason))
 
 
 def _kept(value: Any, otherwise: T) -> T:

@@ -19,11 +19,13 @@ from streamt1.core.errors import (
     UnknownVideoError,
 )
 from streamt1.core.files import write_whole
+from streamt1.server import troubles
 from streamt1.server.job_store import DAY, JobStore, Once
 from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
 from streamt1.server.schemas import CheckedRequest, Job, is_id
 from streamt1.server.sessions import Session
+from streamt1.server.troubles import Troubles
 from streamt1.server.video_files import PICTURE, TAPE, VideoFiles
 
 log = logging.getLogger("streamt1.server")
@@ -32,10 +34,6 @@ ASKED = "somebody asked for it to be stopped"
 """Why a job is cancelled."""
 LONGEST_WAIT = 120
 """Seconds; a client is never asked to stay away longer."""
-TRIES = 8
-"""Times that a job is tried which the machine could not go on with, without a chunk between them."""
-PAUSE, LONGEST_PAUSE = 2.0, 60.0
-"""Seconds before the first and the last of them, and before the disk is looked at again that was full."""
 
 
 @dataclass(eq=False)
@@ -45,12 +43,14 @@ class Running:
     Attributes:
         stop: why it must end, None as long as it may go on.
         begun: whether it has its devices, and its attempt counts.
+        furthest: the last chunk that was made of it.
     """
 
     job: Job
     session: Session
     stop: Reason | None = None
     begun: bool = False
+    furthest: int = -1
 
 
 @dataclass
@@ -73,7 +73,7 @@ class JobQueue:
     _sessions: dict[str, Session] = field(default_factory=dict)
     _running: dict[str, Running] = field(default_factory=dict)
     _seconds: deque[float] = field(default_factory=lambda: deque([10.0], maxlen=10))
-    _troubles: dict[str, int] = field(default_factory=dict)
+    _troubles: Troubles = field(default_factory=Troubles)
     _closing: bool = False
 
     def __post_init__(self) -> None:
@@ -212,6 +212,7 @@ class JobQueue:
         with self._changed:
             job = self.get(name)
             self.store.delete(job.id)
+            self._troubles.forget(job.id)
             self._end(job.deleted(), dropped=True)
             if job.id in self._running:
                 self._running[job.id].stop = "deleted"
@@ -237,6 +238,7 @@ class JobQueue:
         self.files.drop(job.id, PICTURE)
         self.files.keep_made(name)  # of a job that waits again; it takes a while
         with self._changed:
+            self._troubles.forget(job.id)
             job = self.get(name)
             self._end(job)
             return job
@@ -248,7 +250,7 @@ class JobQueue:
         with self._changed:
             for name in self.store.strays(list(self._running)):
                 log.warning("job %s was in nobody's hands: it waits again", name)
-                self._changed.notify()
+                self._changed.notify_all()
             for name in [one for one in self._sessions if one not in self._running]:
                 job = self.get(name)
                 if job.status not in ("queued", "in_progress"):
@@ -283,15 +285,16 @@ class JobQueue:
         with self._changed:
             while not self._closing:
                 if self.free() < self.limits.free:
-                    self._changed.wait(PAUSE)
+                    self._changed.wait(troubles.PAUSE)
                     continue
-                job = self.store.claim()
+                resting = self._troubles.resting()
+                job = self.store.claim(resting)
                 if job is not None:
                     running = Running(job, self._session(job))
                     running.session.begin()
                     self._running[job.id] = running
                     return running
-                self._changed.wait()
+                self._changed.wait(min(resting.values(), default=None))
             return None
 
     def begin(self, running: Running) -> None:
@@ -305,7 +308,7 @@ class JobQueue:
             self.let_go(running)
             if seconds is not None:
                 self._seconds.append(seconds)
-            self._troubles.pop(running.job.id, None)
+            self._troubles.forget(running.job.id)
         if running.stop == "deleted":
             self.files.clear(running.job.id)
         elif running.stop != "closing":
@@ -317,32 +320,27 @@ class JobQueue:
             if self._running.get(running.job.id) is running:
                 del self._running[running.job.id]
 
-    def advance(self, name: str, progress: int) -> None:
-        """Notes how far a job is. Raises ``OutputError``."""
-        self.store.advance(name, progress)
-        self._troubles.pop(name, None)
+    def advance(self, running: Running, chunk: int, progress: int) -> None:
+        """Notes how far a job is: a chunk of it was made. Raises ``OutputError``."""
+        running.furthest = max(running.furthest, chunk)
+        self.store.advance(running.job.id, progress)
 
     def again(self, running: Running) -> float | None:
         """A job waits again that the machine could not go on with, and keeps what is made; its viewers stay.
 
-        Returns the seconds that its worker had better wait; None where it was stopped meanwhile, or has been tried
-        often enough. Raises ``OutputError``.
+        Returns the seconds until it is tried again; None where it was stopped meanwhile, or has been tried often enough
+        without getting further. Raises ``OutputError``.
         """
         with self._changed:
             name = running.job.id
-            tried = self._troubles[name] = self._troubles.get(name, 0) + 1
-            if running.stop is not None or tried >= TRIES:
+            seconds = self._troubles.met(name, running.furthest)
+            if running.stop is not None or seconds is None:
                 return None
             running.stop = "trouble"
             self.let_go(running)
             self.store.give_back(name, running.begun)
-            self._changed.notify()
-        return min(LONGEST_PAUSE, PAUSE * 2 ** (tried - 1))
-
-    def pause(self, seconds: float) -> None:
-        """Waits, unless the queue closes."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing, seconds)
+            self._changed.notify_all()  # whoever waits is to look when it may be tried
+            return seconds
 
     def abandon(self) -> None:
         """A closing server does not wait any longer for its workers: what they hold waits for the next start."""

@@ -28,7 +28,7 @@ class VideoFiles:
 
     def __init__(self, store: JobStore, folder: Path) -> None:
         self.store, self.folder = store, folder
-        self._unkept = set[str]()
+        self._unkept = dict[str, tuple[int, float] | None]()
 
     def take_up(self) -> None:
         """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written.
@@ -90,26 +90,29 @@ class VideoFiles:
         """Bytes that are free on the disk. Raises ``OutputError``."""
         return free_bytes(self.folder)
 
-    def keep_made(self, name: str) -> None:
+    def keep_made(self, name: str, made: tuple[int, float] | None = None) -> None:
         """What is decided of a cancelled job's video becomes the video; where there is none, nothing stays.
 
         Where that cannot be done now, it is tried again, and all that there is stays.
+
+        Args:
+            made: chunks and seconds, where its files are in order, and its row is not.
         """
         try:
-            made = keep_made(self.folder / name)
+            made = made or keep_made(self.folder / name)
             if made is not None:
                 self.store.kept(name, as_kept(self.store.get(name).request, *made))
         except (StreamT1Error, OSError) as error:
             log.error("of job %s, which was cancelled, nothing can be kept: %s", name, error)
             if is_trouble(error):
-                self._unkept.add(name)
+                self._unkept[name] = made
 
     def retry(self) -> None:
         """Keeps what could not be kept when it was to be. Raises ``OutputError``."""
-        for name in list(self._unkept):
-            self._unkept.discard(name)
+        for name, made in list(self._unkept.items()):
+            del self._unkept[name]
             with suppress(UnknownVideoError):
-                self.keep_made(self.store.get(name).id)
+                self.keep_made(self.store.get(name).id, made)
 
     def drop_tapes(self) -> None:
         """Deletes the tapes of jobs that are over for long enough."""

@@ -131,6 +131,7 @@ class Messenger:
         self._ends = threading.Event()
         self._opener = urllib.request.build_opener(_NoRedirects)
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
+        self._asking: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins."""
@@ -169,9 +170,13 @@ class Messenger:
     def _posted(self, word: Word) -> str | None:
         """Why it was not taken; None where it was. A receiver that answers byte by byte is not waited for."""
         told: list[str | None] = []
-        asking = threading.Thread(target=lambda: told.append(self._answer(word)), name="webhook call", daemon=True)
-        asking.start()
-        asking.join(2 * PATIENCE)
+        if self._asking is not None and self._asking.is_alive():
+            return "it has not answered the call before"
+        self._asking = threading.Thread(
+            target=lambda: told.append(self._answer(word)), name="webhook call", daemon=True
+        )
+        self._asking.start()
+        self._asking.join(2 * PATIENCE)
         return told[0] if told else f"it did not answer within {2 * PATIENCE:g} seconds"
 
     def _answer(self, word: Word) -> str | None:

@@ -22,9 +22,10 @@ from streamt1.pipeline.stream import Stream
 from streamt1.pipeline.taking_up import check_unfinished, taken_up
 from streamt1.report import write_report
 from streamt1.search.watcher import Watcher, Watchers
+from streamt1.server import troubles
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
-from streamt1.server.queue import PAUSE, JobQueue, Running
+from streamt1.server.queue import JobQueue, Running
 from streamt1.server.recording import Recording
 from streamt1.server.remains import THUMBNAIL, THUMBNAIL_SIDE
 from streamt1.server.schemas import Job, as_made, configured, timeline_of
@@ -76,8 +77,8 @@ class Worker:
                     if presets is not None:
                         presets.give_back()
             elif burnt is not None:
-                log.error("cannot take a job; trying again in %g seconds", PAUSE, exc_info=burnt)
-                time.sleep(PAUSE)
+                log.error("cannot take a job; trying again in %g seconds", troubles.PAUSE, exc_info=burnt)
+                time.sleep(troubles.PAUSE)
             else:
                 return
 
@@ -106,7 +107,10 @@ class Worker:
             running.session.tape.close()
             if is_trouble(error) and self._again(running, error):
                 return
-            outcome = self._went_wrong(running, error)
+            ended = self._went_wrong(running, error)
+            if ended is None:
+                return  # nobody knows that it has ended: it waits again, with all that there is
+            outcome = ended
         seconds = time.monotonic() - begin
         self.metrics.finished(outcome, seconds)
         if running.stop == "cancelled":
@@ -139,8 +143,8 @@ class Worker:
         with run_folder(path, asked, pipeline.models.decoder.fps, again=True) as folder:
             live, recording = running.session.live or Live(), Recording(running.session.tape)
             if recording.scene is not None and recording.scene[0] == done:  # said before a kill, and not yet written
-                live.say(recording.scene[1])
-            seeing = _Stop(running), recording, self.metrics, _Progress(self.queue, job), live
+                live.again(recording.scene[1])
+            seeing = _Stop(running), recording, self.metrics, _Progress(self.queue, running), live
             live.most = job.request.chunks if fields.endless else None
             run = Stream(pipeline.search(asked, folder, Watchers(seeing), live.next_scene)).finish()
             if running.stop is not None:
@@ -173,36 +177,31 @@ class Worker:
             log.exception("job %s was stopped, and that cannot be noted", running.job.id)
 
     def _again(self, running: Running, error: Exception) -> bool:
-        """Whether a job waits again that the machine could not go on with; then this worker has paused for a while."""
+        """Whether a job waits again that the machine could not go on with."""
         try:
             seconds = self.queue.again(running)
-        except StreamT1Error:
-            log.exception("job %s waits again, and that cannot be noted", running.job.id)
-            seconds = PAUSE  # the sweeper finds it in nobody's hands
-        if seconds is None:
-            return False
-        log.error("job %s could not go on (%s): it is tried again in %g seconds", running.job.id, error, seconds)
-        self.queue.pause(seconds)
-        return True
+        except StreamT1Error:  # the sweeper finds it in nobody's hands
+            log.exception("job %s is to wait again, and that cannot be noted", running.job.id)
+            return True
+        if seconds is not None:
+            log.error("job %s could not go on (%s): it is tried again in %g seconds", running.job.id, error, seconds)
+        return seconds is not None
 
-    def _went_wrong(self, running: Running, error: Exception) -> str:
-        """How a job ended that raised an error: failed, unless it was stopped before."""
+    def _went_wrong(self, running: Running, error: Exception) -> str | None:
+        """How a job ended that raised an error: failed, unless it was stopped before; None where that is not noted."""
         if running.stop is not None:
             self._stop(running)
             return "cancelled"
-        if isinstance(error, StreamT1Error):
-            self._fail(running, type(error).__name__, str(error))
-        else:
+        code, message = type(error).__name__, str(error)
+        if not isinstance(error, StreamT1Error):
             log.error("job %s failed", running.job.id, exc_info=error)
-            name = type(error).__name__
-            self._fail(running, "server_error", f"the run ended unexpectedly ({name}); the server's log says more")
-        return "failed"
-
-    def _fail(self, running: Running, code: str, message: str) -> None:
+            code, message = "server_error", f"the run ended unexpectedly ({code}); the server's log says more"
         try:
             self.queue.store.fail(running.job.id, code, message)
         except StreamT1Error:
             log.exception("job %s failed (%s), and that cannot be noted", running.job.id, message)
+            return None
+        return "failed"
 
     def _tell(self, running: Running) -> None:
         """The last word to whoever views it."""
@@ -226,12 +225,13 @@ class _Stop(Watcher):
 class _Progress(Watcher):
     """Notes how far a job is."""
 
-    def __init__(self, queue: JobQueue, job: Job) -> None:
-        self._queue, self._job = queue, job
+    def __init__(self, queue: JobQueue, running: Running) -> None:
+        self._queue, self._running = queue, running
 
     def happened(self, event: Event) -> None:
         if isinstance(event, ChunkCommitted) and event.beam == 0:
-            self._queue.advance(self._job.id, ALMOST * (event.chunk + 1) // self._job.request.chunks)
+            progress = ALMOST * (event.chunk + 1) // self._running.job.request.chunks
+            self._queue.advance(self._running, event.chunk, progress)
 
 
 def _is_made(path: Path, asked: Asked) -> bool:
