@@ -176,7 +176,7 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[int], list[str], 
                 client.delete(f"/v1/videos/{video['id']}", headers=operator)
         health = client.get("/health").json()["status"]
     left = [path.name for path in (data / "videos").iterdir()]
-    left += [path.name for path in data.iterdir() if path.name not in ("videos", "jobs.sqlite")]
+    left += [path.name for path in data.iterdir() if path.name not in ("videos", "jobs.sqlite", "jobs.sqlite.reserve")]
     left += [path.name for path in folder.iterdir() if path.name not in ("data", "keys.json")]
     return sender.statuses, sender.wrong + ([] if health == "ok" else [f"health: {health}"]), left
 

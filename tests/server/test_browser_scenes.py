@@ -30,7 +30,9 @@ class Desk(Tab):
         self.ready()
 
     def _keep(self, frame: str | bytes) -> None:
-        self.sent.append(json.loads(frame))
+        order = json.loads(frame)
+        assert len(order.pop("idempotency_key", "0" * 32)) == 32
+        self.sent.append(order)
 
     def add(self, prompt: str, seconds: str = "0.25") -> None:
         self.page.click("#add")

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from streamt1.core.errors import OutputError
 from streamt1.pipeline import run_folder
 from streamt1.pipeline.run import Run
-from streamt1.server import worker
+from streamt1.server import troubles
 from streamt1.server.service import Service
 from tests.server.toy import SECONDS, Gate, until
 
@@ -151,7 +151,7 @@ def test_a_video_that_cannot_be_written_fails_and_leaves_nothing(
 def test_a_full_disk_stops_nothing_for_good(
     client: TestClient, gate: Gate, full_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PAUSE", 0.05)
+    monkeypatch.setattr(troubles, "PAUSE", 0.05)
     with full_disk():
         assert client.post("/v1/videos", json=ORDER).status_code == 507
     assert client.get("/v1/videos").json()["data"] == []
@@ -195,7 +195,9 @@ def test_the_page_comes_from_the_package(client: TestClient, path: str) -> None:
 
 def test_nothing_is_kept_outside_the_data_folder(client: TestClient, tmp_path: Path) -> None:
     finished(client, create(client)["id"])
-    assert {path.name for path in tmp_path.iterdir()} <= {"jobs.sqlite", "jobs.sqlite-journal", "videos"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "jobs.sqlite", "jobs.sqlite-journal", "jobs.sqlite.reserve", "videos",
+    }  # fmt: skip
 
 
 def test_pages_go_on_behind_a_video_that_was_deleted(client: TestClient, gate: Gate) -> None:
