@@ -128,7 +128,7 @@ def test_a_worker_outlives_whatever_taking_a_job_raises(
         raised.set()
         raise MemoryError("of nobody's making")
 
-    monkeypatch.setattr("streamt1.server.worker.PAUSE", 0.01)
+    monkeypatch.setattr("streamt1.server.troubles.PAUSE", 0.01)
     monkeypatch.setattr(service.queue, "take", burns)
     for _ in range(2):  # the first wakes the worker out of the take that it waits in
         name = client.post("/v1/videos", json=ORDER).json()["id"]
