@@ -103,7 +103,7 @@ def test_not_for_ever(service: Service, client: TestClient, gate: Gate) -> None:
 def test_what_is_stopped_in_trouble_is_stopped(service: Service, client: TestClient, gate: Gate) -> None:
     gate.first = failing(10**6, OSError(errno.EMFILE, "Too many open files"), lambda: None, after=6)
     name = ordered(client)
-    until(lambda: service.queue._troubles)
+    until(lambda: service.queue._troubles._of)
     assert client.post(f"/v1/videos/{name}/cancel").json()["status"] == "cancelled"
     until(lambda: client.get(f"/v1/videos/{name}/content").status_code == 200)
     assert "event: cancelled" in client.get(f"/v1/videos/{name}/events").text
@@ -138,7 +138,7 @@ def test_what_nobody_could_note_is_found(service: Service, client: TestClient, m
     monkeypatch.setattr(store, "advance", failing(1, unnoted(), store.advance, after=2))
     monkeypatch.setattr(store, "give_back", failing(1, unnoted(), store.give_back))
     name = ordered(client)
-    until(lambda: not service.queue.at_work() and service.queue._troubles)
+    until(lambda: not service.queue.at_work() and service.queue._troubles._of)
     assert service.queue.get(name).status == "in_progress"
     service.queue.mend()
     assert done(service, name).status == "completed"
@@ -443,7 +443,7 @@ def test_a_job_rests_however_many_workers_there_are(
         gate.first = failing(2, OSError(errno.EMFILE, "Too many open files"), lambda: None)
         begun = time.monotonic()
         name = ordered(client)
-        until(lambda: made.queue._troubles)
+        until(lambda: made.queue._troubles._of)
         others = [ordered(client, seed=seed) for seed in range(2, 5)]
         assert {done(made, one).status for one in others} == {"completed"}
         assert made.queue.get(name).status != "failed"

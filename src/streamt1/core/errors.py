@@ -50,6 +50,13 @@ def warn(message: str) -> None:
     warnings.warn(message, StreamT1Warning, stacklevel=3)
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it came from, what that came from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 class StreamT1Error(Exception):
     """Base of all errors that are raised on purpose; its message is one clear sentence for the user."""
 

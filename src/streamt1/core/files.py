@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
-from streamt1.core.errors import DiskFullError, OutputError
+from streamt1.core.errors import DiskFullError, OutputError, causes
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -30,14 +30,13 @@ def writing(what: Path | str) -> Iterator[None]:
         raise kind(f"cannot write {what}: {error.strerror or error}") from error
 
 
-def is_trouble(error: BaseException | None) -> bool:
+def is_trouble(error: BaseException) -> bool:
     """Whether an error, or what it came from, is the machine's: the same may well be done later."""
-    while error is not None:
-        busy = isinstance(error, sqlite3.OperationalError)
-        if busy or isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in TROUBLE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        isinstance(one, (sqlite3.OperationalError, DiskFullError))
+        or (isinstance(one, OSError) and one.errno in TROUBLE)
+        for one in causes(error)
+    )
 
 
 def read_or_none(path: Path) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from streamt1.config.schema import RunConfig
-from streamt1.core.errors import ConfigError, StreamT1Error, UnknownNameError
+from streamt1.core.errors import ConfigError, StreamT1Error, UnknownNameError, causes
 from streamt1.core.protocols import Models
 from streamt1.core.provenance import versions
 from streamt1.core.validation import check_whole
@@ -215,11 +215,9 @@ def answer(request: Request) -> Reply:
     if not _loaded:
         raise LinkLostError(f"its models did not load: {_failed[0]}" if _failed else "its models did not load")
     reply = _loaded[0].answer(request)
-    error: BaseException | None = reply.error
-    while error is not None:
-        if isinstance(error, GPU_FAILED):
-            raise LinkLostError(f"its GPU has failed: {str(error).partition(chr(10))[0]}")
-        error = error.__cause__ or error.__context__
+    failed = next((one for one in causes(reply.error) if isinstance(one, GPU_FAILED)), None)
+    if failed is not None:
+        raise LinkLostError(f"its GPU has failed: {str(failed).partition(chr(10))[0]}")
     return reply
 
 

@@ -47,6 +47,3 @@ class Troubles:
     def forget(self, name: str) -> None:
         """It has ended."""
         self._of.pop(name, None)
-
-    def __bool__(self) -> bool:
-        return bool(self._of)

@@ -43,12 +43,13 @@ class VideoFiles:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in self.store.cancelled():
             self.keep_made(name)
+        known, lost = self.store.names(), self.folder.parent / LOST
+        done = known - self.store.unfinished()
         for path in self.folder.glob(f"*{PICTURE}"):
-            if path.stem in self.store.names() - self.store.unfinished():
+            if path.stem in done:
                 self.drop(path.stem, PICTURE)
         for path in self.folder.glob(f".*{PICTURE}.part"):  # of a request that a kill cut off
             path.unlink(missing_ok=True)
-        known, lost = self.store.names(), self.folder.parent / LOST
         strange = [path for path in self.folder.iterdir() if _owner(path) and _owner(path) not in known]
         for path in [one for one in strange if one.suffix == TAPE]:  # the folder holds all that it tells
             path.unlink()
