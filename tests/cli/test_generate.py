@@ -348,7 +348,7 @@ def test_rewards_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(PocketFrameReward, "score", first_fails)
     result = streamt1(PROMPT, *FAST, "--out", str(tmp_path / "one"))
     assert result.exit_code == 0
-    assert "warning: chunk 0: candidate 0 loses" in result.output
+    assert "warning: chunk 1: candidate 0 loses" in result.output
 
     monkeypatch.setattr(
         PocketFrameReward, "score", lambda self, frames, text: RewardOutput(frames.mean((1, 2, 3, 4)) * float("nan"))

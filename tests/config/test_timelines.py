@@ -142,7 +142,7 @@ def test_beginnings_in_latent_frames_are_longlives() -> None:
     assert lengths(0, 6, chunks=4) == [("1", 2), ("2", 2)], "at the start the first prompt is skipped"
     assert lengths(0, 1, chunks=4) == [("1", 1), ("2", 3)]
     assert lengths(6, 12) == [("0", 2), ("1", 2), ("2", 2)]
-    with pytest.raises(ConfigError, match="scene 2 begins at chunk 4, where the video of 3 chunks has ended"):
+    with pytest.raises(ConfigError, match="scene 2 begins at chunk 5, where the video of 3 chunks has ended"):
         lengths(12, chunks=3)
 
 

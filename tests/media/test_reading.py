@@ -19,8 +19,15 @@ from streamt1.media.reading import fitted, read_picture, read_tail
 RED, BLUE = (200, 40, 30), (20, 60, 190)
 
 
-def clip(path: Path, colours: list[tuple[int, int, int]], fps: Fraction, size: tuple[int, int], kind: str) -> Path:
-    """One plain picture a colour, lossless as far as the pixel format is."""
+def clip(
+    path: Path,
+    colours: list[tuple[int, int, int]],
+    fps: Fraction,
+    size: tuple[int, int],
+    kind: str,
+    tag: int | None = None,
+) -> Path:
+    """One plain picture a colour, lossless as far as the pixel format is; ``tag``: the matrix that the file names."""
     matrix = 1 if kind != "rgb24" else 0
     with av.open(str(path), "w") as container:
         codec = "libx264rgb" if kind == "rgb24" else "libx264"
@@ -28,13 +35,20 @@ def clip(path: Path, colours: list[tuple[int, int, int]], fps: Fraction, size: t
         stream.height, stream.width = size
         stream.pix_fmt = kind
         if matrix:
-            stream.codec_context.colorspace = matrix
+            stream.codec_context.colorspace = tag or matrix
         for colour in colours:
             pixels = np.broadcast_to(np.array(colour, dtype=np.uint8), (*size, 3)).copy()
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             container.mux(stream.encode(frame.reformat(format=kind, dst_colorspace=matrix or None)))
         container.mux(stream.encode(None))
     return path
+
+
+@pytest.mark.parametrize(("matrix", "says"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (13, "matrix 13")])
+def test_colours_that_are_not_converted_are_named(tmp_path: Path, matrix: int, says: str) -> None:
+    path = clip(tmp_path / "clip.mkv", [RED] * 8, Fraction(16), (64, 64), "yuv444p", matrix)
+    with pytest.raises(ConfigError, match=f"clip.mkv cannot be read: its colours are {says}, which FFmpeg does not"):
+        read_tail(path, 16, 3)
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_four_bits_are_told(loaded: Pipeline, asked: Asked, run: Path) -> None:
     assert Packet.read(packet).bits == 4
     assert made(loaded, asked, run, packet=packet).folder == run
     [warned] = [event for event in told(run) if isinstance(event, Warned)]
-    assert warned.message == "memory before chunk 2 was taken from a packet of 4 bits"
+    assert warned.message == "memory before chunk 3 was taken from a packet of 4 bits"
 
 
 def rewritten(packet: Path, **changes: Any) -> None:

@@ -115,7 +115,7 @@ def test_a_scene_is_chosen_played_and_named(browser: Any, timeline: Path) -> Non
     assert "of scene 1," in opened.text("#detail")
     assert "\u201ca circle\u201d" in opened.text("#detail")
     page.hover(".row >> nth=5")
-    assert opened.text("#say").startswith("Chunk 5 (scene 2) reads sink 0")
+    assert opened.text("#say").startswith("Chunk 6 (scene 2) reads sink 1")
     assert opened.noise == []
     opened.context.close()
 
@@ -150,9 +150,9 @@ def test_a_keyboard_is_enough(browser: Any, report: Path) -> None:
     assert opened.focused() == first
     page.focus(".row[tabindex='0']")
     page.keyboard.press("Home")
-    assert opened.text("#say").startswith("Chunk 0 begins the video")
+    assert opened.text("#say").startswith("Chunk 1 begins the video")
     page.keyboard.press("ArrowDown")
-    assert opened.text("#say").startswith("Chunk 1 reads sink 0")
+    assert opened.text("#say").startswith("Chunk 2 reads sink 1")
     assert opened.noise == []
     opened.context.close()
 

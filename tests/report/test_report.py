@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from streamt1 import Pipeline, load_config
 from streamt1.cli.main import app
 from streamt1.core.errors import OutputError, TraceError
+from streamt1.core.words import nth
 from streamt1.media.mp4 import write_video
 from streamt1.pipeline.run import save_comparison
 from streamt1.report import write_report
@@ -170,11 +171,11 @@ def test_memory_is_drawn_row_by_row(long_run: Path) -> None:
     assert outcomes["append"] == 2
     rows = page.of_class("row")
     assert len(rows) == 40
-    assert rows[0]["aria-label"] == "Chunk 0 begins the video; it has nothing to read."
+    assert rows[0]["aria-label"] == "Chunk 1 begins the video; it has nothing to read."
     for row, change in zip(rows[1:], changes):
         words = row["aria-label"]
-        assert words.startswith(f"Chunk {change.chunk + 1} reads sink")
-        assert (f"Chunk {change.left} has left the window" in words) == (change.left is not None)
+        assert words.startswith(f"Chunk {nth(change.chunk + 1)} reads sink")
+        assert (f"Chunk {nth(change.left or 0)} has left the window" in words) == (change.left is not None)
     cells = [cell["class"].split() for cell in page.of_class("cell")]
     assert sum("ema" in cell for cell in cells) == outcomes["ema"] + 1  # and one in the legend
     assert sum("discard" in cell for cell in cells) == outcomes["discard"] + 1

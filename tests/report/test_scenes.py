@@ -16,11 +16,12 @@ from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.cli.main import app
 from streamt1.core.errors import TraceError
 from streamt1.core.timeline import Scene
+from streamt1.core.words import nth
 from streamt1.report import write_report
 from streamt1.report.memory import Row, by_scene, memory_rows
 from streamt1.report.scenes import labelled, tell_scenes
 from streamt1.report.story import Story, tell
-from streamt1.report.words import deck, facts
+from streamt1.report.words import deck, facts, listed
 from streamt1.trace.events import MemoryChanged, MemorySwitched, RunFinished
 from streamt1.trace.store import read_trace
 from tests.report.test_report import Page, page_of
@@ -88,16 +89,16 @@ def test_a_real_timeline_from_the_command_line(tmp_path: Path) -> None:
     assert "Two scenes, four chunks; at each chunk" in page.text
     rows = [one for one in page.of_class("scene") if "data-scene" in one]
     assert [one["aria-label"] for one in rows] == [
-        "Watch scene 1 a red circle bouncing on a navy striped background 0.0\N{EN DASH}1.3 s chunks 0\N{EN DASH}1",
-        "Watch scene 2 a blue square sliding on a gray plain background 1.3\N{EN DASH}2.8 s chunks 2\N{EN DASH}3"
+        "Watch scene 1 a red circle bouncing on a navy striped background 0.0\N{EN DASH}1.3 s chunks 1\N{EN DASH}2",
+        "Watch scene 2 a blue square sliding on a gray plain background 1.3\N{EN DASH}2.8 s chunks 3\N{EN DASH}4"
         " 2 pages rewritten",
     ]
     assert "1.3\N{EN DASH}2.8 s" in page.text, "two chunks of three latent frames at 16 a second are 21 frames"
-    assert "chunks 2\N{EN DASH}3" in page.text
+    assert "chunks 3\N{EN DASH}4" in page.text
     assert "2 pages rewritten" in page.text
     assert len(page.of_class("bar")) == 2, "below both videos"
     assert page.of_class("row")[2]["aria-label"] == (
-        "Chunk 2 (scene 2) reads sink 0 and recent chunk 1, all rewritten under scene 2."
+        "Chunk 3 (scene 2) reads sink 1 and recent chunk 2, all rewritten under scene 2."
     )
 
 
@@ -112,7 +113,7 @@ def test_scenes_stand_on_every_axis(timeline: Path) -> None:
     assert columns == [f"grid-column:{first + 2}/{end + 2}" for first, end in zip(FIRSTS, [*FIRSTS[1:], CHUNKS])]
     for node in page.of_class("node"):
         chunk = int(re.match(r"Chunk (\d+) of scene", node["aria-label"])[1])  # pyright: ignore
-        assert f"of scene {sum(first <= chunk for first in FIRSTS)}," in node["aria-label"]
+        assert f"of scene {sum(first < chunk for first in FIRSTS)}," in node["aria-label"]
 
 
 def test_the_list_says_prompt_seconds_chunks_and_memory(timeline: Path) -> None:
@@ -138,9 +139,7 @@ def test_a_line_at_each_switch_says_what_it_did(timeline: Path) -> None:
     again, held = story.switches[9].rewritten, story.memory[8].sinks
     told = f"Scene 3 begins: “a square”. {len(again)} pages were written again under it ({len(again)} passes)."
     if again[0] == 5:  # all of the window
-        assert (
-            lines[2] == f"{told} Chunk 5 took the place of sink{'s' * (len(held) > 1)} {' and '.join(map(str, held))}."
-        )
+        assert lines[2] == f"{told} Chunk 6 took the place of sink{'s' * (len(held) > 1)} {listed(map(nth, held))}."
     else:
         assert lines[2].startswith(f"{told} Sink")
         assert lines[2].endswith("text.")
@@ -188,14 +187,14 @@ def test_every_page_shows_the_text_that_it_was_written_under(timeline: Path) -> 
                 assert f"{'rewritten' if cell.again else 'written'} under scene {cell.text}" in cell.told
             elif cell.kind == "own":
                 assert cell.text == scene[row.chunk]
-        assert row.words.startswith(f"Chunk {row.chunk} (scene {scene[row.chunk]}) ")
-    assert rows[13].words == "Chunk 13 (scene 4) finds an empty memory; it has nothing to read."
-    assert rows[15].words.startswith("Chunk 15 (scene 4) reads sink 13 and recent chunk 14, all written under scene 4.")
+        assert row.words.startswith(f"Chunk {nth(row.chunk)} (scene {scene[row.chunk]}) ")
+    assert rows[13].words == "Chunk 14 (scene 4) finds an empty memory; it has nothing to read."
+    assert rows[15].words.startswith("Chunk 16 (scene 4) reads sink 14 and recent chunk 15, all written under scene 4.")
     assert rows[16].words.startswith(
-        "Chunk 16 (scene 5) reads sink 13 and recent chunks 14 and 15, all rewritten under"
+        "Chunk 17 (scene 5) reads sink 14 and recent chunks 15 and 16, all rewritten under"
     )
-    assert rows[18].words.startswith("Chunk 18 (scene 5) reads sink 13, rewritten under scene 5")
-    assert "and recent chunks 16 and 17, written under scene 5." in rows[18].words
+    assert rows[18].words.startswith("Chunk 19 (scene 5) reads sink 14, rewritten under scene 5")
+    assert "and recent chunks 17 and 18, written under scene 5." in rows[18].words
     page = page_of(timeline)
     assert [one["aria-label"] for one in page.of_class("row")] == [row.words for row in rows]
     assert len(page.of_class("foreign")) == 1 + sum(cell.foreign for row in rows for cell in row.cells)
@@ -205,7 +204,7 @@ def test_every_page_shows_the_text_that_it_was_written_under(timeline: Path) -> 
 def test_what_was_kept_under_the_old_text_is_told_apart(timeline: Path) -> None:
     words = memory_rows(story_of(timeline))[7].words
     assert re.match(
-        r"Chunk 7 \(scene 2\) reads sinks? .*, written under scene 1, .*recent chunk 6, written under", words
+        r"Chunk 8 \(scene 2\) reads sinks? .*, written under scene 1, .*recent chunk 7, written under", words
     )
 
 
@@ -230,12 +229,12 @@ def test_a_scene_that_returns_reads_its_first_chunk_again(tmp_path: Path) -> Non
 
     story = story_of(edit(tmp_path, recall))
     rows = memory_rows(story)
-    assert "sink 4, written under scene 2" in rows[9].words
-    assert "recalled chunk 0, written under scene 1" in rows[9].words
+    assert "sink 5, written under scene 2" in rows[9].words
+    assert "recalled chunk 1, written under scene 1" in rows[9].words
     cell = next(cell for cell in rows[10].cells if cell.column == 0)
     assert (cell.recalled, cell.foreign, cell.text) == (True, False, 1), "scene 3 has the prompt of scene 1"
     assert not any(cell.recalled for cell in rows[12].cells)
-    assert paragraphs(tmp_path)[2].endswith("Pages kept their text. Chunk 0 is read again, since its scene returns.")
+    assert paragraphs(tmp_path)[2].endswith("Pages kept their text. Chunk 1 is read again, since its scene returns.")
     assert tell_scenes(story, [])[2].did == "memory kept, 1 recalled"
     page = page_of(tmp_path)
     assert len(page.of_class("recalled")) == 1 + 3

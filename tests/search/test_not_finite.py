@@ -59,7 +59,7 @@ def test_a_candidate_with_latents_that_are_not_finite_loses(value: float, policy
     assert result.latents.isfinite().all()
     assert result.frames.isfinite().all()
     assert not {1, 2, 5, 6} & set(result.beam.lineage)
-    assert warnings(seen)[0] == "chunk 0: candidate 1 loses: the model made numbers that are not finite"
+    assert warnings(seen)[0] == "chunk 1: candidate 1 loses: the model made numbers that are not finite"
     assert len(warnings(seen)) == 6
 
 
@@ -68,7 +68,7 @@ def test_a_candidate_whose_pixels_are_not_finite_loses(in_bytes: bool) -> None:
     seen, models = Seen(), toy(backbone=BadModel([0], 1e4), decoder=BadDecoder(in_bytes))
     result = Engine(models, SearchConfig(beam_size=2, top_k=1), seen).run("", 2)
     assert result.latents.abs().max() < 1e3
-    assert "chunk 0: candidate 0 loses: the decoder made numbers that are not finite" in warnings(seen)
+    assert "chunk 1: candidate 0 loses: the decoder made numbers that are not finite" in warnings(seen)
 
 
 @pytest.mark.parametrize("policy", ["greedy", "best_of_n", "beam", "stream_t1"])
@@ -105,7 +105,7 @@ class NanReward(TargetFrameReward):
 def test_the_warning_names_the_reward() -> None:
     seen = Seen()
     Engine(toy(frame_reward=NanReward()), SearchConfig(), seen).run("", 2)
-    assert warnings(seen)[0] == "chunk 0: candidate 0 loses: the frame reward gave no finite number"
+    assert warnings(seen)[0] == "chunk 1: candidate 0 loses: the frame reward gave no finite number"
 
 
 def test_one_sample_needs_no_reward() -> None:
@@ -125,5 +125,5 @@ def test_latents_beyond_what_decoders_are_made_for_are_warned_of() -> None:
     seen = Seen()
     Engine(toy(backbone=BadModel([2], 80.0)), SearchConfig(), seen).run("", 1)
     assert warnings(seen) == [
-        "chunk 0: candidate 2 has latents of up to 80; decoders are made for about 5, so its pixels mean little"
+        "chunk 1: candidate 2 has latents of up to 80; decoders are made for about 5, so its pixels mean little"
     ]

@@ -97,6 +97,12 @@ def test_models_that_begin_with_text_alone_say_so(client: TestClient, service: S
     nothing_happened(client, service)
 
 
+def test_what_is_cheap_is_checked_before_the_picture_is_decoded(served: TestClient) -> None:
+    for fields, param in (({"seconds": "9000"}, "seconds"), ({"size": "9x9"}, "size"), ({"budget": "1"}, "budget")):
+        answer = served.post("/v1/videos", data={"prompt": PROMPT, **fields}, files={"input_reference": ("a.png", b"")})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
 def test_a_job_waits_with_its_picture(presets: LoadedPresets, tmp_path: Path) -> None:
     """The server is closed before its worker begins, and opened again; then the picture of another job is lost."""
     fields = {"prompt": PROMPT, "seconds": "0.6", "input_reference": photo()}

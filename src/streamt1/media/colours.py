@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamt1.core.errors import ConfigError
+
 BT709 = 1
 """FFmpeg's number for the matrix, the primaries and the transfer curve alike."""
 UNTAGGED = 2
 """FFmpeg's number for a matrix that a file does not name."""
 BT601 = 5
+MATRICES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
+"""Names of those that FFmpeg reads and does not convert."""
 LIMITED, FULL = 1, 2
 """Ranges of brightness: 16 to 235 ("tv"), as players expect, and 0 to 255."""
 
@@ -35,10 +39,16 @@ def to_video(pixels: Pixels) -> av.VideoFrame:
 def to_pixels(frame: av.VideoFrame, width: int | None = None) -> Pixels:
     """A frame -> uint8 ``[H, W, 3]``, by the file's own tags; files without them are taken as BT.601.
 
-    ``width``: to scale it to, in pixels; its own by default.
+    ``width``: to scale it to, in pixels; its own by default. Raises ``ConfigError`` where FFmpeg cannot convert them.
     """
     matrix = BT601 if frame.colorspace == UNTAGGED else frame.colorspace
-    shown = frame.reformat(width, format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
+    try:
+        shown = frame.reformat(width, format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
+    except OSError as error:  # FFmpeg says "operation not supported"
+        name = MATRICES.get(matrix, f"matrix {matrix}")
+        raise ConfigError(
+            f"its colours are {name}, which FFmpeg does not convert: convert it to BT.709 first"
+        ) from error
     return shown.to_ndarray().astype(np.uint8, copy=False)
 
 

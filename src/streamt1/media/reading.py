@@ -97,7 +97,7 @@ def read_tail(path: Path, fps: float, most: int) -> Tensor:
         if not kept:
             raise StopIteration
         if len({(frame.width, frame.height, _turned(frame)) for _, frame in kept}) > 1:
-            raise ConfigError(f"{path} changes its size on the way; convert it to one size first")
+            raise ConfigError("it changes its size on the way; convert it to one size first")
         times = [time for time, _ in kept]
         wanted = [times[-1] - back / fps for back in range(most) if times[-1] - back / fps > times[0] - 0.5 / fps]
         shown = [max(at for at, time in enumerate(times) if at == 0 or time <= end + 1e-6) for end in wanted[::-1]]
@@ -137,6 +137,8 @@ def check_video(path: Path) -> None:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except ConfigError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
     except (FFmpegError, IndexError, OSError, StopIteration) as error:
         what = "it has no frames" if isinstance(error, StopIteration) else error
         raise ConfigError(f"{path} is not a video that can be read: {what}") from error

@@ -18,6 +18,7 @@ from streamt1.core.protocols import Models
 from streamt1.core.seeds import check_seed
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.core.validation import check_whole
+from streamt1.core.words import nth
 from streamt1.families.build import build, check_prompt
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.given import Given, check_beginning, clip, picture
@@ -293,7 +294,7 @@ class Pipeline:
                 yield from left.chunks()
                 state = self._under(state, next_scene() if state.chunk else None)
                 try:
-                    with enough_memory(f"chunk {state.chunk} was searched"):
+                    with enough_memory(f"chunk {nth(state.chunk)} was searched"):
                         state = step(models, settings, state, watchers)
                 except Stopped:
                     if asked.chunks is not None or not state.chunk:

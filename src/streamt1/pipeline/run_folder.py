@@ -27,6 +27,7 @@ from streamt1.core.locks import locked
 from streamt1.core.protocols import Models
 from streamt1.core.remote import Frames, applied
 from streamt1.core.snapshot import Snapshot
+from streamt1.core.words import nth
 from streamt1.media.growing import GrowingVideo
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights, circumstances
@@ -151,7 +152,7 @@ class RunFolder(Watcher):
                 raise CheckpointError(f"{self.video.path} has lost chunks: go on without the packet, which makes them")
             if packet.bits is not None:
                 self.happened(
-                    Warned(f"memory before chunk {state.chunk} was taken from a packet of {packet.bits} bits")
+                    Warned(f"memory before chunk {nth(state.chunk)} was taken from a packet of {packet.bits} bits")
                 )
             self._look_for_room(models, asked, state)
         except BaseException:

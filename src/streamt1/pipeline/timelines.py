@@ -10,6 +10,7 @@ from streamt1.config.timelines import ToldScene
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
 from streamt1.core.timeline import Scene, Timeline
+from streamt1.core.words import nth
 
 SECONDS = 5.0
 """Of a scene, where nothing is said."""
@@ -128,5 +129,7 @@ def _by_beginnings(
     end = starts[-1] + last if chunks is None else chunks
     if starts[-1] >= end:
         late = next(number for number, start in enumerate(starts, 1) if start >= end)
-        raise ConfigError(f"scene {late} begins at chunk {starts[late - 1]}, where the video of {end} chunks has ended")
+        raise ConfigError(
+            f"scene {late} begins at chunk {nth(starts[late - 1])}, where the video of {end} chunks has ended"
+        )
     return told, [after - start for start, after in zip(starts, [*starts[1:], end])]

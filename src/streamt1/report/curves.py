@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from streamt1.core.words import nth
 from streamt1.report.scenes import labelled
 from streamt1.report.story import Node, Story
 
@@ -79,7 +80,7 @@ def _chart(story: Story, name: str) -> Chart:
     chosen = [(dot.x, dot.y) for dot in sorted(dots, key=lambda dot: dot.node.chunk) if dot.node.status == "chosen"]
     line = "M" + "L".join(f"{a} {b}" for a, b in chosen) if chosen else ""
     every = max(1, math.ceil(len(story.chunks) / 8))
-    x_ticks = tuple(Tick(x(chunk), str(chunk)) for chunk in range(0, len(story.chunks), every))
+    x_ticks = tuple(Tick(x(chunk), str(nth(chunk))) for chunk in range(0, len(story.chunks), every))
     y_ticks = tuple(Tick(y(value), tick_label(value, ticks)) for value in ticks)
     return Chart(name, tuple(dots), line, x_ticks, y_ticks, _summary(story, name), _scenes(story))
 

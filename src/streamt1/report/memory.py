@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
+from streamt1.core.words import nth
 from streamt1.report.story import Story
 from streamt1.report.words import listed
 from streamt1.trace.events import MemoryChanged, MemorySwitched
@@ -182,7 +183,7 @@ def _own(chunk: int, pages: _Pages) -> Cell:
     if not pages.scenes:
         return Cell(chunk, "own")
     scene = pages.scenes[chunk]
-    return Cell(chunk, "own", text=scene, told=f"chunk {chunk}, made under scene {scene}")
+    return Cell(chunk, "own", text=scene, told=f"chunk {nth(chunk)}, made under scene {scene}")
 
 
 def _written(cell: Cell, chunk: int, pages: _Pages) -> Cell:
@@ -192,7 +193,7 @@ def _written(cell: Cell, chunk: int, pages: _Pages) -> Cell:
     return replace(
         cell,
         text=text,
-        told=f"{noun} {one}, {_how(one, pages)}",
+        told=f"{noun} {nth(one)}, {_how(one, pages)}",
         foreign=pages.prompts[text - 1] != pages.prompts[pages.scenes[chunk] - 1],
         again=one in pages.texts,
         recalled=back,
@@ -206,14 +207,14 @@ def _words(chunk: int, memory: MemoryChanged, pages: _Pages) -> str:
     fate = FATES.get(memory.outcome or "", "gone")
     if memory.outcome == "ema" and pages.latest is not None:
         count = _count(len(pages.blended.get(pages.latest, ())), "other chunk")
-        fate = f"blended into sink {pages.latest} (EMA), which now holds a trace of {count}"
+        fate = f"blended into sink {nth(pages.latest)} (EMA), which now holds a trace of {count}"
     if memory.route != memory.outcome and memory.route:
         fate += f"; its label was {memory.route}, which memory could not follow"
-    return f"{read} Chunk {memory.left} has left the window: {fate}."
+    return f"{read} Chunk {nth(memory.left)} has left the window: {fate}."
 
 
 def _read(chunk: int, memory: MemoryChanged) -> str:
-    return f"Chunk {chunk} reads {_named('sink', memory.sinks)} and {_named('recent chunk', memory.window)}."
+    return f"Chunk {nth(chunk)} reads {_named('sink', memory.sinks)} and {_named('recent chunk', memory.window)}."
 
 
 def _read_under(chunk: int, memory: MemoryChanged, pages: _Pages) -> str:
@@ -224,7 +225,7 @@ def _read_under(chunk: int, memory: MemoryChanged, pages: _Pages) -> str:
     for noun, chunks in (("sink", sinks), ("recalled chunk", back), ("recent chunk", memory.window)):
         for how, together in groupby(chunks, lambda one: _how(one, pages)):
             alike = list(together)
-            read.append(f"{noun}{'s' * (len(alike) > 1)} {listed(alike)}")
+            read.append(f"{noun}{'s' * (len(alike) > 1)} {listed(map(nth, alike))}")
             hows.append(how)
     if not read:
         return f"{_made(chunk, pages)} finds an empty memory; it has nothing to read."
@@ -244,13 +245,13 @@ def _how(chunk: int, pages: _Pages) -> str:
 
 
 def _made(chunk: int, pages: _Pages) -> str:
-    return f"Chunk {chunk} (scene {pages.scenes[chunk]})" if pages.scenes else f"Chunk {chunk}"
+    return f"Chunk {nth(chunk)}" + (f" (scene {pages.scenes[chunk]})" if pages.scenes else "")
 
 
 def _named(noun: str, chunks: list[int]) -> str:
     if not chunks:
         return f"no {noun}s"
-    return f"{noun}{'s' * (len(chunks) > 1)} {', '.join(map(str, chunks))}"
+    return f"{noun}{'s' * (len(chunks) > 1)} {', '.join(str(nth(chunk)) for chunk in chunks)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, Templa
 from streamt1.core.errors import TraceError
 from streamt1.core.files import write_whole
 from streamt1.core.parsing import PARSING
+from streamt1.core.words import nth
 from streamt1.report import curves
 from streamt1.report.cost import sum_up
 from streamt1.report.folder import RunFolder, read_folder
@@ -72,7 +73,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {"number": number, "said": said, "spelled": spelled}
+    environment.filters |= {"nth": nth, "number": number, "said": said, "spelled": spelled}
     for name in environment.list_templates():
         environment.get_template(name)
     return environment.get_template("report.html")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from streamt1.core.words import counted
+from streamt1.core.words import counted, nth
 from streamt1.report.memory import own_sinks
 from streamt1.report.story import Story
 from streamt1.report.words import listed
@@ -88,7 +88,7 @@ def _told(before: list[int], switch: MemorySwitched | None) -> str:
     if not switch.rewritten:
         told = ["Pages kept their text." if own_sinks(switch) or switch.window else "Memory was emptied."]
     if switch.recalled is not None:
-        told.append(f"Chunk {switch.recalled} is read again, since its scene returns.")
+        told.append(f"Chunk {nth(switch.recalled)} is read again, since its scene returns.")
     return " ".join(told)
 
 
@@ -107,4 +107,4 @@ def _rewritten(before: list[int], switch: MemorySwitched) -> list[str]:
 
 
 def _named(noun: str, chunks: list[int]) -> str:
-    return f"{noun}{'s' * (len(chunks) > 1)} {listed(chunks)}"
+    return f"{noun}{'s' * (len(chunks) > 1)} {listed(map(nth, chunks))}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from streamt1.core.words import nth
 from streamt1.report.story import Node, Story
 
 POLICIES = {
@@ -36,7 +37,7 @@ def spelled(count: int, noun: str) -> str:
     return f"{SMALL[count] if count < len(SMALL) else count} {noun}{'s' * (count != 1)}"
 
 
-def listed(words: Sequence[object]) -> str:
+def listed(words: Iterable[object]) -> str:
     """``1, 2 and 3``."""
     *first, last = map(str, words)
     return f"{', '.join(first)} and {last}" if first else last
@@ -51,7 +52,7 @@ def said(node: Node, scene: int | None = None) -> str:
     fate = "pruned"
     if node.rank is not None:
         fate = f"survived as {ordinal(node.rank)}" + (", in the video" if node.status == "chosen" else "")
-    where = f"Chunk {node.chunk}" if scene is None else f"Chunk {node.chunk} of scene {scene}"
+    where = f"Chunk {nth(node.chunk)}" + (f" of scene {scene}" if scene is not None else "")
     parts = [f"{where}, candidate {node.id}, {fate}"]
     if node.parent is not None:
         parts.append(f"from candidate {node.parent}")

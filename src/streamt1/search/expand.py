@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from streamt1.core.protocols import Backbone, DrawingBackbone, Models, steps_after
+from streamt1.core.words import nth
 from streamt1.search.ask import ask
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
@@ -64,7 +65,7 @@ def _made(
 
 def _warn_of(candidate: Candidate, watcher: Watcher) -> None:
     """Says what is wrong with a candidate's numbers, if anything."""
-    where = f"chunk {candidate.chunk.index}: candidate {candidate.id}"
+    where = f"chunk {nth(candidate.chunk.index)}: candidate {candidate.id}"
     if candidate.fault is not None:
         watcher.happened(Warned(f"{where} loses: the {candidate.fault} made numbers that are not finite"))
         return

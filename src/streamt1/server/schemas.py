@@ -238,7 +238,9 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         with about("top_k" if request.beam_size is None else "beam_size"):
             limits.check_width(config.search.beam_size, config.search.top_k)
     served, pipeline = presets.served[preset], presets.pipeline(preset)
-    given = _given(keys.get("input_reference"), pipeline)
+    picture = keys.get("input_reference")
+    with about("input_reference"):
+        given = 0 if picture is None else given_chunks(pipeline.models)
     if request.timeline is not None:
         request = _with_scenes(request, pipeline, "seconds" in keys, limits, given)
     else:
@@ -264,7 +266,10 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds, given)
     request = request.model_copy(update=_used(request, config))
-    return CheckedRequest(request, preset, chunks, served.size, keys.get("input_reference"))
+    if picture is not None:  # last, since a large one takes a second
+        with about("input_reference"):
+            read_picture(BytesIO(picture), "the file")
+    return CheckedRequest(request, preset, chunks, served.size, picture)
 
 
 def _used(request: VideoRequest, config: RunConfig) -> dict[str, Any]:
@@ -310,18 +315,6 @@ def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequ
             left -= scenes[-1]["chunks"]
     fields = request.fields.model_copy(update={"seconds": round(seconds, 3), "timeline": scenes or None})
     return dataclasses.replace(request, fields=fields, chunks=chunks)
-
-
-def _given(picture: bytes | None, pipeline: Pipeline) -> int:
-    """Chunks that a picture gives, at which this looks. Raises ``FieldError``."""
-    if picture is None:
-        return 0
-    try:
-        given = given_chunks(pipeline.models)
-        read_picture(BytesIO(picture), "the file")
-    except ConfigError as error:
-        raise FieldError("input_reference", str(error)) from error
-    return given
 
 
 def _with_scenes(request: VideoRequest, pipeline: Pipeline, whole: bool, limits: Limits, given: int) -> VideoRequest:
