@@ -145,3 +145,36 @@ def test_a_picture_can_be_chosen(browser: Any, address: str) -> None:
     page.click("#start")
     tab.until(DONE)
     tab.context.close()
+
+
+def test_an_order_is_stopped_before_its_answer(browser: Any, address: str, gate: Gate) -> None:
+    """What the server says is held back: the video is cancelled as soon as its name is known, and not forgotten."""
+    held, shut = list[Any](), [True]
+
+    def on_the_way(page_side: Any) -> None:
+        def pass_on(message: Any) -> None:
+            held.append(message) if shut else page_side.send(message)
+
+        page_side.connect_to_server().on_message(pass_on)
+        release.append(lambda: [page_side.send(message) for message in held])
+
+    release = list[Any]()
+    gate.shut()
+    tab = Tab(browser, address)
+    page = tab.page
+    page.route_web_socket("**/v1/stream*", on_the_way)
+    page.reload()
+    tab.ready()
+    page.click("#start")
+    until(lambda: page.evaluate("true") and held)
+    page.click("#stop")
+    assert tab.state() == "Stopping."
+    shut.clear()
+    release[0]()
+    until(lambda: [one["status"] for one in httpx.get(f"{address}/v1/videos").json()["data"]] == ["cancelled"])
+    gate.open()
+    tab.until("document.getElementById('state').textContent === 'Stopped.'")
+    assert page.get_attribute("#start", "aria-disabled") == "false"
+    assert page.inner_text("#problem") == ""
+    assert tab.noise == []
+    tab.context.close()

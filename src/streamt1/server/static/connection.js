@@ -35,7 +35,12 @@ export class Connection {
     clearTimeout(this.timer);
     clearTimeout(this.silence);
     this.socket?.close();
-    this.socket = null;
+    this.socket = this.name = null;
+  }
+
+  // Whether an order is on its way that nobody has answered.
+  get asking() {
+    return !this.name && this.socket?.readyState === WebSocket.OPEN;
   }
 
   // A socket that says nothing any more is not waited for, nor for the end of its closing.

@@ -86,6 +86,7 @@ const HEARD = {
   },
   queued: (event) => {
     place(event.video.id);
+    if (run.stopped) return cancel();
     say(event.ahead ? `Waiting: ${event.ahead} before this one.` : "Starting.");
     if (run.live) talk.open();
     history.show();
@@ -168,6 +169,7 @@ const ended = (video) => {
   player.end();
   if (player.address) return;
   find("waiting").hidden = true;
+  if (run.stopped) return; // before anything was decided
   caption.reset(video.prompt, 1);
   find("decided").textContent = `${video.seconds} s`;
   find("decided-bar").parentElement.hidden = true;
@@ -211,6 +213,8 @@ find("order").addEventListener("submit", (event) => {
 
 // A video that begins with a picture is asked for in a form, and then viewed.
 const start = async (body) => {
+  connection.leave();
+  run.sending = true;
   try {
     connection.attach((await ask("/v1/videos", { method: "POST", body })).id);
   } catch (error) {
@@ -218,20 +222,24 @@ const start = async (body) => {
   }
 };
 
-find("stop").addEventListener("click", async () => {
-  run.stopped = true;
-  say("Stopping.");
-  talk.close();
-  find("start").focus();
-  if (!connection.name) {
-    connection.leave();
-    return finish("Stopped.");
-  }
+const cancel = async () => {
   try {
     await ask(`/v1/videos/${connection.name}/cancel`, { method: "POST" });
   } catch (error) {
     if (error.status !== 409) complain(error.message);
   }
+};
+
+// An order that is on its way is stopped when the server's answer has named its video.
+find("stop").addEventListener("click", () => {
+  run.stopped = true;
+  say("Stopping.");
+  talk.close();
+  find("start").focus();
+  if (connection.name) return cancel();
+  if (run.sending || connection.asking) return;
+  connection.leave();
+  finish("Stopped.");
 });
 
 find("leave").addEventListener("click", () => {
