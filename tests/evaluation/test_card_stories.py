@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from streamt1.core.timeline import Timeline
+from streamt1.evaluation.agreement import HEADS
 from streamt1.evaluation.card_stories import CHUNKS, SCENES, clear_chunks, draw_stories, measure_stories
 from streamt1.pocket.paths import Take, sample_take
 from streamt1.pocket.scenes import is_held_out, parse
 from streamt1.pocket.stories import evaluation_casts, first_frame
 from streamt1.pocket.world import render
+from tests.evaluation.oracles import oracles
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Renderer:
 
     def __init__(self, forgets: bool = False) -> None:
         self.forgets = forgets
+        self.models = oracles()
 
     def run(self, timeline: Timeline, chunks: None, seed: int, policy: str) -> Made:
         takes, parts, begin = dict[str, Take](), [], 0
@@ -52,17 +55,15 @@ class OwnPool:
 
 
 def test_a_model_that_shows_what_is_asked_gets_all() -> None:
-    card = measure_stories(OwnPool(Renderer()), 6)  # type: ignore[arg-type]
+    card = measure_stories(OwnPool(Renderer()), OwnPool(Renderer(True)), 6)  # type: ignore[arg-type]
     assert all(card[f"scene_{number}"]["mean"] > 0.9 for number in range(1, SCENES + 1))
     assert abs(card["later_less_first"]["mean"]) < 0.1
     assert card["clear_in_first_scenes"]["mean"] == card["clear_after_a_switch"]["mean"] == 1
     assert card["identity_aba"]["mean"] > 0.97
-
-
-def test_a_model_that_forgets_is_told_by_what_returns() -> None:
-    kept, lost = (measure_stories(OwnPool(Renderer(forgets)), 8)["identity_aba"] for forgets in (False, True))  # type: ignore[arg-type]
-    assert lost["mean"] < kept["mean"] - 0.15
-    assert lost["n"] == kept["n"] == 8
+    assert card["identity_aba_without_sink"]["mean"] < card["identity_aba"]["mean"] - 0.15
+    assert card["identity_aba_gained_by_sink"]["low"] > 0
+    assert set(card["new_above_old"].values()) == {1.0}, "the scene before has another object and another ground"
+    assert set(card["spearman_after_a_switch"]) == set(card["spearman_of_scenes"]) == {"frame", *HEADS}
 
 
 def test_an_unclear_detail_is_unclear_and_an_unseen_object_is_not_judged() -> None:

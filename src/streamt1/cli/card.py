@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,18 +40,22 @@ def card(
     from streamt1.evaluation.pool import open_pool
     from streamt1.pocket.scenes import evaluation_scenes, parse
 
+    none = {"memory.sink": 0, "memory.max_sink": 0}
     scenes = [parse(prompt) for prompt in read_prompts(prompts)] if prompts else evaluation_scenes(count)
     lengths = (5, 30) if long else (5,)
-    with open_pool(load_config(preset), jobs) as pool:
+    with ExitStack() as stack:
+        pool = stack.enter_context(open_pool(load_config(preset), jobs))
         if sheet is not None:
             with whole_file(sheet) as part:
                 drawn = draw_stories(pool, STORIES, seed) if stories else draw_samples(pool, scenes[:SHOWN], seed)
                 drawn.save(part, format="PNG")
             return
         log = functools.partial(typer.echo, err=True)
-        measured = (
-            measure_stories(pool, count, seed, log) if stories else measure_card(pool, scenes, seed, lengths, log)
-        )
+        if stories:
+            sinkless = stack.enter_context(open_pool(load_config(preset, none), jobs))
+            measured = measure_stories(pool, sinkless, count, seed, log)
+        else:
+            measured = measure_card(pool, scenes, seed, lengths, log)
     typer.echo(json.dumps(measured, indent=2) if as_json else "\n".join(_lines(measured)))
 
 

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from streamt1.core.weights import bundled_path
 from streamt1.decoders.pocket_vae import PocketDecoder
+from streamt1.evaluation.agreement import Judged, correlations, judge
 from streamt1.evaluation.pool import Pool
-from streamt1.evaluation.statistics import interval, spearman
+from streamt1.evaluation.statistics import interval
 from streamt1.media.pixels import contact_sheet
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run import Run
-from streamt1.pocket.oracle import Reading, measure
+from streamt1.pocket.oracle import measure
 from streamt1.pocket.paths import sample_take
 from streamt1.pocket.scenes import Scene, sample_scene
-from streamt1.pocket.world import FPS, render
-from streamt1.training.preferences import oracle_labels
+from streamt1.pocket.world import render
 
 FRAMES = 81
 """Pixel frames of 5 s."""
@@ -43,16 +43,14 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One generated clip, what the oracle reads in it, what the rewards say of it, and its model passes."""
+    """One generated clip, judged, and its model passes."""
 
-    reading: Reading
-    frame: float
-    heads: dict[str, float]
+    judged: Judged
     passes: int
 
     @property
     def oracle(self) -> float:
-        return self.reading.mean
+        return self.judged.oracle
 
 
 def measure_card(
@@ -85,7 +83,7 @@ def measure_card(
             for name, method in (("one_sample", "greedy"), ("best_of_4", "best_of_n"))
         }
         card[f"passes_{seconds}s"] = {method: group[0].passes for method, group in samples.items()}
-        card.setdefault("reward_spearman", _correlations([s for group in samples.values() for s in group]))
+        card.setdefault("reward_spearman", correlations([s.judged for group in samples.values() for s in group]))
     card["two_objects_5s"] = _by_measure(_samples(pool, _pairs(len(scenes), seed), 5, "greedy", seed, log))
     card["seconds_5s_4_candidates"] = min(pool.map(_seconds, [scenes[0]] * 2))
     card["weights_mb"] = sum(path.stat().st_size for path in bundled_path("x").parent.glob("*.safetensors")) / 1e6
@@ -127,30 +125,14 @@ def _frames(pipeline: Pipeline, task: Task) -> Tensor:
 
 def _sample(pipeline: Pipeline, task: Task) -> Sample:
     run = _run(pipeline, task)
-    models, frames = pipeline.models, run.frames
-    short = models.frame_reward.score(frames[None], task.scene.prompt).score.item()
-    clip = models.clip_reward.score(frames[None], FPS, task.scene.prompt)
-    heads = {"clip": clip.score.item(), **{name: part.item() for name, part in clip.components.items()}}
-    return Sample(measure(frames.cpu().numpy(), task.scene), short, heads, run.result.cost.model_passes)
+    return Sample(judge(pipeline.models, run.frames, task.scene), run.result.cost.model_passes)
 
 
 def _by_measure(samples: Sequence[Sample]) -> dict[str, Any]:
     """The mean over all readings, with its interval, and the mean of each reading."""
-    summaries = [sample.reading.summary() for sample in samples]
+    summaries = [sample.judged.reading.summary() for sample in samples]
     parts = {name: float(np.mean([s[name] for s in summaries])) for name in summaries[0] if name != "mean"}
     return {**interval([sample.oracle for sample in samples]), **parts}
-
-
-def _correlations(samples: Sequence[Sample]) -> dict[str, float]:
-    """Spearman correlation of each reward with what the oracle says of the same thing, over generated clips."""
-    oracle = [sample.oracle for sample in samples]
-    labels = np.array([oracle_labels(sample.reading) for sample in samples])
-    heads = {name: [sample.heads[name] for sample in samples] for name in ("clip", "vq", "mq", "ta")}
-    truth = {"clip": oracle, "vq": labels[:, 0], "mq": labels[:, 1], "ta": labels[:, 2]}
-    return {
-        "frame": spearman([sample.frame for sample in samples], oracle),
-        **{name: spearman(heads[name], list(truth[name])) for name in heads},
-    }
 
 
 def _pairs(count: int, seed: int) -> list[Scene]:
