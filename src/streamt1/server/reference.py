@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, Template
 from markupsafe import Markup, escape
 
 from streamt1.core.parsing import PARSING
@@ -48,11 +49,15 @@ def _document(request: Request) -> dict[str, Any]:
 
 def page_of(told: dict[str, Any]) -> str:
     """An OpenAPI document as HTML."""
+    return _template().render(told=told, schemas=told["components"]["schemas"])
+
+
+@cache
+def _template() -> Template:
     pages = Environment(loader=PackageLoader("streamt1.server"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"kind": kind_of, "code": _with_code}
     with PARSING:
-        template = pages.get_template("docs.html")
-    return template.render(told=told, schemas=told["components"]["schemas"])
+        return pages.get_template("docs.html")
 
 
 def kind_of(schema: dict[str, Any]) -> str:
