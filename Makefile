@@ -3,8 +3,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 OUT ?= outputs/demo
-PROMPT ?= an orange star sliding on a brown striped background
-SEED ?= 63
+PROMPT ?= an orange square bouncing on a teal dotted then black striped background
+SEED ?= 17
 FUZZ ?= 800
 WORKERS ?= 2
 

@@ -363,7 +363,7 @@ PROMPT = "a red circle bouncing on a navy striped background"
 
 
 def test_pocket_in_four_bits() -> None:
-    """Pages within half a step; the next chunk moves by a fifth of what other noise does. Plain stays plain."""
+    """Pages within half a step; the next chunk moves by less than half of what other noise does. Plain stays plain."""
     there, plain, narrow = PocketBackbone(), PocketBackbone(), PocketBackbone()
     branch = there.start(PROMPT)
     for chunk, letter in enumerate("-ead"):
@@ -385,5 +385,5 @@ def test_pocket_in_four_bits() -> None:
     assert torch.equal(exact, denoised(there, [branch], [7]))
     lost, noise = ((one - exact).square().mean().sqrt() / exact.square().mean().sqrt() for one in (near, other))
     assert 0 < lost < 0.1
-    assert lost < 0.4 * noise
+    assert lost < 0.5 * noise
     assert branch.prompt.id == content_id(PROMPT)

@@ -410,6 +410,8 @@ def test_a_socket_on_which_nothing_happens_says_so(
         heard = [socket.receive_json()["event"] for _ in range(12)]
         gate.open()
         assert (heard[0], heard[-3:]) == ("queued", ["here"] * 3)
+        while socket.receive()["type"] != "websocket.close":
+            pass
 
 
 def test_a_chunk_that_is_made_again_is_no_step_forward(

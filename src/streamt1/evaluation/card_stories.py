@@ -87,8 +87,13 @@ def draw_stories(pool: Pool, count: int, seed: int) -> Image.Image:
     """Frames of one sample of each of some stories of six scenes, a row each, two from every scene of seven chunks."""
     told = [Told(cast, seed + i, DRAWN_CHUNKS) for i, cast in enumerate(evaluation_casts(count, DRAWN))]
     videos = pool.map(_video, told)
-    labels = ["; ".join(scene.prompt.removesuffix(" background") for scene in one.scenes) for one in told]
+    labels = ["; ".join(_short(scene.prompt) for scene in one.scenes) for one in told]
     return contact_sheet(list(zip(labels, videos)), columns=2 * DRAWN)
+
+
+def _short(prompt: str) -> str:
+    """What a prompt asks for, without the words between."""
+    return " ".join(word for word in prompt.split() if word not in ("a", "an", "with", "on", "background"))
 
 
 def shots(frames: Floats, told: Told) -> list[Floats]:
