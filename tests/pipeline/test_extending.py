@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,16 +86,29 @@ def damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
 
 
-@pytest.mark.parametrize("lose", [Path.unlink, damaged, lambda path: path.write_bytes(b"{")])
+def of_another_vae(path: Path) -> None:
+    told = path.with_name("run.json")
+    told.write_text(re.sub(r'("pocket_vae.safetensors": ")[^"]*', r"\g<1>1-0", told.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("lose", "keeps"),
+    [
+        (Path.unlink, "no latents that are whole"),
+        (damaged, "no latents that are whole"),
+        (lambda path: path.write_bytes(b"{"), "no latents that are whole"),
+        (of_another_vae, "latents of another VAE"),
+    ],
+)
 def test_without_its_latents_the_video_is_gone_on_from(
-    lose: Callable[[Path], object], loaded: Pipeline, tmp_path: Path
+    lose: Callable[[Path], object], keeps: str, loaded: Pipeline, tmp_path: Path
 ) -> None:
     old = loaded.run(PROMPT, 2, policy="greedy", folder=tmp_path / "old")
     lose(tmp_path / "old" / "latents.safetensors")
     asked, summary = finished_run(tmp_path / "old")
     wanted = extended(loaded, tmp_path / "old", asked, summary, 1)
     assert wanted.given is not None
-    assert "keeps no latents that are whole: it is gone on from by its video's last" in wanted.given.told[0]
+    assert f"keeps {keeps}: it is gone on from by its video's last" in wanted.given.told[0]
     more = made(loaded, wanted, tmp_path / "more")
     assert len(more.pixels) == 21 + 12
     assert (more.frames[:21] - old.frames).abs().mean() < 0.05

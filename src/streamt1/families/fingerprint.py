@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def fingerprints(config: RunConfig) -> dict[str, str]:
             continue
         found |= {f"{name}/{one.name}": fingerprint(one) for one in _weights(path)}
     return found
+
+
+def of_vae(prints: Mapping[str, str]) -> dict[str, str]:
+    """Those of the VAE's files: without it the latents of a run mean nothing."""
+    return {name: one for name, one in prints.items() if name.startswith(("vae/", "pocket_vae."))}
 
 
 def fingerprint(path: Path) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import load
 
 from streamt1.config.schema import Placement, RunConfig
 from streamt1.core.timeline import Scene, Timeline
+from streamt1.families.fingerprint import fingerprints, of_vae
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.given import Given, clip, given_chunks
 from streamt1.pipeline.pipeline import Pipeline
@@ -42,7 +43,8 @@ def extended(
     """What asks for the video of a finished run and more.
 
     The run's latents are given, under the prompts that they were made under. Where they are not kept, by older versions
-    and of videos without an end, the video's last frames are encoded, and the new one begins with these.
+    and of videos without an end, or are another VAE's, the video's last frames are encoded, and the new one begins with
+    these.
 
     Args:
         folder, asked, summary: see ``finished_run``.
@@ -56,25 +58,28 @@ def extended(
     """
     given_chunks(pipeline.models)
     given, before = _kept(pipeline, folder, summary), asked.scenes
-    if given is None:
+    if isinstance(given, str):
+        lost = f"{folder} keeps {given}: it is gone on from by its video's last frames"
         given = clip(pipeline.models, folder / VIDEO)
-        lost = f"{folder} keeps no latents that are whole: it is gone on from by its video's last frames"
         given = dataclasses.replace(given, told=(lost, *given.told))
         before = Timeline.plain(before.scenes[-1].prompt, len(given.latents) // pipeline.clock.latents)
     seed = asked.seed if seed is None else seed
     return pipeline.asked(_longer(before, chunks, prompt), None, seed, given=given)
 
 
-def _kept(pipeline: Pipeline, folder: Path, summary: Mapping[str, Any]) -> Given | None:
-    """The latents of a run's whole video; None where they are not there, or not what they were."""
-    digests = summary.get("digests")
+def _kept(pipeline: Pipeline, folder: Path, summary: Mapping[str, Any]) -> Given | str:
+    """The latents of a run's whole video; why there are none, where they are not there, or not what they were."""
+    digests, stored, whole = summary.get("digests"), summary.get("weights"), "no latents that are whole"
+    vae = of_vae(fingerprints(pipeline.config))
+    if isinstance(stored, dict) and any(stored.get(name, now) != now for name, now in vae.items()):
+        return "latents of another VAE"
     told = digests.get("latents") if isinstance(digests, dict) else None
     try:
         latents = load((folder / LATENTS_KEPT).read_bytes())["latents"]
     except Exception:  # of the disk, or of safetensors: the video is there in any case
-        return None
+        return whole
     if told is None or digest(latents) != told:
-        return None
+        return whole
     seconds = pipeline.clock.seconds(len(latents) // pipeline.clock.latents)
     return Given(latents, told, (f"the {seconds:.2f} s of {folder} begin the video",))
 
