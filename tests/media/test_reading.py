@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from streamt1.core.errors import ConfigError
+from streamt1.media.mp4 import read_video
 from streamt1.media.reading import fitted, read_picture, read_tail
 
 RED, BLUE = (200, 40, 30), (20, 60, 190)
@@ -44,11 +45,14 @@ def clip(
     return path
 
 
-@pytest.mark.parametrize(("matrix", "says"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (13, "matrix 13")])
+@pytest.mark.parametrize(
+    ("matrix", "says"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (13, "of matrix 13")]
+)
 def test_colours_that_are_not_converted_are_named(tmp_path: Path, matrix: int, says: str) -> None:
     path = clip(tmp_path / "clip.mkv", [RED] * 8, Fraction(16), (64, 64), "yuv444p", matrix)
-    with pytest.raises(ConfigError, match=f"clip.mkv cannot be read: its colours are {says}, which FFmpeg does not"):
-        read_tail(path, 16, 3)
+    for read in (lambda: read_tail(path, 16, 3), lambda: read_video(path)):
+        with pytest.raises(ConfigError, match=f"clip.mkv is not a video that can be read: its colours are {says}"):
+            read()
 
 
 @pytest.mark.parametrize(

@@ -147,18 +147,18 @@ def test_a_picture_can_be_chosen(browser: Any, address: str) -> None:
     tab.context.close()
 
 
-def test_an_order_is_stopped_before_its_answer(browser: Any, address: str, gate: Gate) -> None:
-    """What the server says is held back: the video is cancelled as soon as its name is known, and not forgotten."""
-    held, shut = list[Any](), [True]
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_order_is_stopped_before_its_answer(browser: Any, address: str, gate: Gate, lost: bool) -> None:
+    """What the server says is held back, or lost: the video is cancelled as soon as its name is known."""
+    held, shut, sides = list[Any](), [True], list[Any]()
 
     def on_the_way(page_side: Any) -> None:
         def pass_on(message: Any) -> None:
             held.append(message) if shut else page_side.send(message)
 
         page_side.connect_to_server().on_message(pass_on)
-        release.append(lambda: [page_side.send(message) for message in held])
+        sides.append(page_side)
 
-    release = list[Any]()
     gate.shut()
     tab = Tab(browser, address)
     page = tab.page
@@ -167,10 +167,16 @@ def test_an_order_is_stopped_before_its_answer(browser: Any, address: str, gate:
     tab.ready()
     page.click("#start")
     until(lambda: page.evaluate("true") and held)
+    if lost:
+        sides[0].close(code=1011)
+        tab.until("document.getElementById('state').textContent.startsWith('No connection')")
     page.click("#stop")
     assert tab.state() == "Stopping."
     shut.clear()
-    release[0]()
+    if not lost:
+        for message in held:
+            sides[0].send(message)
+    tab.until("location.hash.startsWith('#video_')")
     until(lambda: [one["status"] for one in httpx.get(f"{address}/v1/videos").json()["data"]] == ["cancelled"])
     gate.open()
     tab.until("document.getElementById('state').textContent === 'Stopped.'")

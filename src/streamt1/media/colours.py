@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import av
@@ -44,8 +45,10 @@ def to_pixels(frame: av.VideoFrame, width: int | None = None) -> Pixels:
     matrix = BT601 if frame.colorspace == UNTAGGED else frame.colorspace
     try:
         shown = frame.reformat(width, format="rgb24", src_colorspace=matrix, dst_color_range=FULL)
-    except OSError as error:  # FFmpeg says "operation not supported"
-        name = MATRICES.get(matrix, f"matrix {matrix}")
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        name = MATRICES.get(matrix, f"of matrix {matrix} in ITU-T H.273")
         raise ConfigError(
             f"its colours are {name}, which FFmpeg does not convert: convert it to BT.709 first"
         ) from error

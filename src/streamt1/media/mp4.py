@@ -101,7 +101,7 @@ def read_video(path: Path) -> tuple[Tensor, float]:
             stream = container.streams.video[0]
             frames = [to_pixels(frame) for frame in container.decode(stream)]
             fps = float(stream.average_rate or 0)
-    except (FFmpegError, IndexError) as error:
+    except (ConfigError, FFmpegError, IndexError) as error:
         raise ConfigError(f"{path} is not a video that can be read: {error}") from error
     if not frames or not fps:
         raise ConfigError(f"{path} is not a video that can be read: it has no frames, or no frame rate")

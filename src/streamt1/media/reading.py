@@ -137,9 +137,7 @@ def check_video(path: Path) -> None:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except ConfigError as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    except (FFmpegError, IndexError, OSError, StopIteration) as error:
+    except (ConfigError, FFmpegError, IndexError, OSError, StopIteration) as error:
         what = "it has no frames" if isinstance(error, StopIteration) else error
         raise ConfigError(f"{path} is not a video that can be read: {what}") from error
 

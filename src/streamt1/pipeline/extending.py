@@ -70,8 +70,8 @@ def extended(
 def _kept(pipeline: Pipeline, folder: Path, summary: Mapping[str, Any]) -> Given | str:
     """The latents of a run's whole video; why there are none, where they are not there, or not what they were."""
     digests, stored, whole = summary.get("digests"), summary.get("weights"), "no latents that are whole"
-    vae = of_vae(fingerprints(pipeline.config))
-    if isinstance(stored, dict) and any(stored.get(name, now) != now for name, now in vae.items()):
+    before = of_vae(stored) if isinstance(stored, dict) else {}
+    if before and before != of_vae(fingerprints(pipeline.config)):
         return "latents of another VAE"
     told = digests.get("latents") if isinstance(digests, dict) else None
     try:

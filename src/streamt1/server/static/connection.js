@@ -26,7 +26,7 @@ export class Connection {
 
   begin(name) {
     this.leave();
-    Object.assign(this, { name, known: null, announced: null, over: false, wait: FIRST, away: false });
+    Object.assign(this, { name, known: null, announced: null, over: false, wait: FIRST, away: false, sent: false });
   }
 
   // Nothing more is heard; the video goes on.
@@ -38,9 +38,9 @@ export class Connection {
     this.socket = this.name = null;
   }
 
-  // Whether an order is on its way that nobody has answered.
+  // Whether an order has been sent that nobody has answered: it may be a video.
   get asking() {
-    return !this.name && this.socket?.readyState === WebSocket.OPEN;
+    return this.sent && !this.over && !this.name;
   }
 
   // A socket that says nothing any more is not waited for, nor for the end of its closing.
@@ -70,7 +70,10 @@ export class Connection {
     this.socket = socket;
     this.awaken();
     socket.binaryType = "arraybuffer";
-    socket.addEventListener("open", () => socket.send(JSON.stringify(first)));
+    socket.addEventListener("open", () => {
+      socket.send(JSON.stringify(first));
+      this.sent ||= socket === this.socket;
+    });
     socket.addEventListener("message", ({ data }) => {
       if (socket !== this.socket) return;
       this.awaken();

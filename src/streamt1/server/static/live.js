@@ -40,14 +40,14 @@ const busy = (yes) => {
   if (leaving) find("start").focus({ preventScroll: true });
 };
 
-// Shows a video from its start; `live` is one without an end.
-const begin = (live) => {
+// Shows a video from its start; `live` is one without an end, `stopped` one that is not wanted any more.
+const begin = (live, stopped = false) => {
   complain("");
   forgive();
   player.reset();
   board.reset();
   memory.reset(0);
-  run = { live };
+  run = { live, stopped };
   talk.reset();
   caption.reset("", 1);
   find("run").hidden = false;
@@ -81,7 +81,7 @@ const making = (chunk) => {
 
 const HEARD = {
   attached: (event) => {
-    if (event.video.endless !== run.live) begin(event.video.endless);
+    if (event.video.endless !== run.live) begin(event.video.endless, run.stopped);
     HEARD.queued(event);
   },
   queued: (event) => {
@@ -92,8 +92,8 @@ const HEARD = {
     history.show();
   },
   run_started: (event) => {
-    if (run.chunks !== undefined) begin(run.live); // its server had to begin it anew
-    if (run.live) talk.open();
+    if (run.chunks !== undefined) begin(run.live, run.stopped); // its server had to begin it anew
+    if (run.live && !run.stopped) talk.open();
     run.length = second(event, event.chunks);
     run.chunks = event.chunks;
     memory.reset(event.chunks);
@@ -109,7 +109,7 @@ const HEARD = {
   },
   memory_switched: (event) => memory.switched(event),
   chunk_started: (event) => {
-    say(making(event.chunk));
+    if (!run.stopped) say(making(event.chunk));
     board.chunk(event);
     talk.chunkStarted(event);
   },
@@ -138,7 +138,7 @@ const HEARD = {
   run_finished: (event) => {
     board.ends(event.lineage.length);
     run.cost = event.cost;
-    say("Writing the video and its report.");
+    if (!run.stopped) say("Writing the video and its report.");
   },
   completed: (event) => {
     ended(event.video);
@@ -213,12 +213,14 @@ find("order").addEventListener("submit", (event) => {
 
 // A video that begins with a picture is asked for in a form, and then viewed.
 const start = async (body) => {
+  const mine = run;
   connection.leave();
   run.sending = true;
   try {
-    connection.attach((await ask("/v1/videos", { method: "POST", body })).id);
+    const { id } = await ask("/v1/videos", { method: "POST", body });
+    if (run === mine) connection.attach(id);
   } catch (error) {
-    HEARD.refused({ error });
+    if (run === mine) HEARD.refused({ error });
   }
 };
 
@@ -244,6 +246,7 @@ find("stop").addEventListener("click", () => {
 
 find("leave").addEventListener("click", () => {
   connection.leave();
+  run = { live: run.live };
   player.end();
   place(null);
   finish(run.live ? "It goes on while somebody views it." : "It goes on without you.");
