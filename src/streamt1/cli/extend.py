@@ -35,7 +35,10 @@ def extend(
     rebuild: REBUILD = None,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Also report.html.")] = True,
 ) -> None:
-    """Make a finished run's video longer, as a new run: it begins with all of that video, and goes on from its end."""
+    """Make a finished run's video longer, as a new run: it begins with all of that video, and goes on from its end.
+
+    Where the run keeps no latents of this VAE, it begins with the last frames of that video.
+    """
     from streamt1.pipeline.extending import anywhere, extended
     from streamt1.pipeline.replay import finished_run
 

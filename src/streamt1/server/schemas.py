@@ -266,7 +266,7 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds, given)
     request = request.model_copy(update=_used(request, config))
-    if picture is not None:  # last, since a large one takes a second
+    if picture is not None:  # last, since a large one takes a second to decode
         with about("input_reference"):
             read_picture(BytesIO(picture), "the file")
     return CheckedRequest(request, preset, chunks, served.size, picture)
