@@ -169,6 +169,6 @@ def test_pointing_shows_scores_and_playing_marks_the_chunk(browser: Any, report:
     page.click("#together")
     assert page.locator(".head.on").count() == 3
     page.wait_for_function("[...document.querySelectorAll('video')].every(one => one.paused)")
-    assert opened.text("#together") == "Play both"
+    page.wait_for_function("document.getElementById('together').textContent === 'Play both'")
     assert opened.noise == []
     opened.context.close()
