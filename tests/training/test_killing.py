@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-KILLS, STEPS = 20, 120
+KILLS, STEPS = 20, 240
 SMALL = """
 import sys
 from streamt1.backbones.wan.config import WanConfig
@@ -42,9 +42,11 @@ def write_latents(folder: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     folder.mkdir(parents=True)
     latents = torch.randn(16, 21, 8, 8, 8, generator=draw).half()
-    tokens = torch.randint(1, 20, (16, 16), generator=draw)
+    tokens = torch.randint(1, 20, (16, 7, 16), generator=draw)
+    starts = torch.tensor([[2, 5]]).repeat(16, 1)
     objects = torch.rand(16, 21, 8, 8, generator=draw) < 0.2
-    torch.save({"latents": latents, "tokens": tokens, "objects": objects, "seed": 0}, folder / "latents.pt")
+    made = {"latents": latents, "tokens": tokens, "starts": starts, "objects": objects, "seed": 0}
+    torch.save(made, folder / "latents.pt")
 
 
 def started(out: Path, *more: str) -> subprocess.Popen[str]:
