@@ -21,9 +21,9 @@ def frame_score(frames: Tensor, prompt: str) -> Any:
 
 def clip_score(frames: Tensor, fps: float, prompt: str) -> Any:
     """The same, and what each head was trained to say."""
-    labels = oracle_labels(measure(frames[0].numpy(), parse(prompt)))
-    parts = {name: torch.tensor([label]) for name, label in zip(HEADS[1:], labels)}
-    return SimpleNamespace(score=frame_score(frames, prompt).score, components=parts)
+    reading = measure(frames[0].numpy(), parse(prompt))
+    parts = {name: torch.tensor([label]) for name, label in zip(HEADS[1:], oracle_labels(reading))}
+    return SimpleNamespace(score=torch.tensor([reading.mean]), components=parts)
 
 
 def oracles() -> Any:

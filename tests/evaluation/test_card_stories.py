@@ -62,6 +62,7 @@ def test_a_model_that_shows_what_is_asked_gets_all() -> None:
     assert card["identity_aba"]["mean"] > 0.97
     assert card["identity_aba_without_sink"]["mean"] < card["identity_aba"]["mean"] - 0.15
     assert card["identity_aba_gained_by_sink"]["low"] > 0
+    assert card["identity_aba_without_sink"]["n"] == card["identity_aba"]["n"] == 6
     assert set(card["new_above_old"].values()) == {1.0}, "the scene before has another object and another ground"
     assert set(card["spearman_after_a_switch"]) == set(card["spearman_of_scenes"]) == {"frame", *HEADS}
 

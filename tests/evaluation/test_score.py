@@ -7,7 +7,8 @@ import torch
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, PromptError, StreamT1Error
 from streamt1.evaluation.score import find_clips, load_rewards, prompt_of, read_prompt_file, scenes_of, score_clips
-from streamt1.media.mp4 import read_video, write_video
+from streamt1.media.mp4 import write_video
+from streamt1.media.reading import read_video
 from streamt1.pipeline.pipeline import Pipeline
 
 PROMPT = "a red circle resting on a navy plain background"

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from streamt1.media.fragments import FragmentWriter
 from streamt1.media.growing import GrowingVideo
-from streamt1.media.mp4 import read_video, write_video
+from streamt1.media.mp4 import write_video
+from streamt1.media.reading import read_video
 
 PATCHES = {
     "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "cyan": (0, 255, 255),

@@ -14,8 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from streamt1.core.errors import ConfigError
-from streamt1.media.mp4 import read_video
-from streamt1.media.reading import fitted, read_picture, read_tail
+from streamt1.media.reading import fitted, read_picture, read_tail, read_video
 
 RED, BLUE = (200, 40, 30), (20, 60, 190)
 

@@ -36,11 +36,10 @@ def card(
     """Measure a pocket model with the oracle: samples, search gains with intervals, rewards, speed."""
     from streamt1.config.load import load_config
     from streamt1.evaluation.card import draw_samples, measure_card
-    from streamt1.evaluation.card_stories import draw_stories, measure_stories
+    from streamt1.evaluation.card_stories import SINKLESS, draw_stories, measure_stories
     from streamt1.evaluation.pool import open_pool
     from streamt1.pocket.scenes import evaluation_scenes, parse
 
-    none = {"memory.sink": 0, "memory.max_sink": 0}
     scenes = [parse(prompt) for prompt in read_prompts(prompts)] if prompts else evaluation_scenes(count)
     lengths = (5, 30) if long else (5,)
     with ExitStack() as stack:
@@ -52,7 +51,7 @@ def card(
             return
         log = functools.partial(typer.echo, err=True)
         if stories:
-            sinkless = stack.enter_context(open_pool(load_config(preset, none), jobs))
+            sinkless = stack.enter_context(open_pool(load_config(preset, SINKLESS), jobs))
             measured = measure_stories(pool, sinkless, count, seed, log)
         else:
             measured = measure_card(pool, scenes, seed, lengths, log)

@@ -12,9 +12,10 @@ from streamt1.evaluation.statistics import spearman
 from streamt1.pocket.oracle import Reading, measure
 from streamt1.pocket.scenes import Scene
 from streamt1.pocket.world import FPS
+from streamt1.rewards import pocket as rewards
 from streamt1.training.preferences import oracle_labels
 
-HEADS = ("clip", "vq", "mq", "ta")
+HEADS = ("clip", *rewards.HEADS)
 """Of the clip reward: its score, and what that is the sum of."""
 
 
@@ -47,6 +48,6 @@ def judge(models: Models, frames: Tensor, scene: Scene) -> Judged:
 def correlations(judged: Sequence[Judged]) -> dict[str, float]:
     """Spearman correlation of each reward with what the oracle says of the same thing."""
     oracle = [one.oracle for one in judged]
-    labels: dict[str, Sequence[float]] = dict(zip(HEADS[1:], zip(*(oracle_labels(one.reading) for one in judged))))
+    labels: dict[str, Sequence[float]] = dict(zip(rewards.HEADS, zip(*(oracle_labels(one.reading) for one in judged))))
     found = {name: spearman([one.heads[name] for one in judged], labels.get(name, oracle)) for name in HEADS}
     return {"frame": spearman([one.frame for one in judged], oracle), **found}

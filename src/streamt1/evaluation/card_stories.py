@@ -32,6 +32,8 @@ DRAWN, DRAWN_CHUNKS = 6, 7
 """The same of the stories on a sheet."""
 RETURN_CHUNKS = 5
 """Of each scene where one returns: a window of four chunks has forgotten it."""
+SINKLESS = {"memory.sink": 0, "memory.max_sink": 0}
+"""Settings of a memory that has forgotten what has left its window."""
 CLEAR = 0.5
 """A detail is clear in a chunk when the mean of `details` over the frames that show the object whole is at least so."""
 FEWEST = 3
@@ -54,7 +56,7 @@ def measure_stories(
     """Measures one sample of held-out stories: ABCD, each scene of three chunks, and ABA, each of five.
 
     Args:
-        sinkless: the same model, whose memory has no sinks: at a return it has forgotten what was shown.
+        sinkless: the same model under ``SINKLESS``.
 
     Returns a table that JSON can hold; every value comes as mean, low, high (95%), n, by story:
     `scene_1` to `scene_4`, the oracle's mean of each scene under its own prompt; `later_less_first`; the share of

@@ -18,7 +18,7 @@ from streamt1.core.json_text import parse_json
 from streamt1.evaluation.metrics import measure_clip
 from streamt1.evaluation.rows import Row
 from streamt1.families.build import build_rewards
-from streamt1.media.mp4 import read_video
+from streamt1.media.reading import read_video
 from streamt1.pipeline.asked import Asked
 
 POCKET_SIDE = 64

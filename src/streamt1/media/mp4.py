@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-import torch
 from av.error import FFmpegError
 from torch import Tensor
 
-from streamt1.core.errors import ConfigError
 from streamt1.core.files import whole_file
-from streamt1.media.colours import steady, tag, to_pixels, to_video
+from streamt1.media.colours import steady, tag, to_video
 
 
 def write_video(path: Path, frames: Tensor, fps: int) -> None:
@@ -92,17 +89,3 @@ def as_os_error() -> Iterator[None]:
         yield
     except FFmpegError as error:
         raise OSError(error.errno, error.strerror) from error
-
-
-def read_video(path: Path) -> tuple[Tensor, float]:
-    """uint8 frames ``[T, H, W, 3]`` and frames per second. Raises ``ConfigError`` for a file that does not play."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            frames = [to_pixels(frame) for frame in container.decode(stream)]
-            fps = float(stream.average_rate or 0)
-    except (ConfigError, FFmpegError, IndexError) as error:
-        raise ConfigError(f"{path} is not a video that can be read: {error}") from error
-    if not frames or not fps:
-        raise ConfigError(f"{path} is not a video that can be read: it has no frames, or no frame rate")
-    return torch.from_numpy(np.stack(frames)), fps

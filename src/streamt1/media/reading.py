@@ -127,6 +127,17 @@ def _turned(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
+def read_video(path: Path) -> tuple[Tensor, float]:
+    """uint8 frames ``[T, H, W, 3]`` and frames per second. Raises ``ConfigError`` for a file that does not play."""
+    with _reading(path), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [to_pixels(frame) for frame in container.decode(stream)]
+        fps = float(stream.average_rate or 0)
+        if not frames or not fps:
+            raise ConfigError("it has no frames, or no frame rate")
+    return torch.from_numpy(np.stack(frames)), fps
+
+
 def check_video(path: Path) -> None:
     """Looks at the first frame alone. Raises ``ConfigError`` for a file that is no video."""
     with _reading(path), av.open(str(path)) as container:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
-from streamt1.core.words import nth
+from streamt1.core.words import counted, nth
 from streamt1.report.story import Story
-from streamt1.report.words import listed
+from streamt1.report.words import ROUTES, listed, named
 from streamt1.trace.events import MemoryChanged, MemorySwitched
 
 Kind = Literal["sink", "appended", "window", "own", "discard", "ema"]
-FATES = {"discard": "dropped", "ema": "blended into a sink (EMA)", "append": "kept as a sink of its own"}
 
 
 @dataclass(frozen=True)
@@ -204,9 +203,9 @@ def _words(chunk: int, memory: MemoryChanged, pages: _Pages) -> str:
     read = _read_under(chunk, memory, pages) if pages.scenes else _read(chunk, memory)
     if memory.left is None:
         return read
-    fate = FATES.get(memory.outcome or "", "gone")
+    fate = ROUTES.get(memory.outcome or "", "gone")
     if memory.outcome == "ema" and pages.latest is not None:
-        count = _count(len(pages.blended.get(pages.latest, ())), "other chunk")
+        count = counted(len(pages.blended.get(pages.latest, ())), "other chunk")
         fate = f"blended into sink {nth(pages.latest)} (EMA), which now holds a trace of {count}"
     if memory.route != memory.outcome and memory.route:
         fate += f"; its label was {memory.route}, which memory could not follow"
@@ -225,7 +224,7 @@ def _read_under(chunk: int, memory: MemoryChanged, pages: _Pages) -> str:
     for noun, chunks in (("sink", sinks), ("recalled chunk", back), ("recent chunk", memory.window)):
         for how, together in groupby(chunks, lambda one: _how(one, pages)):
             alike = list(together)
-            read.append(f"{noun}{'s' * (len(alike) > 1)} {listed(map(nth, alike))}")
+            read.append(named(noun, alike))
             hows.append(how)
     if not read:
         return f"{_made(chunk, pages)} finds an empty memory; it has nothing to read."
@@ -252,7 +251,3 @@ def _named(noun: str, chunks: list[int]) -> str:
     if not chunks:
         return f"no {noun}s"
     return f"{noun}{'s' * (len(chunks) > 1)} {', '.join(str(nth(chunk)) for chunk in chunks)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -9,7 +9,7 @@ from itertools import pairwise
 from streamt1.core.words import counted, nth
 from streamt1.report.memory import own_sinks
 from streamt1.report.story import Story
-from streamt1.report.words import listed
+from streamt1.report.words import named
 from streamt1.trace.events import MemorySwitched, SceneStarted
 
 DONE = {"keep": "memory kept", "recache": "memory rewritten", "cut": "memory emptied"}
@@ -100,11 +100,7 @@ def _rewritten(before: list[int], switch: MemorySwitched) -> list[str]:
     ]
     kept = [sink for sink in sinks if sink not in switch.rewritten]
     if kept:
-        told.append(f"{_named('Sink', kept)} kept {'their' if len(kept) > 1 else 'its'} text.")
+        told.append(f"{named('Sink', kept)} kept {'their' if len(kept) > 1 else 'its'} text.")
     if before and sinks and before != sinks:
-        told.append(f"{_named('Chunk', sinks)} took the place of {_named('sink', before)}.")
+        told.append(f"{named('Chunk', sinks)} took the place of {named('sink', before)}.")
     return told
-
-
-def _named(noun: str, chunks: list[int]) -> str:
-    return f"{noun}{'s' * (len(chunks) > 1)} {listed(map(nth, chunks))}"

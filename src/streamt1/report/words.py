@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamt1.core.words import nth
@@ -41,6 +41,11 @@ def listed(words: Iterable[object]) -> str:
     """``1, 2 and 3``."""
     *first, last = map(str, words)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def named(noun: str, chunks: Sequence[int]) -> str:
+    """``chunk 1``, ``chunks 1 and 2``; at least one."""
+    return f"{noun}{'s' * (len(chunks) > 1)} {listed(map(nth, chunks))}"
 
 
 def said(node: Node, scene: int | None = None) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from streamt1.core.protocols import Branch, DecoderState
 from streamt1.core.remote import Frames
 from streamt1.core.types import Chunk, Score
+from streamt1.core.words import nth
 
 Scored = tuple[float, dict[str, float]]
 """A reward's score and its named parts."""
@@ -111,6 +112,11 @@ class Candidate:
     def lineage(self) -> tuple[int, ...]:
         """Candidate ids of its ancestors and itself, first chunk first."""
         return (*self.parent.lineage, self.id)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"chunk {nth(self.chunk.index)}: candidate {self.id}"
 
     def with_chunk(self, chunk: Chunk) -> Candidate:
         return replace(self, chunk=chunk)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from streamt1.core.protocols import Backbone, DrawingBackbone, Models, steps_after
-from streamt1.core.words import nth
 from streamt1.search.ask import ask
 from streamt1.search.candidate import Candidate, Draw
 from streamt1.search.config import SearchConfig
@@ -65,14 +64,13 @@ def _made(
 
 def _warn_of(candidate: Candidate, watcher: Watcher) -> None:
     """Says what is wrong with a candidate's numbers, if anything."""
-    where = f"chunk {nth(candidate.chunk.index)}: candidate {candidate.id}"
     if candidate.fault is not None:
-        watcher.happened(Warned(f"{where} loses: the {candidate.fault} made numbers that are not finite"))
+        watcher.happened(Warned(f"{candidate.name} loses: the {candidate.fault} made numbers that are not finite"))
         return
     largest = candidate.chunk.latents.abs().max().item()
     if largest > LARGEST:
-        told = f"{where} has latents of up to {largest:.3g}; decoders are made for about 5, so its pixels mean little"
-        watcher.happened(Warned(told))
+        told = f"has latents of up to {largest:.3g}; decoders are made for about 5, so its pixels mean little"
+        watcher.happened(Warned(f"{candidate.name} {told}"))
 
 
 def width(models: Models, config: SearchConfig, state: SearchState) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from streamt1.core.protocols import Models
 from streamt1.core.types import Route, Score
-from streamt1.core.words import nth
 from streamt1.search.ask import NOTHING, ask
 from streamt1.search.candidate import Candidate, Scored
 from streamt1.search.config import SearchConfig
@@ -88,7 +87,7 @@ def tell_scores(watcher: Watcher, candidate: Candidate, total: Score, route: Rou
     if candidate.fault is None and not math.isfinite(total.fused):
         parts = {"frame": total.short, "clip": total.long}
         who = " and ".join(f"the {name} reward" for name, value in parts.items() if not math.isfinite(value))
-        watcher.happened(Warned(f"chunk {nth(chunk)}: candidate {candidate.id} loses: {who} gave no finite number"))
+        watcher.happened(Warned(f"{candidate.name} loses: {who} gave no finite number"))
     parts = {part: finite(value) for part, value in total.parts.items()}
     values = finite(total.short), finite(total.long), finite(total.fused)
     watcher.happened(CandidateScored(chunk, candidate.id, *values, parts, name))

@@ -225,8 +225,8 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         ConfigError, PromptError: with one sentence that names what to change.
     """
     request = read_request(keys)
-    given = "seconds" in keys or request.timeline is not None
-    if request.endless and keys.get("input_reference") is not None:
+    given, picture = "seconds" in keys or request.timeline is not None, keys.get("input_reference")
+    if request.endless and picture is not None:
         raise FieldError("input_reference", "a video without an end begins with its prompt alone")
     if request.endless and given:
         raise FieldError("endless", "a video without an end has no length: leave out seconds and timeline")
@@ -238,7 +238,6 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         with about("top_k" if request.beam_size is None else "beam_size"):
             limits.check_width(config.search.beam_size, config.search.top_k)
     served, pipeline = presets.served[preset], presets.pipeline(preset)
-    picture = keys.get("input_reference")
     with about("input_reference"):
         given = 0 if picture is None else given_chunks(pipeline.models)
     if request.timeline is not None:

@@ -145,7 +145,7 @@ const HEARD = {
     finish(run.cost ? `Done in ${run.cost.seconds.total.toFixed(1)} s, ${run.cost.model_passes} model passes.` : "Done.");
   },
   cancelled: (event) => {
-    if (event.video.error.code !== "deleted") ended(event.video);
+    if (event.video.error.code !== "deleted") ended(event.video, !run.stopped);
     if (!run.stopped) complain(capital(`${event.video.error.message}.`));
     finish("Stopped.");
   },
@@ -164,12 +164,12 @@ const HEARD = {
   },
 };
 
-// The video is whole; where its pieces are not kept any more, it is shown as a file.
-const ended = (video) => {
+// The video is whole; where its pieces are not kept any more, it is shown as a file, if there is one.
+const ended = (video, file = true) => {
   player.end();
   if (player.address) return;
   find("waiting").hidden = true;
-  if (run.stopped) return; // before anything was decided
+  if (!file) return;
   caption.reset(video.prompt, 1);
   find("decided").textContent = `${video.seconds} s`;
   find("decided-bar").parentElement.hidden = true;
