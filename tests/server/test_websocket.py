@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import av
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +18,7 @@ from fastapi.testclient import TestClient
 from streamt1.server.app import make_app
 from streamt1.server.limits import Limits
 from streamt1.server.service import Service
+from streamt1.server.websocket import until_first
 from tests.server.toy import Gate, toy_service, until
 
 ORDER = {"prompt": "a red circle bouncing on a navy striped background", "seconds": 1, "beam_size": 2, "top_k": 4}
@@ -332,3 +335,47 @@ def test_an_order_that_is_sent_again_is_one_video(client: TestClient, service: S
             refused = socket.receive_json()
             assert refused["event"] == "refused"
             assert field in refused["error"]["message"]
+
+
+async def at_once() -> None:
+    return
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_scope_that_is_cancelled_while_tasks_end_knows_its_own_end(turns: int) -> None:
+    """The error of an ``asyncio.gather`` may not say who cancelled it, so that it would go on through the scope."""
+
+    async def left() -> None:
+        loop, never = asyncio.get_running_loop(), asyncio.Event()
+        with anyio.CancelScope() as scope:
+
+            def later(left: int) -> None:
+                if left:
+                    loop.call_soon(later, left - 1)
+                else:
+                    scope.cancel()
+
+            later(turns)
+            await until_first(at_once(), never.wait())
+
+    asyncio.run(left())
+
+
+def test_what_is_cancelled_leaves_nothing_running() -> None:
+    ended = list[str]()
+
+    async def long(name: str) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(name)
+
+    async def cancelled() -> None:
+        running = asyncio.ensure_future(until_first(long("a"), long("b")))
+        await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert sorted(ended) == ["a", "b"]
+
+    asyncio.run(cancelled())

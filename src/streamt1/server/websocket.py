@@ -64,7 +64,7 @@ async def stream(socket: WebSocket) -> None:
     try:
         with Viewer(session, order.after) as viewer:
             await socket.send_json(await run_in_threadpool(begins, service, order.job, order.kind))
-            await _until_first(_send(socket, viewer, service, order.ahead), _listen(socket, service, order.job.id))
+            await until_first(_send(socket, viewer, service, order.ahead), _listen(socket, service, order.job.id))
     except (WebSocketDisconnect, RuntimeError, StreamT1Error, asyncio.TimeoutError):
         return
 
@@ -148,13 +148,16 @@ async def _listen(socket: WebSocket, service: Service, name: str) -> None:
         await socket.send_text(json.dumps(answer))
 
 
-async def _until_first(*tasks: Any) -> None:
-    """Runs until one is done, and ends the others; its error is raised."""
+async def until_first(*tasks: Any) -> None:
+    """Runs until one is done, and ends the others; its error is raised. All are ended where this is cancelled, too."""
     running = [asyncio.ensure_future(task) for task in tasks]
-    done, left = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    done: set[asyncio.Future[Any]] = set()
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)  # not gather, whose error would not say which scope was cancelled
     for task in done:
         task.result()
 
