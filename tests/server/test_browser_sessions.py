@@ -180,6 +180,8 @@ def test_an_order_is_stopped_before_its_answer(browser: Any, address: str, gate:
     until(lambda: [one["status"] for one in httpx.get(f"{address}/v1/videos").json()["data"]] == ["cancelled"])
     gate.open()
     tab.until("document.getElementById('state').textContent === 'Stopped.'")
+    page.wait_for_selector("#runs li.cancelled")
+    until(lambda: page.locator("#runs a").all_inner_texts() == [])  # nothing of it was decided
     assert page.get_attribute("#start", "aria-disabled") == "false"
     assert page.inner_text("#problem") == ""
     assert tab.noise == []

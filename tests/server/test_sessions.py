@@ -181,6 +181,7 @@ def test_cancelling_what_waits_what_has_begun_and_what_is_done(
     gate.open()
     until(lambda: service.queue.get(kept).status == "completed")
     for name in (waiting, running):
+        until(lambda one=name: client.get(f"/v1/videos/{one}").json()["chunks"] == 0)
         assert service.queue.get(name).status == "cancelled"
         answer = client.get(f"/v1/videos/{name}/content")
         assert "when nothing of it" in answer.json()["error"]["message"]

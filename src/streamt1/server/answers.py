@@ -48,7 +48,9 @@ class Video(Answer):
     size: str = Field(pattern=r"^\d+x\d+$|^unknown$")
     remixed_from_video_id: None
     preset: str = Field(description="the same as `model`")
-    chunks: int = Field(ge=0, description="length; the most of a stream without an end")
+    chunks: int = Field(
+        ge=0, description="length; the most of a stream without an end; what is kept of a cancelled one"
+    )
     timeline: list[VideoScene] | None
     stream: bool = Field(description="whether it was asked for over /v1/stream")
     policy: str | None

@@ -22,7 +22,8 @@ THUMBNAIL_SIDE = 256
 def keep_made(folder: Path) -> tuple[int, float] | None:
     """The part of a run's video that is final becomes its video; what only a run needs that goes on is deleted.
 
-    Returns its chunks and its seconds; None where it is done already, and where nothing is final: the folder goes.
+    Returns its chunks and its seconds; None where it is done already. Where nothing is final, both are 0 and the folder
+    goes.
     Raises ``OutputError``.
     """
     partial, video = folder / PARTIAL, folder / VIDEO
@@ -30,7 +31,7 @@ def keep_made(folder: Path) -> tuple[int, float] | None:
         return None
     if not is_video(partial):
         shutil.rmtree(folder, ignore_errors=True)
-        return None
+        return 0, 0.0
     chunks = sum(name == "moof" for name, _ in boxes_in(partial.read_bytes()))
     remuxed(partial, video)
     try:

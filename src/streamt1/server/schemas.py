@@ -306,7 +306,12 @@ def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipel
 
 
 def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequest:
-    """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to."""
+    """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to.
+
+    Where there is no chunk, its fields still say what was asked for.
+    """
+    if chunks == 0:
+        return dataclasses.replace(request, chunks=0)
     scenes, left = list[dict[str, Any]](), chunks
     for scene in request.fields.timeline or ():
         if left > 0:

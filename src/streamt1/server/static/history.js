@@ -80,7 +80,8 @@ export class History {
     const links = make("div", "links");
     if (isMade(job)) links.append(link("Watch", `#${job.id}`, job, ""));
     if (job.status === "completed") links.append(link("Report", `/v1/videos/${job.id}/report`, job));
-    if (["completed", "cancelled"].includes(job.status)) links.append(link("Video", `/v1/videos/${job.id}/content`, job));
+    const shown = job.status === "completed" || (job.status === "cancelled" && job.chunks > 0);
+    if (shown) links.append(link("Video", `/v1/videos/${job.id}/content`, job));
     const drop = make("button", "drop", isMade(job) ? "Cancel" : "Delete");
     drop.type = "button";
     drop.dataset.place = `${job.id} drop`;
