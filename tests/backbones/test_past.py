@@ -83,6 +83,26 @@ def test_turning_queries_is_turning_keys() -> None:
     assert torch.allclose(backbone.flow(branches, noise, HALF), flow, atol=1e-4)
 
 
+@pytest.mark.parametrize("positions", ["absolute", "relative"])
+def test_candidates_whose_parents_remember_more_or_less(positions: str) -> None:
+    """Three parents, of which the second alone has kept a sink: each stands behind what its own parent remembers."""
+    backbone, _ = remembering(positions=positions)
+    parents = []
+    for seed, routes in ((1, (E, E, E)), (2, (A, A, E)), (3, (E, E, E))):
+        branch = backbone.commit(backbone.start("a"), denoised(backbone, [backbone.start("a")], [0])[0], None)
+        for chunk in range(6):
+            latents = denoised(backbone, [branch], [10 * seed + chunk])[0]
+            branch = backbone.commit(branch, latents, routes[chunk % 3])
+        parents.append(branch)
+    assert len({len(parent.memory.pages) for parent in parents}) == 2
+    together = denoised(backbone, parents, [7, 8, 9])
+    alone = torch.cat([denoised(backbone, [parent], [seed]) for parent, seed in zip(parents, (7, 8, 9))])
+    assert torch.allclose(together, alone, atol=1e-5)
+    if positions == "relative":
+        with pytest.raises(ValueError, match="at one place"):
+            backbone.flow(parents, torch.zeros(3, *backbone.chunk_shape), HALF)
+
+
 def test_heads_are_configured() -> None:
     config = load_config("pocket", {"memory.local_heads": [[5, 0], [4, 0]]})
     assert config.memory.local_heads == ((5, 0), (4, 0))

@@ -160,15 +160,26 @@ class WanBackbone:
 
     @torch.no_grad()
     def denoise(self, parents: Sequence[WanBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
-        """See ``Backbone.denoise``. All candidates run in one batch over their parents' memories, which none copies.
+        """See ``Backbone.denoise``. Candidates run in one batch over their parents' memories, which none copies.
 
-        Where the device runs out of memory, the batch is halved and tried again.
+        Under relative positions a chunk stands behind all that its parent remembers: candidates whose parents remember
+        more, or less, are a batch of their own. Where the device runs out of memory, a batch is halved and tried again.
         """
         if len({(parent.prompt.id, parent.memory.chunks) for parent in parents}) > 1:
             raise ValueError("candidates that are denoised together need one prompt and one length")
         device = self._weight.device
         x, noise = (upload(locked(t, device), device, torch.float32) for t in (x, noise))
+        places = [self._place(parent) for parent in parents]
+        if len(set(places)) == 1:
+            return self._denoised(parents, x, noise, steps)
+        noisy, clean = torch.empty_like(x), torch.empty_like(x)
+        for place in dict.fromkeys(places):
+            rows = [row for row, one in enumerate(places) if one == place]
+            noisy[rows], clean[rows] = self._denoised([parents[row] for row in rows], x[rows], noise[rows], steps)
+        return noisy, clean
 
+    def _denoised(self, parents: Sequence[WanBranch], x: Tensor, noise: Tensor, steps: range) -> tuple[Tensor, Tensor]:
+        """``denoise`` of candidates that all stand at one place, on the device."""
         schedule = self.schedule.of_chunk(parents[0].made)
 
         def part(begin: int, end: int) -> tuple[Tensor, Tensor]:
@@ -188,15 +199,18 @@ class WanBackbone:
     def flow(self, parents: Sequence[WanBranch], x: Tensor, timestep: Tensor) -> Tensor:
         """What the transformer predicts for noisy chunks ``[N, F, C, H, W]`` at one timestep (0..1000), float32.
 
-        Each is the next chunk after its parent, whose memory it reads. The building block of ``denoise``. Frames that
-        are held stand in their place, and the model is told that they are clean.
+        Each is the next chunk after its parent, whose memory it reads; all stand at one place. The building block of
+        ``denoise``. Frames that are held stand in their place, and the model is told that they are clean.
         """
+        if len({self._place(parent) for parent in parents}) > 1:
+            raise ValueError("chunks that are predicted together need to stand at one place")
         first, timesteps = parents[0], timestep.expand(x.shape[1])
         if first.held is not None:
             x, timesteps = _with_held(x, first.held), timesteps.clone()
             timesteps[: len(first.held)] = 0
-        place = self._position(first.memory, first.memory.chunks)
-        return self._flow(first.prompt, place, x, timesteps, self._past.attend([parent.memory for parent in parents]))
+        return self._flow(
+            first.prompt, self._place(first), x, timesteps, self._past.attend([parent.memory for parent in parents])
+        )
 
     @torch.no_grad()
     def commit(self, branch: WanBranch, latents: Tensor, route: Route | None) -> WanBranch:
@@ -308,6 +322,10 @@ class WanBackbone:
         prompt = next((one for one in (*self._loaded, *self._prompts) if one.same(loaded)), loaded)
         self._loaded.add(prompt)
         return prompt
+
+    def _place(self, parent: WanBranch) -> int:
+        """Where in time the next chunk after a parent begins, in frames."""
+        return self._position(parent.memory, parent.memory.chunks)
 
     def _position(self, over: Branch, chunk: int) -> int:
         """Where in time the first frame of a chunk stands that reads such a memory."""

@@ -1,0 +1,68 @@
+"""What a suite asks before it is run, answered from its rows: so that nobody picks what to compare by looking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from streamt1.evaluation.groups import Groups, differences, means_over
+from streamt1.evaluation.statistics import difference_interval, interval
+from streamt1.evaluation.suites import Question, Suite
+
+ALL = "all"
+"""In place of a budget: the mean of a clip over all of them."""
+LEVEL = 0.95
+
+
+def answers(suite: Suite, groups: Groups) -> list[dict[str, Any]]:
+    """The answers to ``suite.asked``, of each length and budget at which both methods were run.
+
+    Returns:
+        Dictionaries with ``question``, ``method``, ``than``, ``length``, ``budget`` and mean, low, high, n of the
+        method's lead (95%). Where a question has several ``tries``, ``widened`` has its level, low and high again, for
+        95% of all of them together (Bonferroni). A question with ``grows`` is answered by the lead at the
+        second of its lengths less that at the first, over prompts that are not paired.
+    """
+    return [
+        {"question": one.question, "method": one.method, "than": one.than, **found}
+        for one in suite.asked
+        for found in (_grown(suite, one, groups) if one.grows else _leads(suite, one, groups))
+    ]
+
+
+def _leads(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
+    for length in dict.fromkeys(length for length, _, _ in groups):
+        for budget, values in _by_budget(suite, one, groups, length).items():
+            numbers = interval(values)
+            if one.tries > 1:
+                level = 1 - (1 - LEVEL) / one.tries
+                wide = interval(values, level=level)
+                numbers["widened"] = {"level": level, "low": wide["low"], "high": wide["high"]}
+            yield {"length": length, "budget": budget, **numbers}
+
+
+def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
+    assert one.grows is not None
+    few, many = (_by_budget(suite, one, groups, length) for length in one.grows)
+    for budget in few.keys() & many.keys() - {ALL}:
+        found = difference_interval(many[budget], few[budget])
+        yield {"length": f"{one.grows[1]} less {one.grows[0]}", "budget": budget, **found}
+
+
+def _by_budget(suite: Suite, one: Question, groups: Groups, length: str) -> Mapping[str, list[float]]:
+    """The method's lead for each prompt, at each budget, and over all of them where there are several."""
+    found: dict[str, list[float]] = {}
+    for clips, budget, method in groups:
+        key = (length, "1x1" if one.than == "greedy" else budget, one.than)
+        if (clips, method) == (length, one.method) and key in groups:
+            values = list(differences(groups[length, budget, method], groups[key], suite.judge).values())
+            if values:
+                found[budget] = values
+    if len(found) > 1:
+        mine, other = (means_over(groups, length, name, suite.judge, found) for name in (one.method, one.than))
+        if one.than == "greedy":
+            other = groups[length, "1x1", "greedy"]
+        values = list(differences(mine, other, suite.judge).values())
+        if values:
+            found[ALL] = values
+    return found
