@@ -33,7 +33,7 @@ def suite(*asked: Question) -> Suite:
 
 
 def rows(asked: Suite) -> list[Row]:
-    """Each method leads by its own constant, twice that in two scenes, and more with more candidates; prompts differ."""
+    """Each method leads by its own constant: twice that in two scenes, more with more candidates; prompts differ."""
     found = list[Row]()
     for task in plan(asked):
         width, scenes = task.budget[0] * task.budget[1], len(task.scenes)
@@ -41,7 +41,7 @@ def rows(asked: Suite) -> list[Row]:
         noise = 0.001 * (hash_of(task.prompt) % 7)
         found.append({
             "prompt": task.prompt, "seed": task.seed, "method": task.name, "beam_size": task.budget[0],
-            "top_k": task.budget[1], "length": task.seconds, "scenes": task.scenes, "error": None,
+            "top_k": task.budget[1], "length": task.length, "scenes": task.pattern, "error": None,
             "oracle": 0.5 + lead + noise * (1 + (task.name == "stream_t1")),
         })  # fmt: skip
     return found
@@ -69,8 +69,8 @@ def test_a_lead_at_each_length_and_budget_and_over_all() -> None:
 
 
 def prompts_of() -> dict[str, list[str]]:
-    singles = [task.prompt for task in plan(suite()) if task.name == "greedy" and task.scenes == "A"]
-    return {"5": singles, "AB x 5": [t.prompt for t in plan(suite()) if t.name == "greedy" and t.scenes == "AB"]}
+    singles = [task.prompt for task in plan(suite()) if task.name == "greedy" and task.pattern == "A"]
+    return {"5": singles, "AB x 5": [t.prompt for t in plan(suite()) if t.name == "greedy" and t.pattern == "AB"]}
 
 
 def test_an_ablation_is_asked_about_where_it_was_run_and_one_sample_at_every_budget() -> None:

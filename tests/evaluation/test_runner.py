@@ -15,7 +15,7 @@ import torch
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.types import RewardOutput
-from streamt1.evaluation import runner
+from streamt1.evaluation import manifest, runner
 from streamt1.evaluation.manifest import read_manifest
 from streamt1.evaluation.report import write_report
 from streamt1.evaluation.rows import Row
@@ -106,6 +106,23 @@ def test_a_judge_that_this_model_has_not_is_found_before_any_clip(tmp_path: Path
     assert not (tmp_path / "new").exists()
 
 
+def test_what_made_the_later_clips_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path)
+    before = read_manifest(tmp_path)
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
+    monkeypatch.setattr(manifest, "commit", lambda: "another")
+    run(tmp_path)
+    assert read_manifest(tmp_path) == before, "it made nothing"
+    for _ in range(2):
+        (tmp_path / "rows.jsonl").write_text("".join(lines[:-1]))
+        assert run(tmp_path)[1] == 1
+    now = read_manifest(tmp_path)
+    assert [one["commit"] for one in now.pop("later")] == ["another"]
+    assert now == before
+    write_report(summarise(SUITE, run(tmp_path)[0]), read_manifest(tmp_path), tmp_path)
+    assert "Gone on with by commit another, " in (tmp_path / "report.md").read_text()
+
+
 def test_rows_without_a_manifest_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("{}\n")
     with pytest.raises(ConfigError, match=r"no manifest\.json"):
@@ -140,6 +157,14 @@ def test_a_clip_whose_rewards_fail_is_a_row_with_an_error(tmp_path: Path, monkey
     plain = [row for row in rows if row["method"] == "greedy" and row["prompt"] == "two"]
     assert {row["reward_final"] for row in plain} == {None}
     assert "not a finite number" in failed[0]["error"]
+
+
+def test_scenes_are_charted_at_the_width_that_all_lengths_have(tmp_path: Path) -> None:
+    lengths = (Length(seconds=2, scenes="AB", prompts=2), Length(seconds=2, prompts=2, budgets=((2, 1),)))
+    suite = SUITE.model_copy(update={"lengths": lengths, "prompts": ("a", "b", "c", "d"), "ablations": ()})
+    rows = runner.run_suite(suite, CONFIG, tmp_path, opener=toy_pool())
+    write_report(summarise(suite, rows), read_manifest(tmp_path), tmp_path)
+    assert (tmp_path / "figures" / "scenes.svg").is_file()
 
 
 def test_clips_of_scenes_stand_beside_those_of_one(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.evaluation.clip import clip_timeline
 from streamt1.evaluation.suites import METHODS, load_suite, suite_names
 from streamt1.evaluation.tasks import ClipTask, plan
+from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pocket.scenes import is_held_out, parse
 from streamt1.search.config import SearchConfig
 
@@ -93,18 +95,37 @@ def test_scenes_of_a_clip_differ_and_returns_are_the_same_prompt() -> None:
     timelines, returns = load_suite("pocket-timeline"), load_suite("pocket-returns")
     six = [task for task in plan(timelines) if task.pattern == "ABCDEF"]
     assert {len(set(task.scenes)) for task in six} == {6}
-    assert {task.length for task in six} == {30.0}
-    assert len({task.scenes for task in six}) == 48
+    assert {task.length for task in six} == {31.5}
+    stories = {tuple(parse(prompt).things[0] for prompt in task.scenes) for task in six}
+    assert len(stories) == 48, "no two of them show the same objects"
     for task in six:
         scenes = [parse(prompt) for prompt in task.scenes]
-        assert all(is_held_out(scene.things[0]) for scene in scenes)
-        assert all(one.things[0].motion != two.things[0].motion for one, two in pairwise(scenes))
-        assert all(one.grounds[0] != two.grounds[0] for one, two in pairwise(scenes))
+        assert all(is_held_out(scene.things[0]) and scene.things[0].detail for scene in scenes)
+        for one, two in pairwise(scenes):
+            assert one.things[0].motion != two.things[0].motion
+            assert one.things[0].shape != two.things[0].shape
+            assert one.things[0].colour != two.things[0].colour
+            assert one.grounds[0].colour != two.grounds[0].colour
+            assert one.grounds[0].kind != two.grounds[0].kind
     for task in plan(returns):
         assert [task.scenes.index(prompt) for prompt in task.scenes] == {"ABA": [0, 1, 0], "ABCB": [0, 1, 2, 1]}[
             task.pattern
         ]
     assert len({task.key for task in plan(returns)}) == len(plan(returns))
+
+
+def test_scenes_of_stories_all_have_seven_chunks() -> None:
+    """So that the oracle judges all of them by the same rules, see ``oracle.LONG``."""
+    pipeline = Pipeline(load_config("pocket"))
+    for name in ("pocket-timeline", "pocket-returns"):
+        for task in {task.pattern: task for task in plan(load_suite(name))}.values():
+            assert {scene.chunks for scene in clip_timeline(pipeline, task).scenes} == {7}
+
+
+def test_lengths_that_a_question_names_are_there() -> None:
+    asked = {"question": "?", "method": "stream_t1", "than": "greedy", "grows": ["5.25", "ABC x 5"]}
+    with pytest.raises(UnknownNameError, match=r"unknown length 'ABC x 5'; did you mean 'ABC x 5\.25'"):
+        load_suite("pocket-timeline", {"asked": [asked]})
 
 
 def test_a_list_of_prompts_is_the_scenes_of_clips_one_after_another(tmp_path: Path) -> None:

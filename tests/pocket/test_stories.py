@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from streamt1.pocket import stories
 from streamt1.pocket.identity import identity
 from streamt1.pocket.oracle import measure
+from streamt1.pocket.paths import sample_take
 from streamt1.pocket.scenes import is_held_out
-from streamt1.pocket.stories import CHUNKS, Story, first_frame, render_story, sample_story
+from streamt1.pocket.stories import CHUNKS, Story, evaluation_casts, first_frame, render_story, sample_story
+from streamt1.pocket.world import render
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,25 @@ def test_an_object_that_changes_its_motion_or_place_keeps_its_size_and_detail(mo
             assert (one.motion != other.motion) + (before.scene.grounds != after.scene.grounds) == 1
             assert before.take.paths[0].radius == after.take.paths[0].radius
             assert before.take.paths[0].choice == after.take.paths[0].choice
+
+
+def test_casts_take_turns_in_their_details_and_no_two_are_alike() -> None:
+    for count, scenes in ((48, 1), (48, 2), (48, 3), (48, 6), (64, 4)):
+        casts = evaluation_casts(count, scenes)
+        assert len(set(casts)) == count
+        for place in range(scenes):
+            found = Counter(cast[place].things[0].detail for cast in casts)
+            assert max(found.values()) - min(found.values()) <= 1, (scenes, place)
+
+
+def test_a_return_is_compared_with_what_was_shown_first() -> None:
+    """A true return reads 1, and one of an object that was not shown at first 0, however true the rest is."""
+    rng, others = np.random.default_rng(3), list[float]()
+    for [scene] in evaluation_casts(28, 1):
+        take, other = (sample_take(rng, scene) for _ in range(2))
+        first, again, differing = render(scene, take, 81), render(scene, take, 84, 81), render(scene, other, 84)
+        empty = render(replace(scene, things=()), replace(take, paths=()), 81)
+        assert identity(empty, again, scene) == 0
+        assert identity(first, again, scene) > 0.9, scene.prompt
+        others.append(identity(first, differing, scene))
+    assert np.mean(others) < 0.75

@@ -80,7 +80,8 @@ def evaluate(
     config = load_config(wanted.preset, {**read_settings(setting or []), **named})
     with _workers(config, jobs, devices, ray) as (config, processes, opener):
         rows = run_suite(wanted, config, out, processes, export_vbench, _Progress(), opener)
-    _report(wanted, rows, out)
+    asked = read_suite(out).asked  # with which it was begun: what is asked later is not named before
+    _report(wanted.model_copy(update={"asked": asked}), rows, out)
 
 
 @reported

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamt1.evaluation.drawing import INTERVALS, Summary, headline
 from streamt1.evaluation.labels import GAINS, candidates, colour, label, scale, unit
@@ -40,26 +40,30 @@ def scenes_chart(figure: Figure, summary: Summary) -> bool:
     for method in methods:
         first.plot([], [], "o-", color=colour(method), label=label(method))
     figure.legend(loc="outside lower center", ncols=len(methods), frameon=False)
-    width = f"{candidates(_widest(summary))} candidates a chunk"
+    width = f"{candidates(_widest(summary) or '1x1')} candidates a chunk"
     headline(figure, "What scenes have to do with it", f"Above the line: better, with {width}. {INTERVALS}")
     return True
 
 
 def _points(summary: Summary, gain: str) -> Points:
-    """At the widest budget; ablations are left out."""
+    """At the widest budget that all have; ablations are left out."""
     found: Points = {}
     widest = _widest(summary)
-    for length, budgets in summary["lengths"].items():
-        scenes, several, _ = length.partition(" x ")
-        letters = scenes if several else "A"
-        if len(set(letters)) < len(letters):
-            continue
-        for method, numbers in budgets.get(widest, {}).items():
+    for letters, budgets in _without_returns(summary):
+        for method, numbers in budgets.get(widest or "", {}).items():
             if gain in numbers and "loss_without_unit" not in numbers:
                 found.setdefault(method, []).append((len(letters), numbers[gain]))
     return {method: sorted(points, key=lambda point: point[0]) for method, points in found.items()}
 
 
-def _widest(summary: Summary) -> str:
-    """The budget of most candidates."""
-    return max((budget for budgets in summary["lengths"].values() for budget in budgets), key=candidates)
+def _without_returns(summary: Summary) -> list[tuple[str, dict[str, Any]]]:
+    """The scenes of clips in which none comes back, and their budgets."""
+    named = [(length.partition(" x "), budgets) for length, budgets in summary["lengths"].items()]
+    letters = [(scenes if several else "A", budgets) for (scenes, several, _), budgets in named]
+    return [(scenes, budgets) for scenes, budgets in letters if len(set(scenes)) == len(scenes)]
+
+
+def _widest(summary: Summary) -> str | None:
+    """The budget of most candidates at which a search was run at each of those lengths; None where there is none."""
+    each = [{budget for budget in budgets if candidates(budget) > 1} for _, budgets in _without_returns(summary)]
+    return max(set.intersection(*each), key=candidates, default=None) if each else None

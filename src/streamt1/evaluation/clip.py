@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -22,7 +21,7 @@ from streamt1.core.timeline import Timeline
 from streamt1.core.types import Route
 from streamt1.evaluation.judge import Showing, oracle_columns, oracle_for, showings
 from streamt1.evaluation.metrics import measure_clip
-from streamt1.evaluation.picks import Pick, PickWatcher
+from streamt1.evaluation.picks import PickWatcher, pick_watcher
 from streamt1.evaluation.tasks import ClipTask
 from streamt1.media.mp4 import write_video
 from streamt1.media.pixels import shown, to_bytes
@@ -60,9 +59,10 @@ def _measured(pipeline: Pipeline, task: ClipTask) -> Row:
     config = task.config(pipeline.config)
     models = _with_memory(pipeline.models, config.memory)
     oracle, timeline = oracle_for(config), clip_timeline(pipeline, task)
-    picks = PickWatcher(models.clip_reward, oracle, task.regret_every) if oracle else None
+    search = config.effective_search
+    picks = pick_watcher(models.clip_reward, oracle, task.regret_every, search.pruning) if oracle else None
     seen = dataclasses.replace(models, clip_reward=picks) if picks else models
-    engine = Engine(seen, config.effective_search, picks or Watcher())
+    engine = Engine(seen, search, picks or Watcher())
     device = resolve_device(config.device)
     reset_peak(device)
     result = engine.run(timeline, seed=task.seed)
@@ -128,11 +128,9 @@ def _routes(result: Result) -> Row:
 
 
 def _picks(watched: PickWatcher) -> Row:
-    """Choices at chunk boundaries, mean over those looked at; of a search that makes none, the one at the end."""
-    final = [watched.final] if watched.final else []
-    picks: Sequence[Pick] = watched.chunks or final
-    if not picks:
+    """The search's choices, mean over those looked at."""
+    if not watched.picks:
         return {}
     names = ("chosen", "random", "best", "regret")
-    means = {f"pick_{name}": float(np.mean([getattr(pick, name) for pick in picks])) for name in names}
-    return {**means, "picks": len(picks)}
+    means = {f"pick_{name}": float(np.mean([getattr(pick, name) for pick in watched.picks])) for name in names}
+    return {**means, "picks": len(watched.picks)}

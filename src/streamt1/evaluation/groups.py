@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from streamt1.evaluation.rows import Row
+from streamt1.evaluation.suites import named_length
 
 Group = dict[tuple[str, int], Row]
 """Rows of one method at one budget and length, by prompt and seed."""
@@ -27,9 +28,9 @@ def grouped(rows: Iterable[Row]) -> Groups:
 
 
 def length_name(row: Row) -> str:
-    """``"30"``: seconds; of several scenes ``"ABA x 5"``: which, and the seconds of each."""
+    """Of a row's clip, see ``named_length``."""
     scenes = row.get("scenes", "A")
-    return f"{row['length']:g}" if len(scenes) == 1 else f"{scenes} x {row['length'] / len(scenes):g}"
+    return named_length(scenes, row["length"] / len(scenes))
 
 
 def budget_name(row: Row) -> str:

@@ -23,9 +23,8 @@ from streamt1.evaluation.judge import POCKET
 from streamt1.evaluation.suites import Suite, checked_suite
 
 NAME = "manifest.json"
-_PARTS: dict[str, Any] = {
-    "matters": dict, "suite": dict, "config": dict, "versions": dict, "machine": str, "commit": (str, type(None)),
-}  # fmt: skip
+_MADE: dict[str, Any] = {"versions": dict, "machine": str, "commit": (str, type(None))}
+_PARTS: dict[str, Any] = {"matters": dict, "suite": dict, "config": dict, **_MADE}
 _ASIDE = {"about", "device", "models", "threads", "policy", "limits"}
 """Keys of a configuration that do not decide what is measured."""
 
@@ -61,6 +60,19 @@ def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
     return manifest
 
 
+def go_on(folder: Path) -> None:
+    """Notes under ``later`` with what the clips that follow are made, where that is not what made those before.
+
+    The code itself is not compared: whoever goes on after a change to it decides that, and the report tells. Raises
+    ``ConfigError`` and ``OutputError``.
+    """
+    held, now = read_manifest(folder), _provenance()
+    before = [held, *held.get("later", [])]
+    if not any(all(one[part] == now[part] for part in now) for one in before):
+        held["later"] = [*before[1:], now]
+        write_whole(folder / NAME, (json.dumps(held, indent=2) + "\n").encode())
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises ``ConfigError`` where there is none, or a damaged one."""
     try:
@@ -79,6 +91,9 @@ def _wrong_part(held: dict[str, Any]) -> str:
     for name, kinds in _PARTS.items():
         if not isinstance(held.get(name), kinds):
             return f"{name} is missing, or not what it should be"
+    later = held.get("later", [])
+    if not isinstance(later, list) or not all(isinstance(one, dict) and _MADE.keys() <= one.keys() for one in later):
+        return "later must list versions, machines and commits"
     if not all(isinstance(value, str) for value in (*held["versions"].values(), *held["matters"].values())):
         return "versions and matters must be words"
     return ""
@@ -114,7 +129,9 @@ def _differing(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") ->
 
 def _what_matters(suite: Suite, config: RunConfig) -> dict[str, Any]:
     count = max(length.prompts * len(set(length.scenes)) for length in suite.lengths)
-    told = {**suite.model_dump(mode="json", exclude={"about", "judge"}), "prompts": suite.texts(count)}
+    told = {**suite.model_dump(mode="json", exclude={"about", "judge", "asked"}), "prompts": suite.texts(count)}
+    if suite.prompts == "stories":
+        told["prompts"] = [suite.scripts(length) for length in suite.lengths]
     for part in told["lengths"], told["variants"].values():  # as versions wrote it that knew no scenes and no memory
         for one in part:
             for newer, usual in (("scenes", "A"), ("memory", {})):

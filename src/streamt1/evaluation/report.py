@@ -11,13 +11,15 @@ from typing import Any
 from streamt1.core.files import write_whole
 from streamt1.evaluation.figures import CHARTS, write_figures
 from streamt1.evaluation.labels import short
-from streamt1.evaluation.tables import TABLES, Table, markdown, pooled_table
+from streamt1.evaluation.tables import TABLES, Table, asked_table, markdown, pooled_table
 
 FIGURES = "figures"
 NOTES = (
     "Intervals are 95% bootstrap intervals over prompts; gains are paired by prompt and seed. Best of n has as many"
     " candidates per chunk as the search beside it, makes a few more model passes, and asks its rewards less often; the"
     " cost tables say how much. Ties count as half a win.",
+    "What was asked before stands in the suite's file: comparisons that were named before any clip was made. Widened"
+    " intervals are for all tries of a question together.",
     "Regret is what a perfect judge would have gained over the search's rewards on the same candidates: for a search at"
     " chunk boundaries, for best of n among whole clips.",
     "Measures with a star are proxies that need no download; they are not VBench numbers. Seconds leave out the"
@@ -40,7 +42,7 @@ def write_report(summary: Mapping[str, Any], manifest: Mapping[str, Any], folder
 
 
 def _made(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {name: manifest[name] for name in ("commit", "machine", "versions")}
+    parts = {name: manifest[name] for name in ("commit", "machine", "versions", "later") if name in manifest}
     return {**parts, "preset": manifest["suite"]["preset"], "matters": manifest["matters"]}
 
 
@@ -49,25 +51,31 @@ def _intro(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]
     failed = f", {summary['failed']} of them failed" if summary["failed"] else ""
     made = f"{summary['clips']} clips{failed}; preset `{manifest['suite']['preset']}`, judged by `{summary['judge']}`."
     where = f"Commit {manifest['commit'] or 'unknown'}, {manifest['machine']}, {versions}."
+    later = [f"commit {one['commit'] or 'unknown'}, {one['machine']}" for one in manifest.get("later", [])]
+    if later:
+        where += f" Gone on with by {'; '.join(later)}."
     return [line for line in (manifest["suite"]["about"], made, where) if line]
 
 
-def _tables(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Table]]:
-    """(length, title, table), those that are not empty."""
+def _tables(summary: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
+    """(title, table), those that are not empty."""
+    asked = asked_table(summary["asked"], summary["judge"])
+    if asked:
+        yield "What was asked before", asked
     for length, budgets in summary["lengths"].items():
         for title, build in TABLES.items():
             table = build(budgets, summary["judge"])
             if table:
-                yield length, title, table
+                yield f"{short(length)}: {title}", table
         pooled = pooled_table(summary["over_budgets"].get(length, {}), summary["judge"])
         if pooled:
-            yield length, "Over all budgets", pooled
+            yield f"{short(length)}: Over all budgets", pooled
 
 
 def _markdown(summary: Mapping[str, Any], manifest: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     parts = [f"# Evaluation: {summary['suite']}", *_intro(summary, manifest)]
     parts += [f"![{CHARTS[name][1]}]({FIGURES}/{name}.png)" for name in figures]
-    parts += [f"## {short(length)}: {title}\n\n{markdown(table)}" for length, title, table in _tables(summary)]
+    parts += [f"## {title}\n\n{markdown(table)}" for title, table in _tables(summary)]
     return "\n\n".join([*parts, "## How to read this", *NOTES]) + "\n"
 
 
@@ -77,8 +85,8 @@ def _html(summary: Mapping[str, Any], manifest: Mapping[str, Any], figures: Mapp
     for name, svg in figures.items():
         caption = html.escape(CHARTS[name][1])
         parts.append(f"<figure>{_inline(svg, name)}<figcaption>{caption}</figcaption></figure>")
-    for length, heading, table in _tables(summary):
-        parts.append(f"<h2>{html.escape(short(length))}: {html.escape(heading)}</h2>{_table(table)}")
+    for heading, table in _tables(summary):
+        parts.append(f"<h2>{html.escape(heading)}</h2>{_table(table)}")
     parts += ["<h2>How to read this</h2>", *(_paragraph(note) for note in NOTES)]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'

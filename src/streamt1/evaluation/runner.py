@@ -13,7 +13,7 @@ from streamt1.core.errors import ConfigError, OutputError, PromptError
 from streamt1.core.files import check_writable
 from streamt1.evaluation.clip import clip_timeline, make_clip
 from streamt1.evaluation.judge import check_judge
-from streamt1.evaluation.manifest import NAME, claim
+from streamt1.evaluation.manifest import NAME, claim, go_on
 from streamt1.evaluation.pool import Pool, open_pool
 from streamt1.evaluation.rows import Row, open_rows, write_csv
 from streamt1.evaluation.suites import Suite
@@ -94,6 +94,7 @@ def _made(
         held = {row_key(row): row for row in rows}
         missing = [task for task in tasks if task.key not in held or (task.video and not task.video.exists())]
         if missing:
+            go_on(folder)
             with opener(config, jobs) as pool:
                 pool.map(check_clips, [missing])
                 for index, row in pool.run(make_clip, missing):

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 RESAMPLES = 4000
 
 
-def interval(values: Sequence[float], seed: int = 0) -> dict[str, float]:
-    """Mean and 95% bootstrap interval (percentiles over resampled values): keys ``mean``, ``low``, ``high``, ``n``.
+def interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> dict[str, Any]:
+    """Mean and bootstrap interval (percentiles over resampled values): keys ``mean``, ``low``, ``high``, ``n``.
 
     Give differences of paired values for a paired interval. Raises ``ValueError`` for no values.
     """
     if not len(values):
         raise ValueError("an interval needs at least one value")
     data = np.asarray(values, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(0, len(data), (RESAMPLES, len(data)))
-    low, high = np.quantile(data[draws].mean(1), [0.025, 0.975])
+    low, high = np.quantile(_resampled(data, np.random.default_rng(seed)), [(1 - level) / 2, (1 + level) / 2])
     return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
+
+
+def difference_interval(values: Sequence[float], others: Sequence[float], seed: int = 0) -> dict[str, Any]:
+    """The mean of some values less that of others that are not paired with them, with its 95% bootstrap interval.
+
+    Keys as of ``interval``; ``n`` counts both. Raises ``ValueError`` where either has none.
+    """
+    if not len(values) or not len(others):
+        raise ValueError("an interval needs at least one value of each")
+    draw, (data, other) = np.random.default_rng(seed), (np.asarray(x, dtype=np.float64) for x in (values, others))
+    low, high = np.quantile(_resampled(data, draw) - _resampled(other, draw), [0.025, 0.975])
+    mean = float(data.mean() - other.mean())
+    return {"mean": mean, "low": float(low), "high": float(high), "n": len(data) + len(other)}
+
+
+def _resampled(data: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Means of samples with replacement, as large as the data."""
+    return data[draw.integers(0, len(data), (RESAMPLES, len(data)))].mean(1)
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ from streamt1.core.files import packaged_names
 from streamt1.core.validation import check_names, check_plain, validated
 from streamt1.memory.branch import MemoryConfig
 from streamt1.pocket.scenes import evaluation_scenes
+from streamt1.pocket.stories import evaluation_casts
 from streamt1.search.config import POLICIES, SearchConfig
 
 _KINDS: dict[str, Any] = {"search": SearchConfig, "memory": MemoryConfig}
@@ -67,16 +68,38 @@ class Length(BaseModel):
     budgets: tuple[Budget, ...] | None = None
 
 
+class Question(BaseModel):
+    """A comparison that is named before it is looked at.
+
+    Attributes:
+        question: a sentence.
+        method, than: whose lead over whom answers it, at each length and budget that both have.
+        tries: how many comparisons the question is tried by; their intervals are also told widened for that.
+        grows: two lengths, as ``["5", "ABCDEF x 5"]``: asks for the lead at the second less that at the first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str
+    method: str
+    than: str
+    tries: int = Field(default=1, ge=1)
+    grows: tuple[str, str] | None = None
+
+
 class Suite(BaseModel):
     """One evaluation.
 
     Attributes:
         preset: whose models are measured.
-        prompts: ``held_out`` takes those of the pocket world that no training stage sees; or a list of sentences.
+        prompts: of the pocket world, what no training stage sees: ``held_out``, scenes of all kinds, which take turns;
+            ``stories``, scenes each of whose objects has an open detail, and of which neighbours differ in shape,
+            colour and background; or a list of sentences.
         budgets: ``(beam_size, top_k)`` pairs.
         methods: at every budget; ``greedy`` has only one.
         ablations: methods at ``ablation_budget`` only, each compared with ``stream_t1`` there.
         variants: more methods, by their names.
+        asked: comparisons that are named before they are looked at; the report answers them first.
         judge: the column that gains are counted in; higher is better.
         seed: of the first run.
     """
@@ -86,13 +109,14 @@ class Suite(BaseModel):
     name: str
     about: str = ""
     preset: str = "pocket"
-    prompts: Literal["held_out"] | tuple[str, ...] = "held_out"
+    prompts: Literal["held_out", "stories"] | tuple[str, ...] = "held_out"
     lengths: tuple[Length, ...] = Field(min_length=1)
     budgets: tuple[Budget, ...] = Field(min_length=1)
     methods: tuple[str, ...] = ("greedy", "best_of_n", "beam", "stream_t1")
     ablations: tuple[str, ...] = ()
     ablation_budget: Budget = (2, 2)
     variants: dict[str, Method] = {}
+    asked: tuple[Question, ...] = ()
     judge: str = "oracle"
     seed: int = Field(default=0, ge=0)
 
@@ -104,15 +128,20 @@ class Suite(BaseModel):
         return known[name]
 
     def texts(self, count: int) -> list[str]:
-        """The first ``count`` prompts, or all where there are fewer."""
+        """The first ``count`` prompts, or all where there are fewer; of ``stories`` those of one scene."""
         if self.prompts == "held_out":
             return [scene.prompt for scene in evaluation_scenes(count)]
+        if self.prompts == "stories":
+            return [scene.prompt for (scene,) in evaluation_casts(count, 1)]
         return list(self.prompts[:count])
 
     def scripts(self, length: Length) -> list[tuple[str, ...]]:
-        """The prompts of each clip's scenes. Held-out scenes that follow one another differ in all that they name."""
+        """The prompts of each clip's scenes. Raises ``ConfigError`` where there are too few."""
         letters = sorted(set(length.scenes))
         each = len(letters)
+        if self.prompts == "stories":
+            casts = evaluation_casts(length.prompts, each)
+            return [tuple(cast[letters.index(letter)].prompt for letter in length.scenes) for cast in casts]
         texts = self.texts(length.prompts * each)
         if len(texts) < each:
             raise ConfigError(
@@ -161,4 +190,12 @@ def checked_suite(keys: Mapping[str, Any]) -> Suite:
         for kind, names in known.items():
             check_names(f"{kind} key", getattr(suite.method(name), kind), names)
         check_names("policy", [suite.method(name).policy], POLICIES)
+    for one in suite.asked:
+        check_names("method", (one.method, one.than), (*suite.methods, *suite.ablations))
+        check_names("length", one.grows or (), [named_length(each.scenes, each.seconds) for each in suite.lengths])
     return suite
+
+
+def named_length(scenes: str, seconds: float) -> str:
+    """``"30"``: seconds; of several scenes ``"ABA x 5"``: which, and the seconds of each."""
+    return f"{seconds:g}" if len(scenes) == 1 else f"{scenes} x {seconds:g}"

@@ -1,8 +1,4 @@
-"""From rows to numbers: means and paired differences, each with its 95% bootstrap interval.
-
-Clips are paired by prompt and seed. Runs of one prompt resemble one another, so that the bootstrap draws prompts, not
-clips: a value is first averaged over the runs of its prompt.
-"""
+"""From rows to numbers: means and paired differences, each with its 95% bootstrap interval."""
 
 from __future__ import annotations
 
@@ -11,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from streamt1.evaluation.asked import answers
+from streamt1.evaluation.groups import Group, Groups, by_prompt, grouped, means_over
 from streamt1.evaluation.rows import Row
 from streamt1.evaluation.statistics import interval
 from streamt1.evaluation.suites import Suite
 
-Group = dict[tuple[str, int], Row]
-"""Rows of one method at one budget and length, by prompt and seed."""
-Groups = dict[tuple[str, str, str], Group]
-"""By length, budget and method."""
 RIVALS = {
     "gain_over_best_of_n_at_equal_cost": "best_of_n",
     "gain_over_best_of_n_per_scene_at_equal_cost": "best_of_n_per_scene",
@@ -31,10 +25,10 @@ _SHOWN_APART = {*_HEAD, *COSTS, "frames", "picks", "pick_chosen", "pick_random",
 
 
 def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
-    """``{"suite", "judge", "clips", "failed", "lengths": {length: {budget: {method: numbers}}}, "over_budgets"}``.
+    """``{"suite", "judge", "clips", "failed", "lengths", "over_budgets", "asked"}``.
 
-    Lengths are seconds as text, with scenes ``"<letters> x <seconds of each>"``, as ``"ABA x 5"``; budgets are
-    ``"<beam_size>x<top_k>"``. Numbers of a method:
+    ``lengths`` is ``{length: {budget: {method: numbers}}}``. Lengths are seconds as text, with scenes ``"<letters> x
+    <seconds of each>"``, as ``"ABA x 5"``; budgets are ``"<beam_size>x<top_k>"``. Numbers of a method:
 
     - ``n`` clips, ``prompts``, ``failed``;
     - the judge (``oracle``) as mean, low, high, n;
@@ -45,12 +39,10 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
     - ``cost``: means per clip; ``routes``: share of each; ``measures``: means of all other columns.
 
     ``over_budgets``, ``{length: {method: numbers}}``, has the judge and the gains of clips' means over all budgets, for
-    methods with several.
+    methods with several. ``asked``: see ``answers``.
     """
     good = [row for row in rows if not row["error"] and row.get(suite.judge) is not None]
-    groups: Groups = {}
-    for row in good:
-        groups.setdefault((length_name(row), budget_name(row), row["method"]), {})[row["prompt"], row["seed"]] = row
+    groups = grouped(good)
     lengths: dict[str, Any] = {}
     for (length, budget, method), group in groups.items():
         numbers = _numbers(suite, group)
@@ -62,39 +54,26 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
     failed = sum(bool(row["error"]) for row in rows)
     pooled = {length: _over_budgets(suite, groups, length) for length in lengths}
     head = {"suite": suite.name, "judge": suite.judge, "clips": len(rows), "failed": failed}
-    return {**head, "lengths": lengths, "over_budgets": pooled}
+    return {**head, "lengths": lengths, "over_budgets": pooled, "asked": answers(suite, groups)}
 
 
 def _over_budgets(suite: Suite, groups: Groups, length: str) -> dict[str, Any]:
     means: dict[str, Group] = {}
     for method in suite.methods:
-        found = [group for (clips, _, name), group in groups.items() if (clips, name) == (length, method)]
-        if len(found) > 1:
-            keys = [key for key in found[0] if all(key in group for group in found)]
-            values = [float(np.mean([group[key][suite.judge] for group in found])) for key in keys]
-            means[method] = {key: {suite.judge: value} for key, value in zip(keys, values)}
+        budgets = [budget for clips, budget, name in groups if (clips, name) == (length, method)]
+        if len(budgets) > 1:
+            means[method] = means_over(groups, length, method, suite.judge, budgets)
     lone = groups.get((length, "1x1", "greedy"))
     rivals = {"gain_over_greedy": lone, **{gain: means.get(rival) for gain, rival in RIVALS.items()}}
     table: dict[str, Any] = {}
     for method, group in means.items():
-        judged = _by_prompt(list(group), [row[suite.judge] for row in group.values()])
+        judged = _over_prompts(list(group), [row[suite.judge] for row in group.values()])
         table[method] = {suite.judge: {**judged, "n": len(group)}}
         for name, other in rivals.items():
             compared = paired(group, other, suite.judge) if other and other is not group else None
             if compared:
                 table[method][name] = compared
     return table
-
-
-def length_name(row: Row) -> str:
-    """``"30"``: seconds; of several scenes ``"ABA x 5"``: which, and the seconds of each."""
-    scenes = row.get("scenes", "A")
-    return f"{row['length']:g}" if len(scenes) == 1 else f"{scenes} x {row['length'] / len(scenes):g}"
-
-
-def budget_name(row: Row) -> str:
-    """``"2x2"``: beam size times top k."""
-    return f"{row['beam_size']}x{row['top_k']}"
 
 
 def paired(group: Group, other: Group, column: str) -> dict[str, float] | None:
@@ -107,21 +86,17 @@ def paired(group: Group, other: Group, column: str) -> dict[str, float] | None:
         return None
     gains = [group[key][column] - other[key][column] for key in keys]
     wins, ties = np.mean([gain > 0 for gain in gains]), np.mean([gain == 0 for gain in gains])
-    found = _by_prompt(keys, gains)
+    found = _over_prompts(keys, gains)
     return {**found, "n": len(keys), "win_rate": float(wins + ties / 2), "tie_rate": float(ties)}
 
 
-def _by_prompt(keys: Sequence[tuple[str, int]], values: Sequence[float]) -> dict[str, float]:
-    """The interval over prompts."""
-    prompts: dict[str, list[float]] = {}
-    for (prompt, _), value in zip(keys, values):
-        prompts.setdefault(prompt, []).append(value)
-    return interval([float(np.mean(runs)) for runs in prompts.values()])
+def _over_prompts(keys: Sequence[tuple[str, int]], values: Sequence[float]) -> dict[str, float]:
+    return interval(list(by_prompt(keys, values).values()))
 
 
 def _numbers(suite: Suite, group: Group) -> dict[str, Any]:
     rows = list(group.values())
-    judged = _by_prompt(list(group), [row[suite.judge] for row in rows])
+    judged = _over_prompts(list(group), [row[suite.judge] for row in rows])
     found: dict[str, Any] = {"n": len(rows), "prompts": int(judged["n"]), suite.judge: {**judged, "n": len(rows)}}
     found["cost"] = _means(rows, COSTS)
     picks = _means(rows, ("pick_chosen", "pick_random", "pick_best"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, label, scale
+from streamt1.evaluation.asked import ALL
+from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, label, scale, short
 
 ALWAYS = ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")
 Table = list[list[str]]
@@ -40,6 +41,23 @@ def pooled_table(methods: dict[str, Numbers], judge: str) -> Table:
     header = ["method", judge, *_gain_header(gains), "pairs"]
     rows = [[label(method), *_gains(n, judge, gains), f"{n[judge]['n']}"] for method, n in methods.items()]
     return [header, *rows]
+
+
+def asked_table(answers: list[Numbers], judge: str) -> Table:
+    """The answers to what a suite asked before it was run; empty where there are none."""
+    if not answers:
+        return []
+    several = any("widened" in one for one in answers)
+    header = ["asked", "compared", "clips", "candidates", "lead", *["widened"] * several, "prompts"]
+    return [header, *(_answer(one, scale(judge), several) for one in answers)]
+
+
+def _answer(one: Numbers, factor: float, several: bool) -> list[str]:
+    budget = "all" if one["budget"] == ALL else f"{candidates(one['budget'])}"
+    cells = [one["question"], f"{label(one['method'])} less {label(one['than'])}", short(one["length"]), budget]
+    wide = one.get("widened")
+    told = f"{100 * wide['level']:.1f}%: [{wide['low'] * factor:+.2f}, {wide['high'] * factor:+.2f}]" if wide else ""
+    return [*cells, _interval(one, factor, "+"), *[told] * several, f"{one['n']}"]
 
 
 def scene_table(budgets: dict[str, Any], judge: str) -> Table:

@@ -36,6 +36,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from streamt1.pocket.details import core, painted_halves, read_detail
+from streamt1.pocket.grounds import fit_ground
 from streamt1.pocket.palette import (
     COLOURS,
     PAINT,
@@ -47,11 +48,10 @@ from streamt1.pocket.palette import (
     ramp,
 )
 from streamt1.pocket.paths import HIDING_RADIUS, PAIR_RADIUS, RADIUS, SIZE, WALL, Floats
-from streamt1.pocket.scenes import Ground, Scene, Thing
-from streamt1.pocket.vocabulary import BACKGROUND_KINDS, SHAPES
+from streamt1.pocket.scenes import Scene, Thing
+from streamt1.pocket.vocabulary import SHAPES
 from streamt1.pocket.world import (
     PAINTED,
-    background,
     coverage,
     wall_region,
 )
@@ -117,7 +117,8 @@ class _Seen:
 def measure(clip: Floats, scene: Scene, cut: int | None = None) -> Reading:
     """Reads a clip [T, 3, 64, 64] in [0, 1] against the scene that its prompt names.
 
-    `cut` is a frame at which another clip of the scene begins: nothing is said to have moved from the one before.
+    `cut` is a frame at which another clip of the scene begins: nothing is said to have moved from the one before, which
+    alone says what the other must keep. Where it never shows that, the other has kept nothing: its memory is 0.
     """
     nearest, each = _seen(clip, scene, cut)
     parts = [
@@ -142,7 +143,7 @@ def locate(clip: Floats, scene: Scene) -> Floats:
     area, track = _centroid(objects)
     ground = np.zeros_like(area)
     if len(scene.grounds) == 2:
-        first, second = (_fit_ground(clip, ~objects, one) for one in scene.grounds)
+        first, second = (fit_ground(clip, ~objects, one) for one in scene.grounds)
         ground = first - second
     seen = area > 20
     if is_painted(scene):
@@ -331,7 +332,7 @@ def _around(values: Floats, window: int = WINDOW) -> Floats:
 
 
 def _memory(clip: Floats, nearest: np.ndarray, seen: _Seen, thing: Thing) -> Floats:
-    first = np.flatnonzero(seen.clear)[:FIRST]
+    first = _before(np.flatnonzero(seen.clear), seen.begins)[:FIRST]
     if not len(first):
         return np.zeros_like(seen.area)
     size = np.log(np.maximum(seen.area, 1) / max(1.0, float(np.median(seen.area[first]))))
@@ -340,11 +341,17 @@ def _memory(clip: Floats, nearest: np.ndarray, seen: _Seen, thing: Thing) -> Flo
         fit, forms = read_detail(clip, nearest, seen.mask, seen.track, seen.radius, thing)
         parts.append(fit * (forms.argmax(0) == np.median(forms[:, first], axis=1).argmax()))
     speed = _velocity(seen)[0][:, 0]
-    if thing.motion == "crossing" and speed.any():
-        way = np.sign(speed[np.flatnonzero(speed)[:FIRST]].sum())
+    moving = _before(np.flatnonzero(speed), seen.begins)[:FIRST]
+    if thing.motion == "crossing" and len(moving):
+        way = np.sign(speed[moving].sum())
         share = _around(np.maximum(speed * way, 0)) / np.maximum(_around(np.abs(speed)), 1e-6)
         parts.append(_held(ramp(share, 0.5, 0.9), _around(np.abs(speed)) > 1e-3))
     return np.mean(parts, axis=0)
+
+
+def _before(frames: np.ndarray, begins: int | None) -> np.ndarray:
+    """Of the indices of some frames, those of the clip that comes first."""
+    return frames if begins is None else frames[frames < begins]
 
 
 def details(clip: Floats, scene: Scene) -> tuple[Floats, np.ndarray, np.ndarray]:
@@ -373,28 +380,8 @@ def _read_background(clip: Floats, nearest: np.ndarray, scene: Scene) -> Floats:
         region, shown = wall_region(wall), nearest == WALL_COLOUR
         kept = ramp(overlap(shown, region), 0.5, 0.85)
         grown = grown | region
-    each = np.stack([_fit_ground(clip, ~grown, ground) for ground in scene.grounds])
+    each = np.stack([fit_ground(clip, ~grown, ground) for ground in scene.grounds])
     if len(each) == 2 and len(clip) >= LONG:
         share = _around((each[0] > each[1]).astype(np.float32), 60)
         kept = kept * ramp(np.minimum(share, 1 - share), 0.0, 0.1)
     return (each.max(0) * kept).astype(np.float32)
-
-
-def _fit_ground(clip: Floats, outside: np.ndarray, ground: Ground) -> Floats:
-    """How well each frame shows a background where no object is, [T]."""
-    free = outside.astype(np.float32)
-    count = np.maximum(free.sum((1, 2)), 1)
-    asked = background(ground)
-    seen_mean = (clip * free[:, None]).sum((2, 3)) / count[:, None]
-    true_mean = np.einsum("chw,thw->tc", asked, free) / count[:, None]
-    colour = 1 - ramp(np.abs(seen_mean - true_mean).mean(1), 0.04, 0.15)
-    error, ideal = {}, {}
-    for kind in BACKGROUND_KINDS:
-        picture = background(Ground(ground.colour, kind))
-        error[kind] = (np.abs(clip - picture).mean(1) * free).sum((1, 2)) / count
-        ideal[kind] = (np.abs(asked - picture).mean(0) * free).sum((1, 2)) / count
-    others = [kind for kind in BACKGROUND_KINDS if kind != ground.kind]
-    lead = np.min([error[kind] for kind in others], axis=0) - error[ground.kind]
-    perfect = np.min([ideal[kind] for kind in others], axis=0)
-    pattern = ramp(lead / np.maximum(perfect, 1e-6), 0.0, 0.6)
-    return (0.5 * colour + 0.5 * pattern) * ramp(count / SIZE**2, 0.15, 0.3)

@@ -173,7 +173,7 @@ def evaluation_casts(count: int, scenes: int, seed: int = 2027) -> list[tuple[Sc
             number = index * scenes + len(cast)
             group = by_motion[number % len(MOTIONS)]
             colour, shape, motion = group[int(rng.integers(len(group)))]
-            thing = Thing(colour, shape, motion, DETAILS[(number + index) % len(DETAILS)])
+            thing = Thing(colour, shape, motion, DETAILS[(len(cast) + index) % len(DETAILS)])
             scene = Scene((thing,), (Ground(str(rng.choice(BACKGROUND_COLOURS)), str(rng.choice(BACKGROUND_KINDS))),))
             if not cast or not _alike(scene, cast[-1]):
                 cast.append(scene)

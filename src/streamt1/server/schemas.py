@@ -225,12 +225,12 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
         ConfigError, PromptError: with one sentence that names what to change.
     """
     request = read_request(keys)
-    given, picture = "seconds" in keys or request.timeline is not None, keys.get("input_reference")
+    has_length, picture = "seconds" in keys or request.timeline is not None, keys.get("input_reference")
     if request.endless and picture is not None:
         raise FieldError("input_reference", "a video without an end begins with its prompt alone")
-    if request.endless and given:
+    if request.endless and has_length:
         raise FieldError("endless", "a video without an end has no length: leave out seconds and timeline")
-    if request.endless or (stream and not given):
+    if request.endless or (stream and not has_length):
         request = request.model_copy(update={"endless": True, "seconds": limits.seconds})
     preset = _preset(request, presets)
     config = configured(presets.config(preset), request)
