@@ -13,9 +13,11 @@ from tests.server.toy import until
 
 
 @contextmanager
-def listening(service: Service) -> Iterator[str]:
-    """The server's address, as long as the block lasts."""
+def listening(service: Service, held: int | None = None) -> Iterator[str]:
+    """The server's address, as long as the block lasts; ``held``: bytes that the system is to hold of an answer."""
     with socket.socket() as listener:
+        if held is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, held)
         listener.bind(("127.0.0.1", 0))
         server = Server(make_app(service), log_level="warning", timeout_graceful_shutdown=2)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

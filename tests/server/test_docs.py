@@ -55,12 +55,29 @@ def test_links_lead_somewhere() -> None:
         assert (Path(__file__).parents[2] / "docs" / target).exists(), target
 
 
+def test_the_unit_s_keys_are_read_where_they_lie() -> None:
+    """A copy would not change with the file."""
+    unit = (Path(__file__).parents[2] / "docs/deploy/streamt1.service").read_text()
+    settings = [line for line in unit.splitlines() if not line.startswith("#")]
+    assert not [line for line in settings if line.startswith(("LoadCredential", "SetCredential"))]
+    assert "--keys /etc/" in unit
+
+
 @pytest.mark.parametrize("name", ["streamt1.service", "Dockerfile", "README.md"])
 def test_options_of_the_deployment_are_there(name: str) -> None:
     text = (Path(__file__).parents[2] / "docs/deploy" / name).read_text()
     command = next(one for one in app.registered_commands if one.callback is serve)
     known = {"--" + word.replace("_", "-") for word in inspect.signature(command.callback or serve).parameters}
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", text.partition("ExecStart")[2] or text))
-    others = {"--now", "--init", "--no-cache-dir", "--create-home", "--chown", "--interval", "--start-period"}
+    others = {
+        "--now",
+        "--group-add",
+        "--init",
+        "--no-cache-dir",
+        "--create-home",
+        "--chown",
+        "--interval",
+        "--start-period",
+    }
     assert named - others <= known, named - others - known
     assert named & known

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import threading
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from streamt1.core.errors import ConfigError, ThrottledError
+from streamt1.server import events, throttle, websocket
 from streamt1.server import keys as key_files
-from streamt1.server import throttle
 from streamt1.server.app import make_app
 from streamt1.server.auth import check_origins
 from streamt1.server.keys import KeyFile, read_keys
 from streamt1.server.limits import Limits
 from streamt1.server.service import Service
 from streamt1.server.throttle import Throttle, place_of
+from tests.server.live import listening
 from tests.server.test_queue import ORDER
 from tests.server.toy import Gate, toy_presets, until
 
@@ -136,6 +140,79 @@ def test_the_file_is_read_again_when_it_changes(
         written(path, [{"name": "carl", "key": "the key of carl, long", "operator": True}])
         asked(client, BOSS)
         assert len(client.get("/v1/videos", headers=of("the key of carl, long")).json()["data"]) == 1
+
+
+@pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_files, "LOOKED_AT_EVERY", 0.0)
+    for module in (events, websocket):
+        monkeypatch.setattr(module, "QUIET", 0.05)
+
+
+@pytest.mark.usefixtures("attentive")
+@pytest.mark.parametrize("talks", [False, True])
+@pytest.mark.parametrize("now", [[TWO[1]], [{**TWO[0], "name": "another"}]], ids=["gone", "renamed"])
+def test_a_socket_ends_with_its_key(
+    tmp_path: Path, gate: Gate, path: Path, monkeypatch: pytest.MonkeyPatch, talks: bool, now: list[Any]
+) -> None:
+    if talks:
+        monkeypatch.setattr(websocket, "QUIET", 60.0)
+    gate.shut()
+    with serving(tmp_path, gate, path) as client, client.websocket_connect("/v1/stream", headers=of(ANN)) as socket:
+        socket.send_json(ORDER)
+        assert socket.receive_json()["event"] == "queued"
+        written(path, now)
+        if talks:
+            socket.send_json({"end": True})
+        heard = [{"event": "here"}]
+        while heard[-1]["event"] in ("here", "run_started", "chunk_started"):
+            heard.append(socket.receive_json())
+            assert len(heard) < 50
+        assert (heard[-1]["event"], heard[-1]["error"]["code"]) == ("refused", "invalid_api_key")
+        assert socket.receive()["code"] == websocket.POLICY
+        gate.open()
+
+
+@pytest.mark.usefixtures("attentive")
+@pytest.mark.parametrize("busy", [False, True])
+def test_events_end_with_their_key(tmp_path: Path, gate: Gate, path: Path, busy: bool) -> None:
+    gate.shut()
+    service = Service.over([toy_presets(gate)], tmp_path / "data", Limits(), BOSS, KeyFile(path, Limits()))
+    with listening(service) as address, httpx.Client(base_url=address, headers=of(ANN), timeout=20) as client:
+        name = client.post("/v1/videos", json=ORDER).json()["id"]
+        with client.stream("GET", f"/v1/videos/{name}/events") as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("retry")
+            written(path, [TWO[1]])
+            tape, ends = service.queue.session(name).tape, threading.Event()
+
+            def talk() -> None:
+                """Tells something more often than the key is looked at."""
+                while busy and not ends.wait(0.01):
+                    tape.append({"event": "warned", "message": "something"})
+
+            talking = threading.Thread(target=talk)
+            talking.start()
+            told = list(islice(lines, 900))
+            ends.set()
+            talking.join()
+        assert told[-3] == "event: refused"
+        assert json.loads(told[-2].removeprefix("data: "))["error"]["code"] == "invalid_api_key"
+        assert client.get(f"/v1/videos/{name}/events").status_code == 401, "a browser does not come again"
+        gate.open()
+
+
+@pytest.mark.usefixtures("attentive")
+def test_viewers_of_other_keys_stay(tmp_path: Path, gate: Gate, path: Path) -> None:
+    gate.shut()
+    with serving(tmp_path, gate, path) as client, client.websocket_connect("/v1/stream", headers=of(BOB)) as socket:
+        socket.send_json(ORDER)
+        written(path, [{**TWO[1], "operator": True}])
+        heard = [socket.receive_json()["event"] for _ in range(8)]
+        assert heard.count("here") >= 3
+        gate.open()
+        while socket.receive()["type"] != "websocket.close":
+            pass
 
 
 @pytest.mark.parametrize(("entries", "says"), [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streamt1.server import body, patience
+from streamt1.server import body, patience, websocket
+from streamt1.server.service import Service
 from tests.server.live import listening
 from tests.server.test_queue import ORDER
 from tests.server.toy import Gate, toy_service, until
@@ -85,3 +88,92 @@ def test_who_waits_for_an_answer_is_not_cut(address: tuple[str, int], gate: Gate
             gate.open()
             assert json.loads([part for part in stream if isinstance(part, str)][-1])["event"] == "completed"
         assert client.get("/health").status_code == 200
+
+
+SMALL = 4096
+"""Bytes that the system is asked to hold, on either side."""
+WAITS = 60000
+"""Bytes of an answer: more than the system holds, and less than what pauses a writer by default."""
+
+
+def masked(text: str) -> bytes:
+    """A client's message of less than 64 KiB on a websocket, masked with zeros."""
+    content = text.encode()
+    return b"\x81\xfe" + len(content).to_bytes(2, "big") + bytes(4) + content
+
+
+def upgrade() -> bytes:
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        "GET /v1/stream?ahead=inf HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    ).encode()
+
+
+def taken_late(address: str, after: float, sent: bytes, said: bytes = b"") -> int:
+    """Bytes that a client gets that takes nothing for so many seconds, until the connection ends.
+
+    Args:
+        said: sent on a socket, once it is open.
+    """
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        client.connect((host, int(port)))
+        client.sendall(sent)
+        if said:
+            assert client.recv(1000).startswith(b"HTTP/1.1 101")
+            client.sendall(said)
+        time.sleep(after)
+        client.settimeout(5)
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(1 << 16):
+                got += len(part)
+        return got
+
+
+@pytest.fixture
+def small(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, bytes]]:
+    """The address of a server that waits 0.6 s, a video of it, and a request for its content."""
+    monkeypatch.setattr(patience, "STALLED", 0.6)
+    with listening(service, SMALL) as address:
+        with httpx.Client(base_url=address) as client:
+            name = client.post("/v1/videos", json=ORDER).json()["id"]
+            until(lambda: client.get(f"/v1/videos/{name}").json()["status"] == "completed")
+        with (service.queue.folder / name / "video.mp4").open("r+b") as file:
+            file.truncate(WAITS)
+        yield address, name, f"GET /v1/videos/{name}/content HTTP/1.1\r\nHost: x\r\n".encode()
+
+
+@pytest.mark.parametrize("way", ["answer", "socket", "socket behind an answer"])
+def test_who_does_not_take_the_last_bytes_is_let_go(
+    small: tuple[str, str, bytes], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """What waits is little, and the server has closed, which waits for it."""
+    address, name, answer = small
+    closed = answer + b"Connection: close\r\n\r\n"
+    if way == "socket":
+        monkeypatch.setattr(websocket, "begins", lambda *_: {"event": "attached", "padding": "x" * WAITS})
+        got = taken_late(address, 1.5, upgrade(), masked(json.dumps({"attach": name})))
+    else:
+        got = taken_late(address, 1.5, closed if way == "answer" else answer + b"\r\n" + upgrade())
+    assert 0 < got < WAITS
+    assert taken_late(address, 0, closed) > WAITS, "who takes it has it"
+
+
+def test_a_socket_outlives_an_answer_that_was_taken_before_it(small: tuple[str, str, bytes]) -> None:
+    address, _, answer = small
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        client.connect((host, int(port)))
+        client.settimeout(5)
+        client.sendall(answer + b"\r\n" + upgrade())
+        time.sleep(0.2)
+        got = b""
+        while b"HTTP/1.1 101" not in got or not got.endswith(b"\r\n\r\n"):
+            got += client.recv(1 << 16)
+        time.sleep(1)
+        client.sendall(masked("{}"))
+        assert b"refused" in client.recv(1 << 16)

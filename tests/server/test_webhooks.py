@@ -6,7 +6,7 @@ import base64
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from streamt1.cli.main import app as command_line
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, OutputError
 from streamt1.server import webhooks
 from streamt1.server.app import make_app
 from streamt1.server.limits import Limits
@@ -133,6 +133,70 @@ def test_nothing_is_lost_over_a_restart(tmp_path: Path, gate: Gate, receiver: Re
         until(lambda: left(client) == 0)
         until(lambda: len(receiver.got) == 2)
     assert receiver.told() == [("video.completed", first), ("video.completed", second)]
+
+
+def fails(times: int, error: Exception, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    left = [error] * times
+    return lambda *args, **told: raised(left.pop()) if left else otherwise(*args, **told)
+
+
+def raised(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_machine_that_has_no_thread_ends_no_webhook(
+    tmp_path: Path, gate: Gate, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    begin, refused = threading.Thread.start, [error] * 3
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "webhook call" and refused:
+            raise refused.pop()
+        begin(thread)
+
+    with serving(tmp_path, gate, receiver.url) as client:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        name = client.post("/v1/videos", json=ORDER).json()["id"]
+        until(lambda: receiver.told() == [("video.completed", name)])
+        assert refused == []
+        assert client.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(("taken", "note"), [(True, "drop"), (False, "later")])
+def test_what_cannot_be_noted_is_not_said_again(
+    tmp_path: Path, gate: Gate, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, taken: bool, note: str
+) -> None:
+    """As on a full disk: what was said stays in the outbox, and may be read there."""
+    monkeypatch.setattr(webhooks.Messenger.__init__, "__defaults__", ((0.01,),))
+    full = OutputError("cannot use the jobs: database or disk is full")
+    monkeypatch.setattr(webhooks.Outbox, note, fails(4, full, getattr(webhooks.Outbox, note)))
+    receiver.statuses = [] if taken else [500] * 9
+    with serving(tmp_path, gate, receiver.url) as client:
+        name = client.post("/v1/videos", json=ORDER).json()["id"]
+        until(lambda: receiver.got and left(client) == 0)
+        assert receiver.told() == [("video.completed", name)] * (1 if taken else 2)
+
+
+def test_looks_that_fail_are_further_apart(
+    tmp_path: Path, gate: Gate, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(webhooks, "LONGEST_PAUSE", 0.16)
+    monkeypatch.setattr(webhooks.Outbox, "due", fails(6, OutputError("no"), webhooks.Outbox.due))
+    with serving(tmp_path, gate, receiver.url) as client:
+        name = client.post("/v1/videos", json=ORDER).json()["id"]
+        until(lambda: receiver.told() == [("video.completed", name)])
+    pauses = [record.args for record in caplog.records if "webhook needs" in record.message]
+    assert pauses == [(0.02,), (0.04,), (0.08,), (0.16,), (0.16,), (0.16,)]
+
+
+def test_a_webhook_that_has_ended_is_told_of(
+    tmp_path: Path, gate: Gate, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks.Messenger, "_run", lambda self: None)
+    with serving(tmp_path, gate, receiver.url) as client:
+        until(lambda: client.get("/health").json()["status"] == "failing")
+        assert client.get("/health").status_code == 503
 
 
 @pytest.mark.parametrize("url", ["", "example.org", "ftp://example.org", "https://", "https://me:secret@example.org"])

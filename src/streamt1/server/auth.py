@@ -48,6 +48,11 @@ class Auth:
             raise ForbiddenError("this server wants its API key: send the header 'Authorization: Bearer KEY'")
         return self._known(key.strip())[1]
 
+    def check_again(self, connection: HTTPConnection, owner: str | None) -> None:
+        """A connection that goes on may go on seeing what it was let in to. Raises ``ForbiddenError``."""
+        if self.check(connection) not in (None, owner):
+            raise ForbiddenError("this key sees the videos of another name now: come again with it")
+
     def log_in(self, connection: HTTPConnection, key: str) -> str:
         """What a browser shows instead of a key; the key cannot be made of it.
 

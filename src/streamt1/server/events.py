@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -11,9 +12,10 @@ from fastapi import APIRouter, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from streamt1.core.errors import ConfigError, ConflictError, StreamT1Error
+from streamt1.core.errors import ConfigError, ConflictError, ForbiddenError, StreamT1Error
 from streamt1.core.json_text import parse_json as stored
 from streamt1.server.body import read_fields
+from streamt1.server.errors import answer_to
 from streamt1.server.routes import Checked
 from streamt1.server.schemas import Job
 from streamt1.server.service import Service
@@ -28,14 +30,14 @@ router = APIRouter()
 
 @router.get("/v1/videos/{video_id}/events")
 async def events(
-    video_id: str, service: Checked, last: Annotated[str | None, Header(alias="Last-Event-ID")] = None
+    video_id: str, request: Request, service: Checked, last: Annotated[str | None, Header(alias="Last-Event-ID")] = None
 ) -> Response:
     """All that happens to a video, from its start, or after the event whose id a client names; then the last word."""
     session = await run_in_threadpool(service.queue.session, video_id)
     if last == OVER and session.last is not None:
         return Response(status_code=204)  # a browser would ask for ever
     return StreamingResponse(
-        _told(service, session, video_id, last), media_type="text/event-stream",
+        _told(request, service, session, video_id, last), media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )  # fmt: skip
 
@@ -91,11 +93,22 @@ def last_word(service: Service, session: Session) -> dict[str, Any]:
     return {"event": job.status, "video": job.record()}
 
 
-async def _told(service: Service, session: Session, name: str, after: str | None) -> AsyncIterator[str]:
+async def _told(
+    request: Request, service: Service, session: Session, name: str, after: str | None
+) -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    checked = loop.time()
     job = await run_in_threadpool(service.queue.get, name)
     with Viewer(session, after) as viewer:
         yield f"retry: {AGAIN}\n" + _event(await run_in_threadpool(begins, service, job, "attached"))
         async for record in viewer.records(QUIET):
+            if record is None or loop.time() >= checked + QUIET:
+                checked = loop.time()
+                try:
+                    service.auth.check_again(request, request.state.owner)
+                except ForbiddenError as error:
+                    yield _event({"event": "refused", **answer_to(error)[1]})
+                    return
             if record is None:
                 yield ": here\n\n"
                 continue

@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 PATIENCE = 15.0
 """Seconds from the first byte of a request, or from the opening of a connection, to the end of its head."""
 STALLED = 600.0
-"""Seconds after which a client that takes nothing is given up."""
+"""Seconds that a client may take for what waits to be sent to it; then it is given up."""
 FILES = 65536
 """That a server asks to have open at once, where it may."""
 LINGER = 1.0
@@ -43,11 +43,18 @@ def most_connections() -> int:
 
 
 class _Drained(asyncio.Protocol):
-    """Ends a connection whose client has taken nothing for ``STALLED`` seconds; for a protocol of uvicorn."""
+    """Ends a connection whose client has not taken what it is sent for ``STALLED`` seconds; for a protocol of uvicorn.
+
+    A single byte that waits counts, since a connection that is closed waits for it, too.
+    """
 
     loop: Any
     transport: Any
     _stalls: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(0)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -90,10 +97,18 @@ class PatientProtocol(_Drained, H11Protocol):
         else:
             self._stop()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """What waits to be sent is the new protocol's from now on: this one does not hear when it has gone."""
+        super().handle_websocket_upgrade(event)
+        if self._stalls is not None:
+            self._drained()
+            self.transport.get_protocol().pause_writing()
+
     def on_response_complete(self) -> None:
         """A request that was answered before it had come whole is not waited for."""
-        super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
+        early = self.conn.their_state is h11.SEND_BODY
+        super().on_response_complete()  # may begin with a request that came behind it
+        if early:
             self.loop.call_later(LINGER, self._leave, self.cycle)
 
     def _leave(self, cycle: object) -> None:

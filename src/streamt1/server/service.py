@@ -115,6 +115,7 @@ class Service:
         """Whether the workers live, how much waits, and whether the disk takes more."""
         alive = [worker.alive for worker in self.workers]
         sweeps = self._sweeper.is_alive() or not self._sweeper.ident
+        tells = self.messenger is None or self.messenger.alive
         workers = [{"device": w.presets.device, "alive": one} for w, one in zip(self.workers, alive)]
         waiting = free = None
         try:
@@ -122,6 +123,6 @@ class Service:
         except StreamT1Error:
             log.exception("the folder of the videos, or their database, cannot be used")
         full = free is not None and free < self.queue.limits.free
-        status = "failing" if free is None or not (all(alive) and sweeps) else "disk_full" if full else "ok"
+        status = "failing" if free is None or not (all(alive) and sweeps and tells) else "disk_full" if full else "ok"
         counts = {"running": len(self.queue.at_work()), "waiting": waiting or 0, "disk_free_bytes": free or 0}
         return {"status": status, "workers": workers, **counts}

@@ -11,18 +11,17 @@ import hmac
 import http.client
 import json
 import logging
-import sqlite3
 import threading
 import time
 import urllib.error
 import urllib.request
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from streamt1.core.errors import ConfigError, StreamT1Error
+from streamt1.core.errors import ConfigError
 from streamt1.server.database import transaction
 from streamt1.server.job_store import JobStore
 
@@ -33,6 +32,8 @@ RETRIES = (5, 30, 120, 600, 3600, 10800, 43200, 86400)
 """Seconds after which the same is said again, each time that it was not taken; then it is given up."""
 PATIENCE, LOOKS_EVERY = 10.0, 1.0
 """Seconds: for an answer, and between two looks at what is to be said."""
+LONGEST_PAUSE = 60.0
+"""Seconds between two looks, at most, where one after another fails."""
 ENDED = """
     CREATE TEMP TRIGGER ended AFTER UPDATE OF status ON main.jobs
     WHEN NEW.status IN ('completed', 'failed') AND OLD.status IS NOT NEW.status AND NEW.code IS NOT 'cancelled'
@@ -132,6 +133,12 @@ class Messenger:
         self._opener = urllib.request.build_opener(_NoRedirects)
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
         self._asking: threading.Thread | None = None
+        self._unnoted: dict[str, Callable[[], None]] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it says what is to be said; also before it begins."""
+        return self._thread.is_alive() or not self._thread.ident
 
     def start(self) -> None:
         """Begins."""
@@ -143,40 +150,55 @@ class Messenger:
         self._thread.join(2 * PATIENCE + 1)
 
     def _run(self) -> None:
+        failed = 0
         while not self._ends.is_set():
+            pause = LOOKS_EVERY
             try:
-                words = self._outbox.due()
-                for word in words:
-                    if not self._ends.is_set():
-                        self._say(word)
-            except (StreamT1Error, sqlite3.Error):
-                log.exception("cannot look for what a webhook is to be told; trying again")
-                words = []
-            if not words:
-                self._ends.wait(LOOKS_EVERY)
+                if self._look():
+                    pause = 0.0
+                failed = 0
+            except Exception:  # whatever it is, this thread is needed as long as the server runs
+                pause, failed = min(LONGEST_PAUSE, LOOKS_EVERY * 2**failed), failed + 1
+                log.exception("cannot do what a webhook needs; trying again in %g seconds", pause)
+            self._ends.wait(pause)
+
+    def _look(self) -> bool:
+        """Says what is to be said now; whether there was any. Raises whatever comes of it."""
+        for name, note in list(self._unnoted.items()):
+            self._note(name, note)
+        words = self._outbox.due()
+        for word in words:
+            if not self._ends.is_set():
+                self._say(word)
+        return bool(words)
 
     def _say(self, word: Word) -> None:
         told = self._posted(word)
         if told is None:
-            self._outbox.drop(word)
+            self._note(word.id, lambda: self._outbox.drop(word))
         elif word.tries >= len(self._retries):
             log.error("the webhook did not take %s of %s (%s): given up", word.kind, word.job, told)
-            self._outbox.drop(word)
+            self._note(word.id, lambda: self._outbox.drop(word))
         else:
             seconds = self._retries[word.tries]
             log.warning("the webhook did not take %s of %s (%s): again in %g s", word.kind, word.job, told, seconds)
-            self._outbox.later(word, seconds)
+            self._note(word.id, lambda: self._outbox.later(word, seconds))
+
+    def _note(self, name: str, note: Callable[[], None]) -> None:
+        """Notes what became of a word; until that is done, nothing is said, or it would be said once more."""
+        self._unnoted[name] = note
+        note()
+        del self._unnoted[name]
 
     def _posted(self, word: Word) -> str | None:
         """Why it was not taken; None where it was. A receiver that answers byte by byte is not waited for."""
         told: list[str | None] = []
         if self._asking is not None and self._asking.is_alive():
             return "it has not answered the call before"
-        self._asking = threading.Thread(
-            target=lambda: told.append(self._answer(word)), name="webhook call", daemon=True
-        )
-        self._asking.start()
-        self._asking.join(2 * PATIENCE)
+        asking = threading.Thread(target=lambda: told.append(self._answer(word)), name="webhook call", daemon=True)
+        asking.start()
+        self._asking = asking
+        asking.join(2 * PATIENCE)
         return told[0] if told else f"it did not answer within {2 * PATIENCE:g} seconds"
 
     def _answer(self, word: Word) -> str | None:

@@ -64,7 +64,11 @@ async def stream(socket: WebSocket) -> None:
     try:
         with Viewer(session, order.after) as viewer:
             await socket.send_json(await run_in_threadpool(begins, service, order.job, order.kind))
-            await until_first(_send(socket, viewer, service, order.ahead), _listen(socket, service, order.job.id))
+            sending = _send(socket, viewer, service, order.ahead)
+            listening = _listen(socket, service, order.job.id, owner)
+            await until_first(sending, listening, _stay_allowed(socket, service, owner))
+    except ForbiddenError as error:
+        await _refuse(socket, error)
     except (WebSocketDisconnect, RuntimeError, StreamT1Error, asyncio.TimeoutError):
         return
 
@@ -135,9 +139,17 @@ async def _sent(sending: Any) -> None:
     await asyncio.wait_for(sending, patience.STALLED)
 
 
-async def _listen(socket: WebSocket, service: Service, name: str) -> None:
-    """Takes what the client says while its video is made; returns when it has closed."""
+async def _stay_allowed(socket: WebSocket, service: Service, owner: str | None) -> None:
+    """Raises ``ForbiddenError`` once the key that opened the socket does not count any more."""
+    while True:
+        await asyncio.sleep(QUIET)
+        service.auth.check_again(socket, owner)
+
+
+async def _listen(socket: WebSocket, service: Service, name: str, owner: str | None) -> None:
+    """Takes what the client says while its video is made; returns when it has closed. Raises ``ForbiddenError``."""
     while (message := await socket.receive())["type"] != "websocket.disconnect":
+        service.auth.check_again(socket, owner)
         text = message.get("text") or message.get("bytes") or ""
         try:
             if len(text) > service.queue.limits.body:

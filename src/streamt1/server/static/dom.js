@@ -31,7 +31,7 @@ export const ask = async (path, options) => {
   const answer = await fetch(path, options);
   const body = read(await answer.text());
   if (answer.ok) return body;
-  const { message, param, code } = body.error ?? { message: answer.statusText };
+  const { message, param, code } = body.error ?? { message: `the server's answer was ${answer.status} ${answer.statusText}` };
   throw Object.assign(new Error(message), { param, code, status: answer.status });
 };
 

@@ -2,43 +2,76 @@
 
 import { ask, find, make } from "/page/dom.js";
 
-const PAGE = 8, SOON = 2000, LATER = 5000; // runs; milliseconds to the next look, where something is on its way or not
+const FIRST = 8, PAGE = 100; // runs: as many as are shown at first, and as the server tells at once
+const SOON = 2000, LATER = 5000; // milliseconds to the next look, where something is on its way or not
+const SILENT = [502, 503, 504]; // a proxy's, where the server does not answer: it is asked again
 const POLICIES = {
   stream_t1: "Stream-T1", beam: "beam search", best_of_n: "best of n", best_of_n_per_scene: "best of n per scene",
   greedy: "one plain sample",
 };
 
 export class History {
-  constructor(problem) {
-    this.problem = problem;
-    this.wanted = PAGE;
+  // `problem` takes what a request met; `said` is what the page says is wrong, and `unsay` takes it back.
+  constructor(problem, said, unsay) {
+    Object.assign(this, { problem, said, unsay });
+    this.wanted = FIRST;
+    this.turn = 0; // the last look's number
     this.told = new Map(); // what each row says, by its run
+    this.failed = this.refused = null; // what a look, and what somebody wanted here, have said is wrong
     find("older").addEventListener("click", () => {
-      this.wanted += PAGE;
+      this.wanted *= 2;
       this.show();
     });
     find("sure-no").addEventListener("click", () => find("sure").close());
     document.addEventListener("visibilitychange", () => document.hidden || this.show());
   }
 
-  // Asks for the list, and again after a while: others order videos, too.
+  // Asks for the list, and again after a while: others order videos, too. A long one is asked for less often.
   async show() {
     clearTimeout(this.timer);
-    let wait = LATER;
+    const turn = (this.turn += 1);
+    let wait = LATER, locked = false;
     try {
-      const page = await ask(`/v1/videos?limit=${Math.min(100, this.wanted)}`);
+      const page = await this.page();
+      if (turn !== this.turn) return; // a later look tells more
       this.draw(page);
       if (page.data.some((job) => isMade(job))) wait = SOON;
+      this.takeBack(this.failed);
+      this.failed = null;
     } catch (error) {
-      if (error.status) this.problem(error.message); // without an answer, it is asked again
+      if (turn !== this.turn) return;
+      locked = error.code === "invalid_api_key";
+      if (error.status && !SILENT.includes(error.status)) { // without an answer, it is asked again
+        this.problem(error);
+        this.failed = locked ? null : error.message;
+      }
     }
     clearTimeout(this.timer);
-    if (!document.hidden) this.timer = setTimeout(() => this.show(), wait);
+    wait *= Math.ceil(this.wanted / PAGE);
+    if (!document.hidden && !locked) this.timer = setTimeout(() => this.show(), wait);
+  }
+
+  takeBack(text) {
+    if (text !== null && this.said() === text) this.unsay();
+  }
+
+  // As many runs as are wanted, and whether there are more.
+  async page() {
+    const data = [];
+    for (let after = "", more = true; ; ) {
+      const limit = Math.min(PAGE, this.wanted - data.length);
+      if (!more || limit <= 0) return { data, has_more: more };
+      const page = await ask(`/v1/videos?limit=${limit}${after}`);
+      data.push(...page.data);
+      after = `&after=${page.last_id}`;
+      more = page.has_more;
+    }
   }
 
   // Rows that say what they said stay as they are.
   draw(page) {
     const list = find("runs"), focused = document.activeElement?.dataset?.place;
+    const older = document.activeElement === find("older"), before = list.children.length;
     const rows = new Map([...list.children].map((row) => [row.dataset.id, row]));
     const place = [...rows.keys()].indexOf(focused?.split(" ")[0]);
     const now = page.data.map((job) => {
@@ -48,7 +81,9 @@ export class History {
     });
     if (now.length !== list.children.length || now.some((row, at) => row !== list.children[at])) list.replaceChildren(...now);
     find("none").hidden = page.data.length > 0;
-    find("older").hidden = !page.has_more || this.wanted >= 100;
+    this.told = new Map(page.data.map((job) => [job.id, this.told.get(job.id)]));
+    find("older").hidden = !page.has_more;
+    if (older && !page.has_more) this.focus(null, before); // the button has gone: on to the first run that it brought
     if (focused && document.activeElement?.dataset?.place !== focused) this.focus(focused, place);
   }
 
@@ -106,8 +141,11 @@ export class History {
   async act(path, method) {
     try {
       await ask(path, { method });
+      this.takeBack(this.refused);
     } catch (error) {
-      if (![404, 409].includes(error.status)) this.problem(error.message);
+      if ([404, 409].includes(error.status)) return this.show();
+      this.problem(error);
+      this.refused = error.message;
     }
     await this.show();
   }

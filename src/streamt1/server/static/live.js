@@ -3,7 +3,7 @@
 import { Board } from "/page/board.js";
 import { Caption } from "/page/caption.js";
 import { Connection } from "/page/connection.js";
-import { ask, capital, find } from "/page/dom.js";
+import { ask, capital, find, tell } from "/page/dom.js";
 import { History } from "/page/history.js";
 import { admitted, enter } from "/page/login.js";
 import { Memory } from "/page/memory.js";
@@ -13,7 +13,7 @@ import { Talk } from "/page/talk.js";
 
 const player = new Player(find("video"), () => find("follow").checked), caption = new Caption(find("video"));
 const board = new Board(), memory = new Memory();
-const history = new History((text) => complain(text));
+const history = new History((error) => trouble(error), () => find("problem").textContent, () => complain(""));
 const talk = new Talk((message) => connection.say(message));
 const connection = new Connection({
   heard: (event) => HEARD[event.event]?.(event),
@@ -28,7 +28,10 @@ let run = {};
 
 const say = (text) => { find("state").textContent = text; };
 const AGAIN = 5000; // milliseconds before a server is asked again that did not answer
-const complain = (text) => { find("problem").textContent = text; };
+const complain = (text) => tell("problem", text);
+
+// What a request met. A key that does not count any more is asked for, and nothing else is said.
+const trouble = (error) => (error.code === "invalid_api_key" ? enter() : complain(error.message));
 
 // What goes away must not take focus along, and a button that rests keeps it.
 const busy = (yes) => {
@@ -154,13 +157,14 @@ const HEARD = {
     complain(event.video.error.message);
     finish("Failed.");
   },
-  refused: (event) => {
-    complain(event.error.message);
+  refused: ({ error }) => {
     find("run").hidden = true;
-    place(null);
+    const locked = error.code === "invalid_api_key";
+    if (!locked) place(null); // otherwise it is viewed again, with a key
+    connection.leave();
     finish("");
-    blame(event.error);
-    if (event.error.code === "invalid_api_key") enter();
+    trouble(error);
+    if (!locked) blame(error);
   },
 };
 
@@ -228,7 +232,7 @@ const cancel = async () => {
   try {
     await ask(`/v1/videos/${connection.name}/cancel`, { method: "POST" });
   } catch (error) {
-    if (error.status !== 409) complain(error.message);
+    if (error.status !== 409) trouble(error);
   }
 };
 
@@ -254,11 +258,11 @@ find("leave").addEventListener("click", () => {
 
 const enterPage = () => admitted(async () => {
   offer(await ask("/v1/models"));
-  await history.show();
   complain("");
+  await history.show();
   if (named().startsWith("video_") && !connection.name) view(named());
-}).catch((error) => {
-  complain(error.message);
+}, enterPage).catch((error) => {
+  trouble(error);
   if (!(error.status < 500)) setTimeout(enterPage, AGAIN);
 });
 enterPage();
