@@ -123,15 +123,20 @@ class JobQueue:
             known = None if once is None else self.store.known(once)
             if known is not None:
                 return known
+            self.check_room(request.owner)
+            job = self._added(request, stream, once)
+            self._changed.notify()
+            return job
+
+    def check_room(self, owner: str | None) -> None:
+        """Raises as ``submit`` does where a video of this owner would not be taken on now."""
+        with self._changed:
             self._check_disk()
-            self._check_quota(request.owner)
+            self._check_quota(owner)
             if self._closing or self.store.count("queued") >= self.limits.waiting:
                 self.refused += 1
                 wait = self._wait()
                 raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
-            job = self._added(request, stream, once)
-            self._changed.notify()
-            return job
 
     def limits_of(self, owner: str | None) -> Limits:
         """Those of a key; the server's for the operator."""

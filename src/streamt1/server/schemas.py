@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BytesIO
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +19,6 @@ from streamt1.config.timelines import told_scenes
 from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import check_prompt
-from streamt1.media.reading import read_picture
 from streamt1.pipeline.given import given_chunks
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.timelines import resolved
@@ -216,7 +214,7 @@ def configured(base: RunConfig, request: VideoRequest) -> RunConfig:
 
 
 def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: bool = False) -> CheckedRequest:
-    """Reads and checks a request.
+    """Reads and checks a request, all but what is in its picture.
 
     Args:
         stream: the client listens: without a length, such a video goes on until it is told to end.
@@ -265,9 +263,6 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds, given)
     request = request.model_copy(update=_used(request, config))
-    if picture is not None:  # last, since a large one takes a second to decode
-        with about("input_reference"):
-            read_picture(BytesIO(picture), "the file")
     return CheckedRequest(request, preset, chunks, served.size, picture)
 
 
