@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import socket
 import time
 from pathlib import Path
@@ -89,7 +90,20 @@ def test_a_disk_without_room_takes_no_video_and_says_so(tmp_path: Path, gate: Ga
         assert health.json()["disk_free_bytes"] > 0
 
 
-@pytest.mark.parametrize(("option", "value"), [("--keep", "a while"), ("--keep-gb", "0"), ("--keep-gb", "-3")])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+@pytest.mark.parametrize("name", ["seconds", "linger", "keep", "keep_bytes", "free", "patience"])
+def test_limits_are_finite_numbers(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"the limit {name}={value} must be a finite number"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--keep", "a while"), ("--keep-gb", "0"), ("--keep-gb", "-3"), ("--keep-gb", "inf"), ("--max-seconds", "nan"),
+        ("--max-seconds", "inf"), ("--min-free-gb", "nan"), ("--min-free-gb", "inf"),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_kept_is_refused_before_models_are_loaded(option: str, value: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["serve", "--data", str(tmp_path), option, value])
     assert done.exit_code != 0

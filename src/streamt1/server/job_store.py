@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from streamt1.core.errors import ConflictError, UnknownVideoError
 from streamt1.server.database import Database, transaction
-from streamt1.server.schemas import CheckedRequest, Job, Status, VideoRequest, new_id
+from streamt1.server.schemas import ID_GLOB, ID_LENGTH, CheckedRequest, Job, Status, VideoRequest, new_id
 
 T = TypeVar("T", str, int)
 
@@ -228,12 +228,22 @@ class JobStore(Database):
 
     @transaction
     def recover(self) -> None:
-        """After a start: what ran when the server went down waits again."""
+        """After a start: what ran when the server went down waits again, and what is damaged has a name."""
         now = int(time.time())
+        self._rename_damaged(now)
         lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
         twice = (now, INTERRUPTED, f"the server went down {ATTEMPTS} times while it made one chunk of this video")
         self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
+
+    def _rename_damaged(self, now: int) -> None:
+        """A row whose id is none fails, under a new one by which it can be deleted: no damage may name a file."""
+        damaged = "typeof(id) != 'text' OR length(CAST(id AS BLOB)) != ? OR id NOT GLOB ?"
+        told = "this job's row in the database has no id that can be: delete it and ask for the video again"
+        update = "UPDATE jobs SET id = ?, status = 'failed', completed_at = ?, code = ?, message = ? WHERE seq = ?"
+        for row in self._run(f"SELECT seq FROM jobs WHERE {damaged}", (ID_LENGTH, ID_GLOB)).fetchall():
+            self._run(update, (new_id(), now, DAMAGED, told, row["seq"]))
+        self._run(f"DELETE FROM gone WHERE {damaged}", (ID_LENGTH, ID_GLOB))
 
     @transaction
     def done(self, before: float = math.inf) -> list[str]:

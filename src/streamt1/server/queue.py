@@ -23,7 +23,7 @@ from streamt1.server import troubles
 from streamt1.server.job_store import DAY, JobStore, Once
 from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
-from streamt1.server.schemas import CheckedRequest, Job, is_id
+from streamt1.server.schemas import CheckedRequest, Job, checked_id
 from streamt1.server.sessions import Session
 from streamt1.server.troubles import Troubles
 from streamt1.server.video_files import PICTURE, TAPE, VideoFiles
@@ -176,7 +176,7 @@ class JobQueue:
 
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
-        return self.store.get(_known(name))
+        return self.store.get(checked_id(name))
 
     def check_owner(self, name: str, owner: str | None) -> None:
         """Raises ``UnknownVideoError`` for a video that is another's, as for one that is not there."""
@@ -185,11 +185,11 @@ class JobQueue:
 
     def page(self, limit: int, after: str | None, order: Literal["asc", "desc"], owner: str | None = None) -> list[Job]:
         """See ``JobStore.page``."""
-        return self.store.page(limit, None if after is None else _known(after), order, owner)
+        return self.store.page(limit, None if after is None else checked_id(after), order, owner)
 
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""
-        return self.folder / job.id
+        return self.files.of(job.id)
 
     def picture_of(self, job: Job) -> Path:
         """Where the picture is that its video begins with, until the job is done."""
@@ -383,10 +383,3 @@ class JobQueue:
     def _wait(self) -> int:
         """Seconds until a place is likely to be free: as long as a video has taken lately."""
         return max(1, min(LONGEST_WAIT, round(sum(self._seconds) / len(self._seconds))))
-
-
-def _known(name: str) -> str:
-    """Raises ``UnknownVideoError`` for what can be no job's name: it never meets the database."""
-    if not is_id(name):
-        raise UnknownVideoError(f"there is no video {name[:60]!r}")
-    return name

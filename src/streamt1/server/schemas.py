@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamt1.config.load import parse_budget
 from streamt1.config.schema import RunConfig
 from streamt1.config.timelines import told_scenes
-from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.core.errors import ConfigError, PromptError, UnknownNameError, UnknownVideoError
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import check_prompt
 from streamt1.pipeline.given import given_chunks
@@ -109,6 +109,8 @@ class CheckedRequest:
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 _ID = re.compile(r"video_[0-9a-f]{32}")
+ID_GLOB, ID_LENGTH = "video_" + 32 * "[0-9a-f]", 38
+"""The same for SQLite."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,16 @@ def new_id() -> str:
     return f"video_{secrets.token_hex(16)}"
 
 
-def is_id(text: str) -> bool:
+def is_id(text: object) -> TypeGuard[str]:
     """Whether a text can be a job's name; what is not never meets the disk."""
-    return _ID.fullmatch(text) is not None
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def checked_id(name: str) -> str:
+    """The name of a job. Raises ``UnknownVideoError`` for what can be none."""
+    if not is_id(name):
+        raise UnknownVideoError(f"there is no video {name[:60]!r}")
+    return name
 
 
 def read_request(keys: Any) -> VideoRequest:

@@ -13,7 +13,7 @@ from streamt1.core.errors import StreamT1Error, UnknownVideoError
 from streamt1.core.files import bytes_in, check_writable, free_bytes, is_trouble
 from streamt1.server.job_store import JobStore
 from streamt1.server.remains import keep_made
-from streamt1.server.schemas import as_kept, is_id
+from streamt1.server.schemas import as_kept, checked_id, is_id
 
 log = logging.getLogger("streamt1.server")
 LOST = "lost"
@@ -37,11 +37,11 @@ class VideoFiles:
         beside them, since it may be the database that was lost.
         """
         check_writable(self.folder, keep=True)
-        for name in self.store.gone():
+        for name in filter(is_id, self.store.gone()):
             self.clear(name)
-        for name in self.store.failed():
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in self.store.cancelled():
+        for name in filter(is_id, self.store.failed()):
+            shutil.rmtree(self.of(name), ignore_errors=True)
+        for name in filter(is_id, self.store.cancelled()):
             self.keep_made(name)
         known, lost = self.store.names(), self.folder.parent / LOST
         done = known - self.store.unfinished()
@@ -65,10 +65,11 @@ class VideoFiles:
 
     def clear(self, name: str) -> None:
         """Deletes the files of a job that is deleted."""
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+        folder = self.of(name)
+        shutil.rmtree(folder, ignore_errors=True)
         self.drop(name, PICTURE)
         self.drop(name, TAPE)
-        if not (self.folder / name).exists():
+        if not folder.exists():
             self.store.cleared(name)
 
     def drop(self, name: str, kind: str) -> None:
@@ -76,13 +77,17 @@ class VideoFiles:
         with suppress(OSError):
             self.beside(name, kind).unlink(missing_ok=True)
 
+    def of(self, name: str) -> Path:
+        """The folder of a job. Raises ``UnknownVideoError`` for what can be no job's name: it names no file."""
+        return self.folder / checked_id(name)
+
     def beside(self, name: str, kind: str) -> Path:
-        """Where a picture or a tape is."""
-        return self.folder / f"{name}{kind}"
+        """Where a picture or a tape is. Raises as ``of`` does."""
+        return self.folder / f"{checked_id(name)}{kind}"
 
     def bytes_of(self, name: str) -> int:
         """What a video and what is kept for its viewers take."""
-        size = bytes_in(self.folder / name)
+        size = bytes_in(self.of(name))
         with suppress(FileNotFoundError):
             size += self.beside(name, TAPE).stat().st_size
         return size
@@ -100,7 +105,7 @@ class VideoFiles:
             made: chunks and seconds, where its files are in order, and its row is not.
         """
         try:
-            made = made or keep_made(self.folder / name)
+            made = made or keep_made(self.of(name))
             if made is not None:
                 self.store.kept(name, as_kept(self.store.get(name).request, *made))
         except (StreamT1Error, OSError) as error:
