@@ -160,7 +160,10 @@ class JobStore(Database):
         """It is not to be made any further, and why; False where it is done. Earlier versions read it as failed."""
         update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
         values = int(time.time()), CANCELLED, message, name
-        return self._run(update + " AND status IN ('queued', 'in_progress')", values).rowcount > 0
+        done = self._run(update + " AND status IN ('queued', 'in_progress')", values).rowcount > 0
+        if done:
+            self._run("INSERT INTO unkept VALUES (?)", (name,))
+        return done
 
     @transaction
     def kept(self, name: str, made: CheckedRequest) -> None:
@@ -170,17 +173,21 @@ class JobStore(Database):
         )
 
     @transaction
-    def cancelled(self) -> list[str]:
-        """Jobs that were not to be made any further."""
-        query = "SELECT id FROM jobs WHERE status = 'failed' AND code = ?"
-        return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
+    def put_away(self, name: str) -> None:
+        """The files of a cancelled video are in order."""
+        self._run("DELETE FROM unkept WHERE id = ?", (name,))
+
+    @transaction
+    def unkept(self) -> list[str]:
+        """Cancelled jobs of which is still to be kept what is there."""
+        return [row["id"] for row in self._run("SELECT id FROM unkept")]
 
     @transaction
     def failed(self) -> list[str]:
         """Jobs of which there will be no video, and nothing that could be gone on with by hand."""
         query = "SELECT id FROM jobs WHERE status = 'failed' AND code NOT IN (?, ?, ?)"
         rows = self._run(query, (CANCELLED, INTERRUPTED, DAMAGED))
-        return [row["id"] for row in rows if isinstance(row["id"], str)]
+        return [row["id"] for row in rows]
 
     @transaction
     def unfinished(self) -> set[str]:
@@ -208,6 +215,7 @@ class JobStore(Database):
         """Its files are still there, see ``cleared``. Raises ``UnknownVideoError``."""
         place = self._row(name)["seq"]
         self._run("DELETE FROM jobs WHERE id = ?", (name,))
+        self._run("DELETE FROM unkept WHERE id = ?", (name,))
         self._run("INSERT OR IGNORE INTO gone VALUES (?, ?, TRUE)", (name, place))
 
     @transaction
@@ -243,7 +251,8 @@ class JobStore(Database):
         update = "UPDATE jobs SET id = ?, status = 'failed', completed_at = ?, code = ?, message = ? WHERE seq = ?"
         for row in self._run(f"SELECT seq FROM jobs WHERE {damaged}", (ID_LENGTH, ID_GLOB)).fetchall():
             self._run(update, (new_id(), now, DAMAGED, told, row["seq"]))
-        self._run(f"DELETE FROM gone WHERE {damaged}", (ID_LENGTH, ID_GLOB))
+        for table in ("gone", "unkept"):
+            self._run(f"DELETE FROM {table} WHERE {damaged}", (ID_LENGTH, ID_GLOB))
 
     @transaction
     def done(self, before: float = math.inf) -> list[str]:

@@ -319,6 +319,11 @@ class JobQueue:
         elif running.stop != "closing":
             self.files.drop(running.job.id, PICTURE)
 
+    def why_stopped(self, running: Running) -> Reason | None:
+        """Also where it is just being stopped: its row is written before this says so."""
+        with self._changed:
+            return running.stop
+
     def let_go(self, running: Running) -> None:
         """A job is in nobody's hands any more, however it ended."""
         with self._changed:

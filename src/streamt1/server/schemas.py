@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -309,15 +309,26 @@ def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipel
     return dataclasses.replace(request, fields=fields, chunks=chunks)
 
 
-def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequest:
+def as_kept(
+    request: CheckedRequest, chunks: int, seconds: float, said: Sequence[tuple[int, Scene]] = ()
+) -> CheckedRequest:
     """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to.
 
     Where there is no chunk, its fields still say what was asked for.
+
+    Args:
+        said: scenes that were said to a stream without an end, each with its first chunk.
     """
     if chunks == 0:
         return dataclasses.replace(request, chunks=0)
-    scenes, left = list[dict[str, Any]](), chunks
-    for scene in request.fields.timeline or ():
+    scenes, left, asked = list[dict[str, Any]](), chunks, request.fields.timeline
+    begun = [(chunk, scene) for chunk, scene in said if chunk < chunks]
+    if request.fields.endless and begun:
+        timeline = timeline_of(request.fields, 0)
+        for chunk, scene in begun:
+            timeline = timeline.then(scene, chunk)
+        asked = [dataclasses.asdict(scene) for scene in timeline.scenes]
+    for scene in asked or ():
         if left > 0:
             scenes.append({**scene, "chunks": min(left, scene["chunks"] or left)})
             left -= scenes[-1]["chunks"]
