@@ -155,15 +155,37 @@ def test_a_picture_that_cannot_be_written_leaves_no_trace(
     def full(path: Path, content: bytes, durable: bool = False) -> None:
         raise DiskFullError(f"cannot write {path}: No space left on device")
 
-    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture")
+    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture", owner="ann")
     once = Once("mine", "digest")
     with monkeypatch.context() as patch:
         patch.setattr(queues, "write_whole", full)
         with pytest.raises(DiskFullError):
             service.queue.submit(request, once=once)
     assert client.get("/v1/videos").json()["data"] == []
+    assert service.queue.store.asked("ann") == [], "it is none of the videos that she may ask for in a day"
     job = service.queue.submit(request, once=once)
     assert service.queue.submit(request, once=once).id == job.id
+
+
+def test_no_job_is_there_without_its_picture(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two leaves a picture, and no video that can never be made."""
+    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture")
+    connection, seen = service.queue.store.connection, list[list[str]]()
+
+    def stop(statement: str) -> None:
+        if statement.startswith("INSERT INTO jobs"):
+            seen.append([path.read_text() for path in service.queue.folder.glob("*.picture")])
+
+    connection.set_trace_callback(stop)
+    service.queue.submit(request)
+    assert seen == [["a picture"]]
+    monkeypatch.setattr(service.queue.store, "add", lambda *told: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        service.queue.submit(request)
+    until(lambda: not service.queue.waiting() and not service.queue.at_work())
+    assert not list(service.queue.folder.glob("*.picture"))
 
 
 def test_a_port_that_is_taken_is_found_before_models_are_loaded(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ class JobStore(Database):
         self.keep = keep
 
     @transaction
-    def add(self, request: CheckedRequest, stream: bool, once: Once | None = None) -> Job:
+    def add(self, name: str, request: CheckedRequest, stream: bool, once: Once | None = None) -> Job:
         """A new job, at the end of the queue; ``once``: by what the same request is known if it comes again."""
-        job = Job(new_id(), request, stream, int(time.time()))
+        job = Job(name, request, stream, int(time.time()))
         values = job.id, request.fields.model_dump_json(), request.preset, request.chunks, request.size, stream
         self._run(
             "INSERT INTO jobs (id, request, preset, chunks, size, stream, owner, status, progress, attempts,"
@@ -217,12 +217,6 @@ class JobStore(Database):
         self._run("DELETE FROM jobs WHERE id = ?", (name,))
         self._run("DELETE FROM unkept WHERE id = ?", (name,))
         self._run("INSERT OR IGNORE INTO gone VALUES (?, ?, TRUE)", (name, place))
-
-    @transaction
-    def undo(self, name: str) -> None:
-        """A job that could not be added whole was never there: its request may be sent again."""
-        self._run("DELETE FROM jobs WHERE id = ?", (name,))
-        self._run("DELETE FROM once WHERE id = ?", (name,))
 
     @transaction
     def cleared(self, name: str) -> None:

@@ -23,7 +23,7 @@ from streamt1.server import troubles
 from streamt1.server.job_store import DAY, JobStore, Once
 from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
-from streamt1.server.schemas import CheckedRequest, Job, checked_id
+from streamt1.server.schemas import CheckedRequest, Job, checked_id, new_id
 from streamt1.server.sessions import Session
 from streamt1.server.troubles import Troubles
 from streamt1.server.video_files import PICTURE, TAPE, VideoFiles
@@ -165,14 +165,15 @@ class JobQueue:
             )
 
     def _added(self, request: CheckedRequest, stream: bool, once: Once | None) -> Job:
-        job = self.store.add(request, stream, once)
-        if request.picture is not None:
-            try:
-                write_whole(self.picture_of(job), request.picture, durable=True)
-            except BaseException:
-                self.store.undo(job.id)
-                raise
-        return job
+        name = new_id()
+        if request.picture is None:
+            return self.store.add(name, request, stream, once)
+        write_whole(self.files.beside(name, PICTURE), request.picture, durable=True)  # no job is there without its own
+        try:
+            return self.store.add(name, request, stream, once)
+        except BaseException:
+            self.files.drop(name, PICTURE)
+            raise
 
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
