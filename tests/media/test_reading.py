@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Callable
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+import torch.nn.functional as F
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from streamt1.core.errors import ConfigError
-from streamt1.media.reading import fitted, read_picture, read_tail, read_video
+from streamt1.media import reading
+from streamt1.media.reading import check_picture, fitted, read_picture, read_tail, read_video
 
 RED, BLUE = (200, 40, 30), (20, 60, 190)
 
@@ -215,6 +219,61 @@ def test_what_is_neither_is_named(tmp_path: Path, content: bytes) -> None:
         read_tail(file, 16, 9)
     with pytest.raises(ConfigError, match="is not a picture"):
         read_picture(tmp_path / "nowhere.png")
+
+
+def encoded(kind: str, picture: Image.Image) -> BytesIO:
+    file = BytesIO()
+    picture.save(file, kind)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("look", [read_picture, check_picture])
+def test_no_program_is_run_on_a_picture(look: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow opens PostScript, and has Ghostscript draw it."""
+    ran = list[object]()
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *told, **more: ran.append(told))
+    with pytest.raises(ConfigError, match="the file is not a picture that can be read: its format is not known; save"):
+        look(encoded("EPS", Image.new("RGB", (40, 20), RED)), "the file")
+    assert not ran
+
+
+@pytest.mark.parametrize("kind", reading.FORMATS)
+def test_formats_that_are_read(kind: str) -> None:
+    Image.init()
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow has no {kind}")
+    picture = encoded(kind, Image.new("RGB", (40, 20), RED))
+    check_picture(picture)
+    assert abs(read_picture(picture)[0, 10, 20].int() - torch.tensor(RED)).max() < 5
+
+
+def test_a_large_picture_is_worked_on_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one bit a pixel, ten megabytes of RAM become four hundred with four bytes, and twelve hundred as floats."""
+    sizes, floats, convert, interpolate = [], [], Image.Image.convert, F.interpolate
+
+    def converting(self: Image.Image, *told: object, **more: object) -> Image.Image:
+        sizes.append(self.width * self.height)
+        return convert(self, *told, **more)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def resizing(pixels: torch.Tensor, *told: object, **more: object) -> torch.Tensor:
+        floats.append(pixels.shape[2] * pixels.shape[3])
+        return interpolate(pixels, *told, **more)  # pyright: ignore[reportArgumentType]
+
+    noise = np.random.default_rng(0).integers(0, 2, (300, 200), dtype=np.uint8)
+    file = encoded("PNG", Image.fromarray(255 * noise).convert("1"))
+    whole = read_picture(file)
+    whole_fitted = {size: fitted(whole, *size) for size in ((32, 48), (32, 200), (400, 300))}
+    monkeypatch.setattr(reading, "STRIP", 4000)
+    monkeypatch.setattr(Image.Image, "convert", converting)
+    monkeypatch.setattr(F, "interpolate", resizing)
+    check_picture(file)
+    assert torch.equal(read_picture(file), whole)
+    assert max(sizes) <= 4000
+    assert torch.equal(fitted(whole, 32, 48), whole_fitted[32, 48])
+    assert max(floats) <= 300 * 48
+    for size in ((32, 200), (400, 300)):
+        assert (fitted(whole, *size) - whole_fitted[size]).abs().max() < 1e-6
 
 
 def test_another_shape_is_cut_or_stretched() -> None:

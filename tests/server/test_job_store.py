@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from streamt1.core.errors import DeviceLostError, OutputError
+from streamt1.core.errors import DeviceLostError, OutputError, UnknownVideoError
 from streamt1.server.app import make_app
 from streamt1.server.database import MIGRATIONS
 from streamt1.server.job_store import JobStore
+from streamt1.server.video_files import VideoFiles
 from tests.server.test_queue import ORDER
 from tests.server.toy import Gate, toy_presets, toy_service, until
 
@@ -62,17 +63,61 @@ def test_a_damaged_row_is_told_and_stops_nothing(column: str, value: object, tmp
         assert client.get(f"/v1/videos/{first}").status_code == 404
 
 
+BAD_IDS = ["", ".", "..", "../videos", "OUTSIDE", "a/b", "video_", f"video_{'A' * 32}", b"x", f"video_{'0' * 32}\0/.."]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+@pytest.mark.parametrize("code", ["server_error", "cancelled"])
+def test_a_damaged_id_names_no_file_and_can_be_deleted(bad: str | bytes, code: str, tmp_path: Path, gate: Gate) -> None:
+    bad = str(tmp_path / "outside") if bad == "OUTSIDE" else bad
+    service = toy_service(tmp_path / "data", gate)
+    name = service.queue.submit(service.checked(ORDER)).id
+    service.queue.store.fail(name, code, "it ended")
+    service.queue.store.close()
+    own = tmp_path / "data" / "videos" / f"video_{'1' * 32}" / "file"
+    outside = tmp_path / "outside" / "file"
+    for path in (own, outside):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of somebody")
+    with sqlite3.connect(tmp_path / "data" / "jobs.sqlite") as connection:
+        connection.execute("UPDATE jobs SET id = ?", (bad,))
+        connection.execute("INSERT INTO gone VALUES (?, 7, TRUE)", (bad,))
+    connection.close()
+    store = JobStore(tmp_path / "data" / "jobs.sqlite")
+    VideoFiles(store, tmp_path / "data" / "videos").take_up()  # also before the rows are mended
+    store.close()
+    service = toy_service(tmp_path / "data", gate)
+    client = TestClient(make_app(service))
+    assert outside.exists()
+    assert (tmp_path / "data" / "lost" / own.parent.name / "file").read_text() == "of somebody"
+    [told] = client.get("/v1/videos").json()["data"]
+    assert (told["status"], told["error"]["code"]) == ("failed", "damaged")
+    assert client.delete(f"/v1/videos/{told['id']}").json()["deleted"]
+    assert client.get("/v1/videos").json()["data"] == []
+    service.queue.store.close()
+
+
+def test_what_is_no_id_meets_no_file(tmp_path: Path) -> None:
+    files = VideoFiles(JobStore(tmp_path / "jobs.sqlite"), tmp_path / "videos")
+    for reach in (files.of, files.clear, files.bytes_of, lambda name: files.beside(name, ".tape")):
+        with pytest.raises(UnknownVideoError):
+            reach("..")
+    assert (tmp_path / "jobs.sqlite").exists()
+    files.store.close()
+
+
 LATER = {
     1: ["DROP TABLE gone"],
     2: ["DROP TABLE once"],
     3: ["DROP INDEX jobs_by_status"],
     4: ["DROP INDEX jobs_by_owner", "ALTER TABLE jobs DROP COLUMN owner"],
     6: ["DROP TABLE asked", "DROP TABLE outbox"],
+    8: ["DROP TABLE unkept"],
 }
 """What takes away what came after a version of the schema."""
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 3, 6])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 6, 8])
 def test_a_database_of_an_older_version_opens_with_all_that_is_in_it(tmp_path: Path, gate: Gate, version: int) -> None:
     """Those of 0.1 and 0.2 have no number."""
     service = toy_service(tmp_path, gate)

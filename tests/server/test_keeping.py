@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import socket
 import time
 from pathlib import Path
@@ -89,7 +90,20 @@ def test_a_disk_without_room_takes_no_video_and_says_so(tmp_path: Path, gate: Ga
         assert health.json()["disk_free_bytes"] > 0
 
 
-@pytest.mark.parametrize(("option", "value"), [("--keep", "a while"), ("--keep-gb", "0"), ("--keep-gb", "-3")])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+@pytest.mark.parametrize("name", ["seconds", "linger", "keep", "keep_bytes", "free", "patience"])
+def test_limits_are_finite_numbers(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"the limit {name}={value} must be a finite number"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--keep", "a while"), ("--keep-gb", "0"), ("--keep-gb", "-3"), ("--keep-gb", "inf"), ("--max-seconds", "nan"),
+        ("--max-seconds", "inf"), ("--min-free-gb", "nan"), ("--min-free-gb", "inf"),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_kept_is_refused_before_models_are_loaded(option: str, value: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["serve", "--data", str(tmp_path), option, value])
     assert done.exit_code != 0
@@ -141,15 +155,37 @@ def test_a_picture_that_cannot_be_written_leaves_no_trace(
     def full(path: Path, content: bytes, durable: bool = False) -> None:
         raise DiskFullError(f"cannot write {path}: No space left on device")
 
-    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture")
+    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture", owner="ann")
     once = Once("mine", "digest")
     with monkeypatch.context() as patch:
         patch.setattr(queues, "write_whole", full)
         with pytest.raises(DiskFullError):
             service.queue.submit(request, once=once)
     assert client.get("/v1/videos").json()["data"] == []
+    assert service.queue.store.asked("ann") == [], "it is none of the videos that she may ask for in a day"
     job = service.queue.submit(request, once=once)
     assert service.queue.submit(request, once=once).id == job.id
+
+
+def test_no_job_is_there_without_its_picture(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two leaves a picture, and no video that can never be made."""
+    request = dataclasses.replace(service.checked(ORDER), picture=b"a picture")
+    connection, seen = service.queue.store.connection, list[list[str]]()
+
+    def stop(statement: str) -> None:
+        if statement.startswith("INSERT INTO jobs"):
+            seen.append([path.read_text() for path in service.queue.folder.glob("*.picture")])
+
+    connection.set_trace_callback(stop)
+    service.queue.submit(request)
+    assert seen == [["a picture"]]
+    monkeypatch.setattr(service.queue.store, "add", lambda *told: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        service.queue.submit(request)
+    until(lambda: not service.queue.waiting() and not service.queue.at_work())
+    assert not list(service.queue.folder.glob("*.picture"))
 
 
 def test_a_port_that_is_taken_is_found_before_models_are_loaded(tmp_path: Path) -> None:

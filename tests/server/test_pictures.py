@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from streamt1.config.load import load_config
+from streamt1.core.errors import ConfigError
+from streamt1.server import service as services
 from streamt1.server.app import make_app
+from streamt1.server.limits import Limits
 from streamt1.server.models import LoadedPresets
 from streamt1.server.service import Service
 from tests.server.test_bad_input import nothing_happened
@@ -101,6 +106,40 @@ def test_what_is_cheap_is_checked_before_the_picture_is_decoded(served: TestClie
     for fields, param in (({"seconds": "9000"}, "seconds"), ({"size": "9x9"}, "size"), ({"budget": "1"}, "budget")):
         answer = served.post("/v1/videos", data={"prompt": PROMPT, **fields}, files={"input_reference": ("a.png", b"")})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def sent(client: TestClient, seed: int = 0) -> int:
+    form = {"prompt": PROMPT, "seconds": "0.6", "seed": str(seed)}
+    return client.post("/v1/videos", data=form, files={"input_reference": ("a.png", photo())}).status_code
+
+
+@pytest.mark.parametrize(("limits", "says"), [(Limits(waiting=1), 429), (Limits(free=1e30), 507)])
+def test_where_there_is_no_room_no_picture_is_decoded(
+    limits: Limits, says: int, presets: LoadedPresets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, decoded = Service.over([presets], tmp_path, limits), list[object]()
+    monkeypatch.setattr(services, "check_picture", lambda *told: decoded.append(told))
+    client = TestClient(make_app(service))  # its worker does not begin
+    answers = [sent(client, seed) for seed in range(3)]
+    assert answers == [200 if says == 429 else 507, says, says]
+    assert len(decoded) == answers.count(200)
+    service.queue.store.close()
+
+
+def test_one_picture_is_decoded_at_a_time(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most = set[object](), list[int]()
+
+    def decode(*told: object) -> None:
+        at_once.add(told)
+        most.append(len(at_once))
+        time.sleep(0.05)
+        at_once.remove(told)
+        raise ConfigError("the file is not a picture that can be read: it is a test")
+
+    monkeypatch.setattr(services, "check_picture", decode)
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(lambda seed: sent(served, seed), range(6))) == {400}
+    assert most == [1] * 6
 
 
 def test_a_job_waits_with_its_picture(presets: LoadedPresets, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -20,15 +20,23 @@ from streamt1.core.errors import ConfigError
 from streamt1.core.types import Fit
 from streamt1.media.colours import Pixels, to_pixels
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""Of pictures, by Pillow's names: it decodes these by itself. For others (EPS) it runs another program on the file."""
 ORIENTATION = ExifTags.Base.Orientation
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-"""What makes a picture upright, by its orientation in EXIF."""
+PLACES: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, 3),
+}
+"""Where the rows of a file belong in the upright picture, by its orientation in EXIF."""
 MOST_PIXELS = 100_000_000
 """Of a picture: twelve times as many as a screen of the largest kind has."""
+STRIP = 1 << 20
+"""Pixels of a large picture that are worked on at once."""
 
 
 def read_picture(file: Path | BinaryIO, name: str | None = None) -> Tensor:
@@ -40,23 +48,47 @@ def read_picture(file: Path | BinaryIO, name: str | None = None) -> Tensor:
     Raises:
         ConfigError: it is no picture, or a very large one.
     """
-    name = name or str(file)
+    with _opened(file, name or str(file)) as picture:
+        picture.load()
+        turn = _orientation(picture)
+        sides = picture.size if turn in (5, 6, 7, 8) else picture.size[::-1]
+        upright = np.empty((*sides, 3), np.uint8)
+        rows = PLACES[turn](upright) if turn in PLACES else upright
+        step = max(1, STRIP // picture.width)
+        for top in range(0, picture.height, step):
+            rows[top : top + step] = _in_colours(picture, top, min(picture.height, top + step))
+    return torch.from_numpy(upright)[None]
+
+
+def check_picture(file: Path | BinaryIO, name: str | None = None) -> None:
+    """Decodes a picture and keeps nothing of it; takes less room than reading it. Raises as ``read_picture``."""
+    with _opened(file, name or str(file)) as picture:
+        picture.draft(None, (1, 1))  # a JPEG may be decoded to a smaller size
+        picture.load()
+        _in_colours(picture, 0, 1)
+
+
+@contextmanager
+def _opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+    """A picture that is not decoded yet. Whatever is wrong with it inside becomes a ``ConfigError``."""
+    Image.init()
     try:
-        with Image.open(file) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise ConfigError(f"{name} has {opened.width}x{opened.height} pixels; make it smaller first")
-            turned = _in_colours(opened, name).convert("RGBA")
-            turn = TURNS.get(_orientation(opened))
-            turned = turned if turn is None else turned.transpose(turn)
+        with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ConfigError(f"{name} has {picture.width}x{picture.height} pixels; make it smaller first")
+            if picture.mode == "F" or (picture.mode == "I" and picture.format != "PNG"):
+                raise ConfigError(f"{name} has pixels of 32 bits, without a scale; save it with 8 or 16 bits")
+            yield picture
     except Image.DecompressionBombError as error:
         raise ConfigError(f"{name} has more than {MOST_PIXELS} pixels; make it smaller first") from error
     except (ConfigError, MemoryError):
         raise
+    except UnidentifiedImageError as error:
+        raise ConfigError(
+            f"{name} is not a picture that can be read: its format is not known; save it as PNG or JPEG"
+        ) from error
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them
-        what = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-        raise ConfigError(f"{name} is not a picture that can be read: {what}") from error
-    black = Image.new("RGBA", turned.size, (0, 0, 0, 255))
-    return torch.from_numpy(np.asarray(Image.alpha_composite(black, turned).convert("RGB")).copy())[None]
+        raise ConfigError(f"{name} is not a picture that can be read: {error}") from error
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -67,13 +99,14 @@ def _orientation(picture: Image.Image) -> int:
         return 1
 
 
-def _in_colours(picture: Image.Image, name: str) -> Image.Image:
-    """A picture of 8 bits a number. Raises ``ConfigError`` for one of numbers without a scale."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
-        return Image.fromarray((np.asarray(picture).astype(np.uint32) // 257).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ConfigError(f"{name} has pixels of 32 bits, without a scale; save it with 8 or 16 bits")
-    return picture
+def _in_colours(picture: Image.Image, top: int, bottom: int) -> Pixels:
+    """Some rows of a picture, uint8 ``[H, W, 3]``: only these are ever there with four bytes a pixel."""
+    rows = picture.crop((0, top, picture.width, bottom))
+    if rows.mode.startswith("I"):  # grey of 16 bits
+        rows = Image.fromarray((np.asarray(rows).astype(np.uint32) // 257).astype(np.uint8))
+    rows = rows.convert("RGBA")
+    black = Image.new("RGBA", rows.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(black, rows).convert("RGB"))
 
 
 def read_tail(path: Path, fps: float, most: int) -> Tensor:
@@ -156,17 +189,28 @@ def _reading(path: Path) -> Iterator[None]:
 def fitted(frames: Tensor, height: int, width: int, fit: Fit = "cover") -> Tensor:
     """uint8 ``[T, H, W, 3]`` -> floats ``[T, 3, height, width]`` in 0..1, bicubic with antialiasing.
 
-    One frame after another: those of a camera are large.
+    One frame after another, and large ones strip by strip: those of a camera are large.
     """
-    return torch.cat([_fitted(frame[None], height, width, fit) for frame in frames])
+    return torch.cat([_fitted(frame[None].permute(0, 3, 1, 2), height, width, fit) for frame in frames])
 
 
-def _fitted(frames: Tensor, height: int, width: int, fit: Fit) -> Tensor:
-    pixels = frames.permute(0, 3, 1, 2).float() / 255
+def _fitted(pixels: Tensor, height: int, width: int, fit: Fit) -> Tensor:
+    rows, columns = pixels.shape[2:]
     if fit == "cover":
-        _, _, rows, columns = pixels.shape
         scale = max(height / rows, width / columns)
         rows, columns = min(rows, round(height / scale)), min(columns, round(width / scale))
         top, left = (pixels.shape[2] - rows) // 2, (pixels.shape[3] - columns) // 2
         pixels = pixels[:, :, top : top + rows, left : left + columns]
-    return F.interpolate(pixels, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    if rows * columns > STRIP and columns > width:  # in the order in which it is done at once, to the same numbers
+        strips = pixels.split(max(1, STRIP // columns), 2)
+        pixels = torch.cat([_bicubic(strip, strip.shape[2], width) for strip in strips], 2)
+    elif rows * columns > STRIP:
+        strips = pixels.split(max(1, STRIP // rows), 3)
+        pixels = torch.cat([_bicubic(strip, height, strip.shape[3]) for strip in strips], 3)
+    return _bicubic(pixels, height, width).clamp(0, 1)
+
+
+def _bicubic(pixels: Tensor, height: int, width: int) -> Tensor:
+    """To another size; bytes become numbers in 0..1."""
+    pixels = pixels if pixels.is_floating_point() else pixels.float() / 255
+    return F.interpolate(pixels, (height, width), mode="bicubic", antialias=True, align_corners=False)

@@ -31,5 +31,5 @@ def middle_thumbnail(frames: Tensor, side: int = 96) -> bytes:
 
 def size_of_picture(path: Path) -> str:
     """``WIDTHxHEIGHT`` of a file, by its beginning. Raises ``OSError``."""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("WEBP", "PNG")) as picture:
         return "{}x{}".format(*picture.size)

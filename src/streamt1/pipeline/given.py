@@ -17,9 +17,9 @@ from torch import Tensor
 from streamt1.core.devices import enough_memory
 from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.files import write_whole
-from streamt1.core.identity import content_id, raw_bytes
+from streamt1.core.identity import byte_view, content_id
 from streamt1.core.protocols import Encoder, Models, StartingBackbone
-from streamt1.media.reading import check_video, fitted, read_picture, read_tail
+from streamt1.media.reading import check_picture, check_video, fitted, read_picture, read_tail
 from streamt1.pipeline.run_files import GIVEN
 from streamt1.pipeline.timelines import Clock
 
@@ -56,7 +56,7 @@ def check_beginning(image: str | Path | None, video: str | Path | None) -> None:
     if image is not None and video is not None:
         raise ConfigError("a video begins with a picture or with a video: give image or video, not both")
     if image is not None:
-        read_picture(Path(image))
+        check_picture(Path(image))
     if video is not None:
         check_video(Path(video))
 
@@ -115,7 +115,7 @@ def _encoded(encoder: Encoder, path: Path, pixels: Tensor, told: list[str], time
     with enough_memory(f"{path} was encoded"):
         for _ in range(times):
             for frame in pixels:
-                source.update(raw_bytes(frame))
+                source.update(byte_view(frame.contiguous()))
         frames = fitted(pixels, height, width, encoder.fit)
         latents = encoder.encode(frames.repeat(times, 1, 1, 1)).float().cpu()
     return Given(latents.contiguous(), source.hexdigest(), tuple(told))

@@ -53,7 +53,7 @@ def make_app(service: Service, hosts: Sequence[str] = ()) -> FastAPI:
         await run_in_threadpool(service.close)
 
     app = FastAPI(title="streamt1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.service = service
+    app.state.service, app.state.pictures = service, asyncio.Lock()
     for part in PARTS:
         app.include_router(part.router)
     app.state.routes = [route for part in PARTS for route in part.router.routes]

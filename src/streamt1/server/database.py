@@ -32,11 +32,13 @@ MIGRATIONS = (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, job TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL,
         due REAL NOT NULL)
     """,
+    "CREATE TABLE unkept AS SELECT id FROM jobs WHERE status = 'failed' AND code = 'cancelled' AND chunks <> 0",
 )
 """What each version of the schema adds to the one before; 0.1 and 0.2 wrote the first, without a number. ``gone`` has
 deleted jobs: where each stood in lists, and whether its files are still to be deleted; ``once`` the
 requests that a client would have made once, however often it sends them; ``asked`` when each key asked for a video,
-also one that is deleted by now; ``outbox`` what a webhook is still to be told."""
+also one that is deleted by now; ``outbox`` what a webhook is still to be told; ``unkept`` cancelled jobs of which is
+still to be kept what is there."""
 
 
 RESERVE = 1 << 20

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from streamt1.core.errors import ConflictError, UnknownVideoError
 from streamt1.server.database import Database, transaction
-from streamt1.server.schemas import CheckedRequest, Job, Status, VideoRequest, new_id
+from streamt1.server.schemas import ID_GLOB, ID_LENGTH, CheckedRequest, Job, Status, VideoRequest, new_id
 
 T = TypeVar("T", str, int)
 
@@ -46,9 +46,9 @@ class JobStore(Database):
         self.keep = keep
 
     @transaction
-    def add(self, request: CheckedRequest, stream: bool, once: Once | None = None) -> Job:
+    def add(self, name: str, request: CheckedRequest, stream: bool, once: Once | None = None) -> Job:
         """A new job, at the end of the queue; ``once``: by what the same request is known if it comes again."""
-        job = Job(new_id(), request, stream, int(time.time()))
+        job = Job(name, request, stream, int(time.time()))
         values = job.id, request.fields.model_dump_json(), request.preset, request.chunks, request.size, stream
         self._run(
             "INSERT INTO jobs (id, request, preset, chunks, size, stream, owner, status, progress, attempts,"
@@ -160,7 +160,10 @@ class JobStore(Database):
         """It is not to be made any further, and why; False where it is done. Earlier versions read it as failed."""
         update = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE id = ?"
         values = int(time.time()), CANCELLED, message, name
-        return self._run(update + " AND status IN ('queued', 'in_progress')", values).rowcount > 0
+        done = self._run(update + " AND status IN ('queued', 'in_progress')", values).rowcount > 0
+        if done:
+            self._run("INSERT INTO unkept VALUES (?)", (name,))
+        return done
 
     @transaction
     def kept(self, name: str, made: CheckedRequest) -> None:
@@ -170,17 +173,21 @@ class JobStore(Database):
         )
 
     @transaction
-    def cancelled(self) -> list[str]:
-        """Jobs that were not to be made any further."""
-        query = "SELECT id FROM jobs WHERE status = 'failed' AND code = ?"
-        return [row["id"] for row in self._run(query, (CANCELLED,)) if isinstance(row["id"], str)]
+    def put_away(self, name: str) -> None:
+        """The files of a cancelled video are in order."""
+        self._run("DELETE FROM unkept WHERE id = ?", (name,))
+
+    @transaction
+    def unkept(self) -> list[str]:
+        """Cancelled jobs of which is still to be kept what is there."""
+        return [row["id"] for row in self._run("SELECT id FROM unkept")]
 
     @transaction
     def failed(self) -> list[str]:
         """Jobs of which there will be no video, and nothing that could be gone on with by hand."""
         query = "SELECT id FROM jobs WHERE status = 'failed' AND code NOT IN (?, ?, ?)"
         rows = self._run(query, (CANCELLED, INTERRUPTED, DAMAGED))
-        return [row["id"] for row in rows if isinstance(row["id"], str)]
+        return [row["id"] for row in rows]
 
     @transaction
     def unfinished(self) -> set[str]:
@@ -208,13 +215,8 @@ class JobStore(Database):
         """Its files are still there, see ``cleared``. Raises ``UnknownVideoError``."""
         place = self._row(name)["seq"]
         self._run("DELETE FROM jobs WHERE id = ?", (name,))
+        self._run("DELETE FROM unkept WHERE id = ?", (name,))
         self._run("INSERT OR IGNORE INTO gone VALUES (?, ?, TRUE)", (name, place))
-
-    @transaction
-    def undo(self, name: str) -> None:
-        """A job that could not be added whole was never there: its request may be sent again."""
-        self._run("DELETE FROM jobs WHERE id = ?", (name,))
-        self._run("DELETE FROM once WHERE id = ?", (name,))
 
     @transaction
     def cleared(self, name: str) -> None:
@@ -228,12 +230,23 @@ class JobStore(Database):
 
     @transaction
     def recover(self) -> None:
-        """After a start: what ran when the server went down waits again."""
+        """After a start: what ran when the server went down waits again, and what is damaged has a name."""
         now = int(time.time())
+        self._rename_damaged(now)
         lost = "UPDATE jobs SET status = 'failed', completed_at = ?, code = ?, message = ? WHERE "
         twice = (now, INTERRUPTED, f"the server went down {ATTEMPTS} times while it made one chunk of this video")
         self._run(lost + "status = 'in_progress' AND attempts >= ?", (*twice, ATTEMPTS))
         self._run("UPDATE jobs SET status = 'queued', progress = 0 WHERE status = 'in_progress'")
+
+    def _rename_damaged(self, now: int) -> None:
+        """A row whose id is none fails, under a new one by which it can be deleted: no damage may name a file."""
+        damaged = "typeof(id) != 'text' OR length(CAST(id AS BLOB)) != ? OR id NOT GLOB ?"
+        told = "this job's row in the database has no id that can be: delete it and ask for the video again"
+        update = "UPDATE jobs SET id = ?, status = 'failed', completed_at = ?, code = ?, message = ? WHERE seq = ?"
+        for row in self._run(f"SELECT seq FROM jobs WHERE {damaged}", (ID_LENGTH, ID_GLOB)).fetchall():
+            self._run(update, (new_id(), now, DAMAGED, told, row["seq"]))
+        for table in ("gone", "unkept"):
+            self._run(f"DELETE FROM {table} WHERE {damaged}", (ID_LENGTH, ID_GLOB))
 
     @transaction
     def done(self, before: float = math.inf) -> list[str]:

@@ -43,12 +43,15 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("prompt", "seconds", "width", "waiting", "linger"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"the limit {name}={getattr(self, name)} must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"the limit {name}={getattr(self, name)} must be a finite number above 0")
         for name in ("keep", "keep_bytes", "daily"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"the limit {name}={value} must be above 0, or None")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"the limit {name}={value} must be a finite number above 0, or None")
+        for name in ("body", "patience", "free", "picture"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"the limit {name}={getattr(self, name)} must be a finite number, 0 or more")
 
     def check_prompt(self, prompt: str) -> None:
         """Raises ``ConfigError`` for a prompt that is too long."""

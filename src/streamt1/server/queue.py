@@ -23,7 +23,7 @@ from streamt1.server import troubles
 from streamt1.server.job_store import DAY, JobStore, Once
 from streamt1.server.keys import KeyFile
 from streamt1.server.limits import Limits
-from streamt1.server.schemas import CheckedRequest, Job, is_id
+from streamt1.server.schemas import CheckedRequest, Job, checked_id, new_id
 from streamt1.server.sessions import Session
 from streamt1.server.troubles import Troubles
 from streamt1.server.video_files import PICTURE, TAPE, VideoFiles
@@ -123,15 +123,20 @@ class JobQueue:
             known = None if once is None else self.store.known(once)
             if known is not None:
                 return known
+            self.check_room(request.owner)
+            job = self._added(request, stream, once)
+            self._changed.notify()
+            return job
+
+    def check_room(self, owner: str | None) -> None:
+        """Raises as ``submit`` does where a video of this owner would not be taken on now."""
+        with self._changed:
             self._check_disk()
-            self._check_quota(request.owner)
+            self._check_quota(owner)
             if self._closing or self.store.count("queued") >= self.limits.waiting:
                 self.refused += 1
                 wait = self._wait()
                 raise BusyError(f"{self.limits.waiting} videos wait already; come back in {wait} seconds", wait)
-            job = self._added(request, stream, once)
-            self._changed.notify()
-            return job
 
     def limits_of(self, owner: str | None) -> Limits:
         """Those of a key; the server's for the operator."""
@@ -160,18 +165,19 @@ class JobQueue:
             )
 
     def _added(self, request: CheckedRequest, stream: bool, once: Once | None) -> Job:
-        job = self.store.add(request, stream, once)
-        if request.picture is not None:
-            try:
-                write_whole(self.picture_of(job), request.picture, durable=True)
-            except BaseException:
-                self.store.undo(job.id)
-                raise
-        return job
+        name = new_id()
+        if request.picture is None:
+            return self.store.add(name, request, stream, once)
+        write_whole(self.files.beside(name, PICTURE), request.picture, durable=True)  # no job is there without its own
+        try:
+            return self.store.add(name, request, stream, once)
+        except BaseException:
+            self.files.drop(name, PICTURE)
+            raise
 
     def get(self, name: str) -> Job:
         """Raises ``UnknownVideoError``."""
-        return self.store.get(_known(name))
+        return self.store.get(checked_id(name))
 
     def check_owner(self, name: str, owner: str | None) -> None:
         """Raises ``UnknownVideoError`` for a video that is another's, as for one that is not there."""
@@ -180,11 +186,11 @@ class JobQueue:
 
     def page(self, limit: int, after: str | None, order: Literal["asc", "desc"], owner: str | None = None) -> list[Job]:
         """See ``JobStore.page``."""
-        return self.store.page(limit, None if after is None else _known(after), order, owner)
+        return self.store.page(limit, None if after is None else checked_id(after), order, owner)
 
     def folder_of(self, job: Job) -> Path:
         """Where its files are, or will be."""
-        return self.folder / job.id
+        return self.files.of(job.id)
 
     def picture_of(self, job: Job) -> Path:
         """Where the picture is that its video begins with, until the job is done."""
@@ -314,6 +320,11 @@ class JobQueue:
         elif running.stop != "closing":
             self.files.drop(running.job.id, PICTURE)
 
+    def why_stopped(self, running: Running) -> Reason | None:
+        """Also where it is just being stopped: its row is written before this says so."""
+        with self._changed:
+            return running.stop
+
     def let_go(self, running: Running) -> None:
         """A job is in nobody's hands any more, however it ended."""
         with self._changed:
@@ -378,10 +389,3 @@ class JobQueue:
     def _wait(self) -> int:
         """Seconds until a place is likely to be free: as long as a video has taken lately."""
         return max(1, min(LONGEST_WAIT, round(sum(self._seconds) / len(self._seconds))))
-
-
-def _known(name: str) -> str:
-    """Raises ``UnknownVideoError`` for what can be no job's name: it never meets the database."""
-    if not is_id(name):
-        raise UnknownVideoError(f"there is no video {name[:60]!r}")
-    return name

@@ -3,37 +3,70 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from av.error import FFmpegError
 
-from streamt1.core.errors import OutputError
+from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.files import write_whole
+from streamt1.core.json_text import JsonError, parse_json
+from streamt1.core.timeline import Scene
 from streamt1.media.boxes import boxes_in
 from streamt1.media.growing import is_video, remuxed
 from streamt1.media.thumbnails import small
-from streamt1.pipeline.run_files import PARTIAL, VIDEO, tidy
+from streamt1.pipeline.run_files import PARTIAL, REPORT, TRACE, VIDEO, is_finished, stored_summary
+from streamt1.server.tape import Tape
+from streamt1.trace.events import SceneStarted
 
 THUMBNAIL = "thumbnail.webp"
 THUMBNAIL_SIDE = 256
 
 
-def keep_made(folder: Path) -> tuple[int, float] | None:
-    """The part of a run's video that is final becomes its video; what only a run needs that goes on is deleted.
+@dataclass(frozen=True)
+class Made:
+    """What there is of a cancelled video: its chunks, its seconds, and the scenes that were begun while it was made."""
 
-    Returns its chunks and its seconds; None where it is done already. Where nothing is final, both are 0 and the folder
-    goes.
+    chunks: int
+    seconds: float
+    scenes: tuple[tuple[int, Scene], ...] = ()
+
+
+def keep_made(folder: Path, tape: Path) -> Made | None:
+    """The part of a run's video that is final becomes its video, and it has no report.
+
+    What only a run needs that goes on is left for ``tidy``, once all this is noted: until then it can be done again.
+    Where nothing is final, the folder goes.
+
+    Args:
+        tape: of its job.
+
+    Returns None where an earlier version did all this, and deleted what says how many chunks there are.
     Raises ``OutputError``.
     """
     partial, video = folder / PARTIAL, folder / VIDEO
-    if video.is_file() and not partial.exists():
-        return None
-    if not is_video(partial):
+    if is_video(partial):
+        chunks = sum(name == "moof" for name, _ in boxes_in(partial.read_bytes()))
+        remuxed(partial, video)
+    elif not video.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        return 0, 0.0
-    chunks = sum(name == "moof" for name, _ in boxes_in(partial.read_bytes()))
-    remuxed(partial, video)
+        return Made(0, 0.0)
+    else:  # it was cancelled when its video was whole, and perhaps not yet its report
+        summary = stored_summary(folder)
+        if summary is None or not is_finished(summary):
+            return None
+        chunks = len(summary["outcome"]["lineage"])
+    (folder / REPORT).unlink(missing_ok=True)
+    return Made(chunks, _drawn(folder), begun_scenes(folder / TRACE, tape))
+
+
+def _drawn(folder: Path) -> float:
+    """Draws the thumbnail of a folder's video. Its seconds. Raises ``OutputError``."""
+    video = folder / VIDEO
     try:
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
@@ -44,5 +77,28 @@ def keep_made(folder: Path) -> tuple[int, float] | None:
                     break
     except FFmpegError as error:
         raise OutputError(f"cannot read {video}: {error.strerror}") from error
-    tidy(folder)
-    return chunks, frames / float(rate or 1)
+    return frames / float(rate or 1)
+
+
+def begun_scenes(trace: Path, tape: Path) -> tuple[tuple[int, Scene], ...]:
+    """Scenes that were said to a stream, each with its first chunk: by its tape, which knows the last of them, or by
+    its trace where there is no tape any more. Lines that are damaged are passed over. Raises ``OSError``."""
+    scenes = list[tuple[int, Scene]]()
+    for record in _of_tape(tape) if tape.is_file() else _of_trace(trace):
+        with suppress(KeyError, TypeError, ConfigError):
+            if record["event"] == SceneStarted.kind:
+                scenes.append((record["chunk"], Scene(record["prompt"], None, record.get("memory"))))
+    return tuple(scenes)
+
+
+def _of_tape(path: Path) -> Iterator[Any]:
+    return (message for message, _ in Tape(path).records())
+
+
+def _of_trace(path: Path) -> Iterator[Any]:
+    mark = SceneStarted.kind.encode()
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            if mark in line:  # there are few, among many thousands
+                with suppress(JsonError):
+                    yield parse_json(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from starlette.requests import HTTPConnection
 from streamt1.core.errors import NotReadyError, UnknownVideoError
 from streamt1.media.thumbnails import size_of_picture
 from streamt1.report import PAGE
-from streamt1.server.body import read_fields
+from streamt1.server.body import PICTURE, read_fields
 from streamt1.server.job_store import Once
 from streamt1.server.remains import THUMBNAIL
 from streamt1.server.schemas import FieldError, Job
@@ -74,18 +75,25 @@ async def create(request: Request, service: Checked) -> JSONResponse:
     """Puts a video into the queue; one request that is sent twice with its ``Idempotency-Key`` is one video."""
     limits = service.queue.limits
     fields = await read_fields(request, limits.body, limits.picture)
-    job = await run_in_threadpool(ordered, service, fields, request.headers.get("idempotency-key"), request.state.owner)
+    pictured = isinstance(fields, dict) and isinstance(fields.get(PICTURE), bytes)
+    async with request.app.state.pictures if pictured else nullcontext():  # one at a time: each may be large
+        once, owner = request.headers.get("idempotency-key"), request.state.owner
+        job = await run_in_threadpool(ordered, service, fields, once, owner)
     return JSONResponse(job.record(), headers=POLL_AFTER)
 
 
 def ordered(service: Service, fields: Any, key: str | None, owner: str | None, stream: bool = False) -> Job:
     """A job of a request; the one that it became where it was sent before with this ``Idempotency-Key``.
 
-    Raises what ``Service.checked`` and ``JobQueue.submit`` raise.
+    Raises what ``Service.checked``, ``Service.check_picture`` and ``JobQueue.submit`` raise.
     """
     once = _once(key, fields, owner)
     known = None if once is None else service.queue.store.known(once)
-    return known or service.queue.submit(service.checked(fields, stream, owner), stream, once)
+    if known is not None:
+        return known
+    request = service.checked(fields, stream, owner)
+    service.check_picture(request)
+    return service.queue.submit(request, stream, once)
 
 
 @read("/v1/videos")

@@ -5,22 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamt1.config.load import parse_budget
 from streamt1.config.schema import RunConfig
 from streamt1.config.timelines import told_scenes
-from streamt1.core.errors import ConfigError, PromptError, UnknownNameError
+from streamt1.core.errors import ConfigError, PromptError, UnknownNameError, UnknownVideoError
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.families.build import check_prompt
-from streamt1.media.reading import read_picture
 from streamt1.pipeline.given import given_chunks
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.timelines import resolved
@@ -111,6 +109,8 @@ class CheckedRequest:
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 _ID = re.compile(r"video_[0-9a-f]{32}")
+ID_GLOB, ID_LENGTH = "video_" + 32 * "[0-9a-f]", 38
+"""The same for SQLite."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,16 @@ def new_id() -> str:
     return f"video_{secrets.token_hex(16)}"
 
 
-def is_id(text: str) -> bool:
+def is_id(text: object) -> TypeGuard[str]:
     """Whether a text can be a job's name; what is not never meets the disk."""
-    return _ID.fullmatch(text) is not None
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def checked_id(name: str) -> str:
+    """The name of a job. Raises ``UnknownVideoError`` for what can be none."""
+    if not is_id(name):
+        raise UnknownVideoError(f"there is no video {name[:60]!r}")
+    return name
 
 
 def read_request(keys: Any) -> VideoRequest:
@@ -216,7 +223,7 @@ def configured(base: RunConfig, request: VideoRequest) -> RunConfig:
 
 
 def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: bool = False) -> CheckedRequest:
-    """Reads and checks a request.
+    """Reads and checks a request, all but what is in its picture.
 
     Args:
         stream: the client listens: without a length, such a video goes on until it is told to end.
@@ -265,9 +272,6 @@ def check_request(keys: Any, presets: LoadedPresets, limits: Limits, stream: boo
             check_budget(config.search.budget_passes, pipeline.models, timeline, given)
     chunks = timeline.chunks or pipeline.chunks_for(request.seconds, given)
     request = request.model_copy(update=_used(request, config))
-    if picture is not None:  # last, since a large one takes a second to decode
-        with about("input_reference"):
-            read_picture(BytesIO(picture), "the file")
     return CheckedRequest(request, preset, chunks, served.size, picture)
 
 
@@ -305,15 +309,26 @@ def as_made(request: CheckedRequest, summary: Mapping[str, Any], pipeline: Pipel
     return dataclasses.replace(request, fields=fields, chunks=chunks)
 
 
-def as_kept(request: CheckedRequest, chunks: int, seconds: float) -> CheckedRequest:
+def as_kept(
+    request: CheckedRequest, chunks: int, seconds: float, said: Sequence[tuple[int, Scene]] = ()
+) -> CheckedRequest:
     """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to.
 
     Where there is no chunk, its fields still say what was asked for.
+
+    Args:
+        said: scenes that were said to a stream without an end, each with its first chunk.
     """
     if chunks == 0:
         return dataclasses.replace(request, chunks=0)
-    scenes, left = list[dict[str, Any]](), chunks
-    for scene in request.fields.timeline or ():
+    scenes, left, asked = list[dict[str, Any]](), chunks, request.fields.timeline
+    begun = [(chunk, scene) for chunk, scene in said if chunk < chunks]
+    if request.fields.endless and begun:
+        timeline = timeline_of(request.fields, 0)
+        for chunk, scene in begun:
+            timeline = timeline.then(scene, chunk)
+        asked = [dataclasses.asdict(scene) for scene in timeline.scenes]
+    for scene in asked or ():
         if left > 0:
             scenes.append({**scene, "chunks": min(left, scene["chunks"] or left)})
             left -= scenes[-1]["chunks"]

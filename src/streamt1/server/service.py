@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from streamt1.core.errors import StreamT1Error
 from streamt1.core.timeline import Scene
+from streamt1.media.reading import check_picture
 from streamt1.server.auth import Auth
 from streamt1.server.job_store import JobStore
 from streamt1.server.keys import KeyFile
@@ -20,7 +22,7 @@ from streamt1.server.limits import Limits
 from streamt1.server.metrics import Metrics
 from streamt1.server.models import LoadedPresets
 from streamt1.server.queue import JobQueue
-from streamt1.server.schemas import CheckedRequest, check_request, check_scene
+from streamt1.server.schemas import CheckedRequest, about, check_request, check_scene
 from streamt1.server.webhooks import Hook, Messenger, Outbox
 from streamt1.server.worker import Worker
 
@@ -67,6 +69,16 @@ class Service:
         """A request, of the key that asks. Raises ``ConfigError`` and ``PromptError``; see ``check_request``."""
         request = check_request(fields, self.presets, self.queue.limits_of(owner), stream)
         return dataclasses.replace(request, owner=owner)
+
+    def check_picture(self, request: CheckedRequest) -> None:
+        """Decodes the picture of a request, where there would be room for its video.
+
+        A large one takes a second, and hundreds of megabytes. Raises ``ConfigError``, and as ``JobQueue.submit`` does.
+        """
+        if request.picture is not None:
+            self.queue.check_room(request.owner)
+            with about("input_reference"):
+                check_picture(BytesIO(request.picture), "the file")
 
     def scene(self, fields: Any, request: CheckedRequest) -> Scene:
         """What a client says to its running stream: ``{"prompt": ..., "memory": ...}``. Raises as ``checked`` does."""

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from streamt1.core.errors import StreamT1Error, UnknownVideoError
 from streamt1.core.files import bytes_in, check_writable, free_bytes, is_trouble
+from streamt1.pipeline.run_files import tidy
 from streamt1.server.job_store import JobStore
-from streamt1.server.remains import keep_made
-from streamt1.server.schemas import as_kept, is_id
+from streamt1.server.remains import Made, keep_made
+from streamt1.server.schemas import as_kept, checked_id, is_id
 
 log = logging.getLogger("streamt1.server")
 LOST = "lost"
@@ -28,7 +29,7 @@ class VideoFiles:
 
     def __init__(self, store: JobStore, folder: Path) -> None:
         self.store, self.folder = store, folder
-        self._unkept = dict[str, tuple[int, float] | None]()
+        self._unkept = dict[str, Made | None]()
 
     def take_up(self) -> None:
         """Takes up what an earlier server left. Raises ``OutputError`` for a folder that cannot be written.
@@ -37,11 +38,11 @@ class VideoFiles:
         beside them, since it may be the database that was lost.
         """
         check_writable(self.folder, keep=True)
-        for name in self.store.gone():
+        for name in filter(is_id, self.store.gone()):
             self.clear(name)
-        for name in self.store.failed():
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in self.store.cancelled():
+        for name in filter(is_id, self.store.failed()):
+            shutil.rmtree(self.of(name), ignore_errors=True)
+        for name in filter(is_id, self.store.unkept()):
             self.keep_made(name)
         known, lost = self.store.names(), self.folder.parent / LOST
         done = known - self.store.unfinished()
@@ -65,10 +66,11 @@ class VideoFiles:
 
     def clear(self, name: str) -> None:
         """Deletes the files of a job that is deleted."""
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+        folder = self.of(name)
+        shutil.rmtree(folder, ignore_errors=True)
         self.drop(name, PICTURE)
         self.drop(name, TAPE)
-        if not (self.folder / name).exists():
+        if not folder.exists():
             self.store.cleared(name)
 
     def drop(self, name: str, kind: str) -> None:
@@ -76,13 +78,17 @@ class VideoFiles:
         with suppress(OSError):
             self.beside(name, kind).unlink(missing_ok=True)
 
+    def of(self, name: str) -> Path:
+        """The folder of a job. Raises ``UnknownVideoError`` for what can be no job's name: it names no file."""
+        return self.folder / checked_id(name)
+
     def beside(self, name: str, kind: str) -> Path:
-        """Where a picture or a tape is."""
-        return self.folder / f"{name}{kind}"
+        """Where a picture or a tape is. Raises as ``of`` does."""
+        return self.folder / f"{checked_id(name)}{kind}"
 
     def bytes_of(self, name: str) -> int:
         """What a video and what is kept for its viewers take."""
-        size = bytes_in(self.folder / name)
+        size = bytes_in(self.of(name))
         with suppress(FileNotFoundError):
             size += self.beside(name, TAPE).stat().st_size
         return size
@@ -91,29 +97,35 @@ class VideoFiles:
         """Bytes that are free on the disk. Raises ``OutputError``."""
         return free_bytes(self.folder)
 
-    def keep_made(self, name: str, made: tuple[int, float] | None = None) -> None:
+    def keep_made(self, name: str, made: Made | None = None) -> None:
         """What is decided of a cancelled job's video becomes the video; where there is none, nothing stays.
 
         Where that cannot be done now, it is tried again, and all that there is stays.
 
         Args:
-            made: chunks and seconds, where its files are in order, and its row is not.
+            made: what there is, where its files are in order, and its row is not.
         """
         try:
-            made = made or keep_made(self.folder / name)
+            request = self.store.get(name).request
+            made = made or keep_made(self.of(name), self.beside(name, TAPE))
             if made is not None:
-                self.store.kept(name, as_kept(self.store.get(name).request, *made))
+                self.store.kept(name, as_kept(request, made.chunks, made.seconds, made.scenes))
+                tidy(self.of(name))
+            self.store.put_away(name)
+        except UnknownVideoError:  # it was deleted meanwhile
+            self._unkept.pop(name, None)
         except (StreamT1Error, OSError) as error:
             log.error("of job %s, which was cancelled, nothing can be kept: %s", name, error)
+            self._unkept.pop(name, None)
             if is_trouble(error):
                 self._unkept[name] = made
+        else:
+            self._unkept.pop(name, None)
 
     def retry(self) -> None:
-        """Keeps what could not be kept when it was to be. Raises ``OutputError``."""
+        """Keeps what could not be kept when it was to be."""
         for name, made in list(self._unkept.items()):
-            del self._unkept[name]
-            with suppress(UnknownVideoError):
-                self.keep_made(self.store.get(name).id, made)
+            self.keep_made(name, made)
 
     def drop_tapes(self) -> None:
         """Deletes the tapes of jobs that are over for long enough."""

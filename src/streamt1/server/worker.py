@@ -113,9 +113,10 @@ class Worker:
             outcome = ended
         seconds = time.monotonic() - begin
         self.metrics.finished(outcome, seconds)
-        if running.stop == "cancelled":
+        stop = self.queue.why_stopped(running)
+        if stop == "cancelled":
             self.queue.files.keep_made(job.id)
-        elif outcome != "completed" and running.stop not in ("closing", "deleted"):  # what is deleted the queue clears
+        elif outcome != "completed" and stop not in ("closing", "deleted"):  # what is deleted the queue clears
             shutil.rmtree(folder, ignore_errors=True)
         self.queue.put_back(running, seconds if outcome == "completed" else None)
         running.session.tape.close()
