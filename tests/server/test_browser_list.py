@@ -204,3 +204,9 @@ def test_runs_of_long_ago_can_be_reached(browser: Any, address: str, service: Se
     assert len(set(names)) == 221
     assert names[0] == httpx.get(f"{address}/v1/videos?limit=1").json()["data"][0]["id"]
     tab.context.close()
+
+
+def test_lengths_are_told_in_tenths_of_a_second(browser: Any, address: str) -> None:
+    page = Tab(browser, address).page
+    told = page.evaluate("import('/page/dom.js').then((dom) => [4.312, '5', '0.96', 81.25].map(dom.inSeconds))")
+    assert told == ["4.3 s", "5 s", "1 s", "81.3 s"]

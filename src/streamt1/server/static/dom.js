@@ -21,6 +21,9 @@ const SMALL = ["no", "one", "two", "three", "four", "five", "six", "seven", "eig
 export const spelled = (number) => SMALL[number] ?? String(number);
 export const count = (number, noun) => `${spelled(number)} ${noun}${number === 1 ? "" : "s"}`;
 
+// 4.312 is "4.3 s", 5 is "5 s".
+export const inSeconds = (length) => `${+Number(length).toFixed(1)} s`;
+
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export const listed = (words) =>

@@ -1,6 +1,6 @@
 // Runs that the server knows, the newest first, each with its video and its report.
 
-import { ask, find, make } from "/page/dom.js";
+import { ask, find, inSeconds, make } from "/page/dom.js";
 
 const FIRST = 8, PAGE = 100; // runs: as many as are shown at first, and as the server tells at once
 const SOON = 2000, LATER = 5000; // milliseconds to the next look, where something is on its way or not
@@ -169,6 +169,6 @@ const describe = (job) => {
   const lag = job.lag === null ? null : `lag ${job.lag}`;
   const when = new Date(job.created_at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   const scenes = job.timeline ? `${job.timeline.length} scenes` : null;
-  const length = job.endless && isMade(job) ? null : `${job.seconds} s`;
+  const length = job.endless && isMade(job) ? null : inSeconds(job.seconds);
   return [states[job.status], length, scenes, job.preset, policy, width, lag, `seed ${job.seed}`, when].filter(Boolean).join(" \u00b7 ");
 };

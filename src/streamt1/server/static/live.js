@@ -3,7 +3,7 @@
 import { Board } from "/page/board.js";
 import { Caption } from "/page/caption.js";
 import { Connection } from "/page/connection.js";
-import { ask, capital, find, tell } from "/page/dom.js";
+import { ask, capital, find, inSeconds, tell } from "/page/dom.js";
 import { History } from "/page/history.js";
 import { admitted, enter } from "/page/login.js";
 import { Memory } from "/page/memory.js";
@@ -175,7 +175,7 @@ const ended = (video, file = true) => {
   find("waiting").hidden = true;
   if (!file) return;
   caption.reset(video.prompt, 1);
-  find("decided").textContent = `${video.seconds} s`;
+  find("decided").textContent = inSeconds(video.seconds);
   find("decided-bar").parentElement.hidden = true;
   player.file(`/v1/videos/${video.id}/content`);
 };
