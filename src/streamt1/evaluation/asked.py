@@ -44,9 +44,10 @@ def _leads(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, An
 def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
     assert one.grows is not None
     few, many = (_by_budget(suite, one, groups, length) for length in one.grows)
-    for budget in few.keys() & many.keys() - {ALL}:
-        found = difference_interval(many[budget], few[budget])
-        yield {"length": f"{one.grows[1]} less {one.grows[0]}", "budget": budget, **found}
+    for budget in few:
+        if budget in many and budget != ALL:
+            found = difference_interval(many[budget], few[budget])
+            yield {"length": f"{one.grows[1]} less {one.grows[0]}", "budget": budget, **found}
 
 
 def _by_budget(suite: Suite, one: Question, groups: Groups, length: str) -> Mapping[str, list[float]]:
