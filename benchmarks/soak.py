@@ -54,10 +54,19 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "streamt1", "serve", "--port", str(self.port), "--data", str(self.data)]
-        log = (self.data.parent / "server.log").open("ab")
-        self.process = subprocess.Popen([*command, "--linger", f"{LINGER}s", "--queue", "30"], stderr=log, stdout=log)
+        path = self.data.parent / "server.log"
+        with path.open("ab") as log:
+            options = [*command, "--linger", f"{LINGER}s", "--queue", "30"]
+            self.process = subprocess.Popen(options, stderr=log, stdout=log)
         self.lives.append([])
-        until(self.answers, 120)
+        try:
+            until(lambda: self.answers() or self.process.poll() is not None, 120)
+        finally:
+            if not self.answers():
+                say(f"the server does not answer (exit code {self.process.poll()}); the end of its log:")
+                say("".join(path.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server ended with exit code {self.process.poll()} where it was to begin")
         self.begun = time.monotonic()
 
     def answers(self) -> bool:

@@ -42,3 +42,25 @@ def test_a_server_listens_at_its_door_and_says_where(tmp_path: Path, caplog: pyt
             server.should_exit = True
             thread.join(20)
     assert f"listening on http://127.0.0.1:{port}" in caplog.text
+
+
+def test_a_server_that_ends_before_its_clients_leaves_its_port(tmp_path: Path) -> None:
+    """Its side of a connection stays in the kernel for a minute; the next server does not wait for that."""
+    port = 0
+    for life in range(2):
+        with door_at("127.0.0.1", port) as door, socket.socket() as client:
+            port = door.getsockname()[1]
+            service = toy_service(tmp_path / str(life), lambda: None)
+            server = Server(make_app(service), log_level="warning", timeout_graceful_shutdown=2)
+            thread = Thread(target=server.run, args=([door],))
+            thread.start()
+            while not server.started:
+                thread.join(0.02)
+                assert thread.is_alive()
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            server.should_exit = True
+            thread.join(20)
+            while client.recv(1 << 16):
+                pass

@@ -164,7 +164,12 @@ class Server(uvicorn.Server):
         self._queue = app.state.service.queue
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See ``uvicorn.Server``, which does not tell where sockets listen that were made before it."""
+        """See ``uvicorn.Server``, which does not tell where sockets listen that were made before it.
+
+        What is left in the kernel of connections of a server before, which was killed, keeps no door from listening.
+        """
+        for door in sockets or ():
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before, see ``door_at``
         await super().startup(sockets)
         for door in sockets or ():
             host, port, *_ = door.getsockname()
