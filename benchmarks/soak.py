@@ -33,7 +33,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 PROMPTS = ("a red circle bouncing on a navy striped background", "a green star sliding on a teal plain background")
-LINGER, SETTLED = 5, 20.0
+LINGER, SETTLED = 5, 60.0
 """Seconds: of the server's ``--linger``; and after a start, before its memory counts."""
 GROWTH = 0.10
 """By how much of itself the memory may grow between a start, once settled, and its kill."""

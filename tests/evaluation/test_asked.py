@@ -129,3 +129,10 @@ def test_an_interval_of_means_that_are_not_paired() -> None:
     assert wider["high"] >= interval([1.0, 2.0, 4.0])["high"]
     with pytest.raises(ValueError, match="of each"):
         difference_interval([1.0], [])
+
+
+def test_a_question_may_be_about_some_lengths() -> None:
+    asked = Question(question="?", method="stream_t1", than="best_of_n", lengths=("AB x 5",))
+    assert {one["length"] for one in told(suite(asked))} == {"AB x 5"}
+    with pytest.raises(UnknownNameError, match="unknown length 'AB x 4'"):
+        checked_suite({**suite().model_dump(), "asked": [asked.model_dump() | {"lengths": ["AB x 4"]}]})

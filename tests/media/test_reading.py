@@ -141,6 +141,9 @@ def test_sixteen_bits_of_grey_are_scaled(tmp_path: Path) -> None:
         Image.fromarray(grey).save(tmp_path / name)
         seen = read_picture(tmp_path / name)[0].numpy()
         assert np.abs(seen - (grey / 257)[..., None]).max() <= 1
+    (tmp_path / "grey.pgm").write_bytes(b"P5 8 8 65535\n" + grey.astype(">u2").tobytes())
+    seen = read_picture(tmp_path / "grey.pgm")[0].numpy()
+    assert np.abs(seen - (grey / 257)[..., None]).max() <= 1
     for mode in ("I", "F"):
         Image.new(mode, (8, 8), 3).save(tmp_path / "other.tif")
         with pytest.raises(ConfigError, match="pixels of 32 bits, without a scale"):

@@ -206,6 +206,50 @@ def test_runs_of_long_ago_can_be_reached(browser: Any, address: str, service: Se
     tab.context.close()
 
 
+def test_the_last_older_runs_are_not_ended_by_who_asks_for_them(
+    browser: Any, address: str, service: Service, gate: Gate
+) -> None:
+    """Focus goes on from the button to what shows the first of them, so that the same key does not cancel it."""
+    gate.shut()
+    for seed in range(10):
+        httpx.post(f"{address}/v1/videos", json={**ORDER, "seed": seed})
+    tab = Tab(browser, address)
+    page = tab.page
+    tab.until("document.querySelectorAll('#runs li').length === 8")
+    page.focus("#older")
+    page.keyboard.press("Enter")
+    tab.until("document.querySelectorAll('#runs li').length === 10")
+    assert page.evaluate("document.activeElement.closest('li') === document.querySelectorAll('#runs li')[8]")
+    assert page.evaluate("document.activeElement.textContent") == "Watch"
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert {one["status"] for one in httpx.get(f"{address}/v1/videos").json()["data"]} == {"queued", "in_progress"}
+    tab.context.close()
+
+
+def test_a_video_of_which_nothing_was_decided_is_no_video(
+    browser: Any, address: str, service: Service, gate: Gate
+) -> None:
+    """Whoever cancels it: its viewer's player is given no file that is not there, and no length is told."""
+    gate.shut()
+    tab = Tab(browser, address)
+    page = tab.page
+    page.click("#start")
+    tab.until("location.hash.startsWith('#video_')")
+    until(lambda: page.evaluate("true") and gate.held)
+    name = page.evaluate("location.hash.slice(1)")
+    httpx.post(f"{address}/v1/videos/{name}/cancel")
+    gate.open()
+    tab.until("document.getElementById('state').textContent === 'Stopped.'")
+    until(lambda: httpx.get(f"{address}/v1/videos/{name}").json()["chunks"] == 0)
+    assert httpx.get(f"{address}/v1/videos/{name}").json()["seconds"] == "0"
+    page.wait_for_selector("#runs li.cancelled")
+    assert page.evaluate("document.getElementById('video').error") is None
+    assert page.inner_text("#decided") == "nothing decided yet"
+    until(lambda: " s \u00b7" not in page.inner_text("#runs li.cancelled small"))
+    tab.context.close()
+
+
 def test_lengths_are_told_in_tenths_of_a_second(browser: Any, address: str) -> None:
     page = Tab(browser, address).page
     told = page.evaluate("import('/page/dom.js').then((dom) => [4.312, '5', '0.96', 81.25].map(dom.inSeconds))")

@@ -20,6 +20,7 @@ from streamt1.server import service as services
 from streamt1.server.app import make_app
 from streamt1.server.limits import Limits
 from streamt1.server.models import LoadedPresets
+from streamt1.server.schemas import new_id
 from streamt1.server.service import Service
 from tests.server.test_bad_input import nothing_happened
 from tests.server.test_videos import PROMPT, status
@@ -140,6 +141,24 @@ def test_one_picture_is_decoded_at_a_time(served: TestClient, monkeypatch: pytes
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(lambda seed: sent(served, seed), range(6))) == {400}
     assert most == [1] * 6
+
+
+def test_a_picture_whose_job_was_never_there_goes(presets: LoadedPresets, tmp_path: Path) -> None:
+    """A kill fell between the two; where the database itself is new, it may be the one that was lost."""
+    lone = tmp_path / "videos" / f"{new_id()}.picture"
+    before = Service.over([presets], tmp_path)
+    before.queue.submit(before.checked({"prompt": PROMPT, "seconds": "0.6"}))
+    before.queue.store.close()
+    lone.write_bytes(photo())
+    again = Service.over([presets], tmp_path)
+    again.queue.store.close()
+    assert not lone.exists()
+    assert not (tmp_path / "lost").exists()
+    for path in tmp_path.glob("jobs.sqlite*"):
+        path.unlink()
+    lone.write_bytes(photo())
+    Service.over([presets], tmp_path).queue.store.close()
+    assert (tmp_path / "lost" / lone.name).read_bytes() == photo()
 
 
 def test_a_job_waits_with_its_picture(presets: LoadedPresets, tmp_path: Path) -> None:

@@ -63,6 +63,17 @@ def test_a_video_that_is_cancelled_while_its_report_is_written(
     assert client.get(f"/v1/videos/{names[0]}/content?variant=thumbnail").status_code == 200
 
 
+@pytest.mark.parametrize("said", ['{"finished": true}', '{"finished": true, "outcome": null}', "{", ""])
+def test_a_damaged_summary_keeps_no_server_from_beginning(tmp_path: Path, gate: Gate, said: str) -> None:
+    name, folder = cancelled_by_a_kill(tmp_path, gate)
+    remains.keep_made(folder, folder.with_suffix(".tape"))
+    (folder / PARTIAL).unlink()
+    stored = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {}
+    (folder / "run.json").write_text(said if not said.endswith("}") else json.dumps({**stored, **json.loads(said)}))
+    with TestClient(make_app(toy_service(tmp_path, gate))) as client:
+        assert client.get(f"/v1/videos/{name}").json()["status"] == "cancelled"
+
+
 def test_a_kill_after_the_files_are_in_order_and_before_that_is_noted(tmp_path: Path, gate: Gate) -> None:
     name, folder = cancelled_by_a_kill(tmp_path, gate)
     (folder / REPORT).write_text("of before")

@@ -19,6 +19,7 @@ from streamt1.cli.main import app as command_line
 from streamt1.core.errors import ConfigError, OutputError
 from streamt1.server import webhooks
 from streamt1.server.app import make_app
+from streamt1.server.job_store import JobStore
 from streamt1.server.limits import Limits
 from streamt1.server.service import Service
 from streamt1.server.webhooks import Hook
@@ -188,6 +189,26 @@ def test_looks_that_fail_are_further_apart(
         until(lambda: receiver.told() == [("video.completed", name)])
     pauses = [record.args for record in caplog.records if "webhook needs" in record.message]
     assert pauses == [(0.02,), (0.04,), (0.08,), (0.16,), (0.16,), (0.16,)]
+
+
+def test_looks_may_fail_for_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause is bounded before it is counted: powers of two of so many failures are no numbers of seconds."""
+    store, pauses = JobStore(tmp_path / "jobs.sqlite"), list[float]()
+    errors = [OutputError("no") for _ in range(3000)]
+    monkeypatch.setattr(webhooks.Outbox, "due", lambda self: raised(errors.pop()) if errors else [])
+    messenger = webhooks.Messenger(webhooks.Outbox(store), Hook("http://127.0.0.1:9/", b"secret"))
+
+    def waited(pause: float) -> None:
+        pauses.append(pause)
+        if len(pauses) > 3000:
+            messenger._ends.set()
+
+    monkeypatch.setattr(messenger._ends, "wait", waited)
+    messenger._run()
+    assert len(pauses) == 3001
+    assert max(pauses) == webhooks.LONGEST_PAUSE
+    assert pauses[-1] == webhooks.LOOKS_EVERY
+    store.close()
 
 
 def test_a_webhook_that_has_ended_is_told_of(

@@ -15,7 +15,7 @@ LEVEL = 0.95
 
 
 def answers(suite: Suite, groups: Groups) -> list[dict[str, Any]]:
-    """The answers to ``suite.asked``, of each length and budget at which both methods were run.
+    """The answers to ``suite.asked``, of each length that is asked about and budget at which both methods were run.
 
     Returns:
         Dictionaries with ``question``, ``method``, ``than``, ``length``, ``budget`` and mean, low, high, n of the
@@ -31,7 +31,7 @@ def answers(suite: Suite, groups: Groups) -> list[dict[str, Any]]:
 
 
 def _leads(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
-    for length in dict.fromkeys(length for length, _, _ in groups):
+    for length in one.lengths or dict.fromkeys(length for length, _, _ in groups):
         for budget, values in _by_budget(suite, one, groups, length).items():
             numbers = interval(values)
             if one.tries > 1:

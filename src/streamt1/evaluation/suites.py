@@ -74,6 +74,7 @@ class Question(BaseModel):
     Attributes:
         question: a sentence.
         method, than: whose lead over whom answers it, at each length and budget that both have.
+        lengths: only at these, as ``["ABCDEF x 5.25"]``; all by default.
         tries: how many comparisons the question is tried by; their intervals are also told widened for that.
         grows: two lengths, as ``["5", "ABCDEF x 5"]``: asks for the lead at the second less that at the first.
     """
@@ -83,6 +84,7 @@ class Question(BaseModel):
     question: str
     method: str
     than: str
+    lengths: tuple[str, ...] = ()
     tries: int = Field(default=1, ge=1)
     grows: tuple[str, str] | None = None
 
@@ -192,7 +194,11 @@ def checked_suite(keys: Mapping[str, Any]) -> Suite:
         check_names("policy", [suite.method(name).policy], POLICIES)
     for one in suite.asked:
         check_names("method", (one.method, one.than), (*suite.methods, *suite.ablations))
-        check_names("length", one.grows or (), [named_length(each.scenes, each.seconds) for each in suite.lengths])
+        check_names(
+            "length",
+            (*one.lengths, *(one.grows or ())),
+            [named_length(each.scenes, each.seconds) for each in suite.lengths],
+        )
     return suite
 
 

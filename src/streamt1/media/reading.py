@@ -76,7 +76,7 @@ def _opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ConfigError(f"{name} has {picture.width}x{picture.height} pixels; make it smaller first")
-            if picture.mode == "F" or (picture.mode == "I" and picture.format != "PNG"):
+            if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
                 raise ConfigError(f"{name} has pixels of 32 bits, without a scale; save it with 8 or 16 bits")
             yield picture
     except Image.DecompressionBombError as error:

@@ -45,7 +45,8 @@ def keep_made(folder: Path, tape: Path) -> Made | None:
     Args:
         tape: of its job.
 
-    Returns None where an earlier version did all this, and deleted what says how many chunks there are.
+    Returns None where an earlier version did all this, and deleted what says how many chunks there are; where that is
+    damaged, too.
     Raises ``OutputError``.
     """
     partial, video = folder / PARTIAL, folder / VIDEO
@@ -57,9 +58,11 @@ def keep_made(folder: Path, tape: Path) -> Made | None:
         return Made(0, 0.0)
     else:  # it was cancelled when its video was whole, and perhaps not yet its report
         summary = stored_summary(folder)
-        if summary is None or not is_finished(summary):
+        outcome = summary.get("outcome") if summary is not None and is_finished(summary) else None
+        lineage = outcome.get("lineage") if isinstance(outcome, dict) else None
+        if not isinstance(lineage, list):
             return None
-        chunks = len(summary["outcome"]["lineage"])
+        chunks = len(lineage)
     (folder / REPORT).unlink(missing_ok=True)
     return Made(chunks, _drawn(folder), begun_scenes(folder / TRACE, tape))
 

@@ -155,7 +155,7 @@ class Job:
             "expires_at": self.expires_at,
             "error": {"code": self.error[0], "message": self.error[1]} if self.error else None,
             "prompt": fields.prompt,
-            "seconds": f"{fields.seconds:g}",
+            "seconds": f"{fields.seconds if self.request.chunks else 0:g}",
             "size": self.request.size,
             "remixed_from_video_id": None,
             "preset": self.request.preset,
@@ -314,7 +314,7 @@ def as_kept(
 ) -> CheckedRequest:
     """What a request became that was cancelled after so many chunks: its length, and the scenes that it came to.
 
-    Where there is no chunk, its fields still say what was asked for.
+    Where there is no chunk, its fields still say what was asked for, and its record says 0 seconds.
 
     Args:
         said: scenes that were said to a stream without an end, each with its first chunk.

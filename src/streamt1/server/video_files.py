@@ -52,7 +52,9 @@ class VideoFiles:
         for path in self.folder.glob(f".*{PICTURE}.part"):  # of a request that a kill cut off
             path.unlink(missing_ok=True)
         strange = [path for path in self.folder.iterdir() if _owner(path) and _owner(path) not in known]
-        for path in [one for one in strange if one.suffix == TAPE]:  # the folder holds all that it tells
+        # The folder holds all that a tape tells. A picture without its job came with a request that was never answered,
+        # where the database is not new: a kill fell between the two.
+        for path in [one for one in strange if one.suffix == TAPE or (one.suffix == PICTURE and known)]:
             path.unlink()
             strange.remove(path)
         for path in strange:

@@ -150,15 +150,13 @@ class Messenger:
         self._thread.join(2 * PATIENCE + 1)
 
     def _run(self) -> None:
-        failed = 0
+        longer = LOOKS_EVERY
         while not self._ends.is_set():
-            pause = LOOKS_EVERY
             try:
-                if self._look():
-                    pause = 0.0
-                failed = 0
+                pause = 0.0 if self._look() else LOOKS_EVERY
+                longer = LOOKS_EVERY
             except Exception:  # whatever it is, this thread is needed as long as the server runs
-                pause, failed = min(LONGEST_PAUSE, LOOKS_EVERY * 2**failed), failed + 1
+                pause, longer = longer, min(LONGEST_PAUSE, 2 * longer)
                 log.exception("cannot do what a webhook needs; trying again in %g seconds", pause)
             self._ends.wait(pause)
 

@@ -161,7 +161,8 @@ async def _listen(socket: WebSocket, service: Service, name: str, owner: str | N
 
 
 async def until_first(*tasks: Any) -> None:
-    """Runs until one is done, and ends the others; its error is raised. All are ended where this is cancelled, too."""
+    """Runs until one is done, and ends the others; its error is raised, and theirs are not. All are ended where this is
+    cancelled, too."""
     running = [asyncio.ensure_future(task) for task in tasks]
     done: set[asyncio.Future[Any]] = set()
     try:
@@ -170,6 +171,9 @@ async def until_first(*tasks: Any) -> None:
         for task in running:
             task.cancel()
         await asyncio.wait(running)  # not gather, whose error would not say which scope was cancelled
+        for task in running:
+            if not task.cancelled():
+                task.exception()  # has been looked at, or asyncio would log it
     for task in done:
         task.result()
 

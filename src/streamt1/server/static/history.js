@@ -3,7 +3,7 @@
 import { ask, find, inSeconds, make } from "/page/dom.js";
 
 const FIRST = 8, PAGE = 100; // runs: as many as are shown at first, and as the server tells at once
-const SOON = 2000, LATER = 5000; // milliseconds to the next look, where something is on its way or not
+const SOON = 2000, LATER = 5000, LONG = 10000; // milliseconds to the next look: something is on its way; or not; the most
 const SILENT = [502, 503, 504]; // a proxy's, where the server does not answer: it is asked again
 const POLICIES = {
   stream_t1: "Stream-T1", beam: "beam search", best_of_n: "best of n", best_of_n_per_scene: "best of n per scene",
@@ -47,7 +47,7 @@ export class History {
       }
     }
     clearTimeout(this.timer);
-    wait *= Math.ceil(this.wanted / PAGE);
+    wait = Math.min(LONG, wait * Math.ceil(this.wanted / PAGE));
     if (!document.hidden && !locked) this.timer = setTimeout(() => this.show(), wait);
   }
 
@@ -87,11 +87,11 @@ export class History {
     if (focused && document.activeElement?.dataset?.place !== focused) this.focus(focused, place);
   }
 
-  // Back to where focus was; where that is gone, to the run that took its place.
+  // Back to where focus was; where that is gone, to the run that took its place: to what shows it, not to what ends it.
   focus(wanted, place) {
     const places = [...find("runs").querySelectorAll("[data-place]")];
     const row = find("runs").children[Math.min(place, find("runs").children.length - 1)];
-    const next = places.find((one) => one.dataset.place === wanted) ?? row?.querySelector(".drop") ?? find("past-title");
+    const next = places.find((one) => one.dataset.place === wanted) ?? row?.querySelector("a") ?? find("past-title");
     next.focus({ preventScroll: true });
   }
 
@@ -169,6 +169,6 @@ const describe = (job) => {
   const lag = job.lag === null ? null : `lag ${job.lag}`;
   const when = new Date(job.created_at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   const scenes = job.timeline ? `${job.timeline.length} scenes` : null;
-  const length = job.endless && isMade(job) ? null : inSeconds(job.seconds);
+  const length = (job.endless && isMade(job)) || job.chunks === 0 ? null : inSeconds(job.seconds);
   return [states[job.status], length, scenes, job.preset, policy, width, lag, `seed ${job.seed}`, when].filter(Boolean).join(" \u00b7 ");
 };

@@ -173,7 +173,7 @@ const ended = (video, file = true) => {
   player.end();
   if (player.address) return;
   find("waiting").hidden = true;
-  if (!file) return;
+  if (!file || video.chunks === 0) return; // nothing of it was decided
   caption.reset(video.prompt, 1);
   find("decided").textContent = inSeconds(video.seconds);
   find("decided-bar").parentElement.hidden = true;
