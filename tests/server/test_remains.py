@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from streamt1.pipeline.run_files import CHECKPOINT, PARTIAL, REPORT
-from streamt1.server import remains, worker
+from streamt1.server import remains, video_files, worker
 from streamt1.server.app import make_app
 from streamt1.server.job_store import JobStore
 from streamt1.server.remains import THUMBNAIL, begun_scenes
@@ -66,7 +66,7 @@ def test_a_video_that_is_cancelled_while_its_report_is_written(
 @pytest.mark.parametrize("said", ['{"finished": true}', '{"finished": true, "outcome": null}', "{", ""])
 def test_a_damaged_summary_keeps_no_server_from_beginning(tmp_path: Path, gate: Gate, said: str) -> None:
     name, folder = cancelled_by_a_kill(tmp_path, gate)
-    remains.keep_made(folder, folder.with_suffix(".tape"))
+    remains.keep_made(folder)
     (folder / PARTIAL).unlink()
     stored = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {}
     (folder / "run.json").write_text(said if not said.endswith("}") else json.dumps({**stored, **json.loads(said)}))
@@ -77,7 +77,7 @@ def test_a_damaged_summary_keeps_no_server_from_beginning(tmp_path: Path, gate: 
 def test_a_kill_after_the_files_are_in_order_and_before_that_is_noted(tmp_path: Path, gate: Gate) -> None:
     name, folder = cancelled_by_a_kill(tmp_path, gate)
     (folder / REPORT).write_text("of before")
-    remains.keep_made(folder, folder.with_suffix(".tape"))
+    remains.keep_made(folder)
     with TestClient(make_app(toy_service(tmp_path, gate))) as client:
         assert 0 < agrees(client, name)["chunks"] < 16
     assert not {PARTIAL, CHECKPOINT, REPORT} & {path.name for path in folder.iterdir()}
@@ -139,7 +139,9 @@ def test_a_cancelled_stream_knows_its_scenes(
 ) -> None:
     """By its tape, or where that is gone by its trace."""
     if not taped:
-        monkeypatch.setattr(remains, "begun_scenes", lambda trace, tape: begun_scenes(trace, tape.with_suffix("")))
+        monkeypatch.setattr(
+            video_files, "begun_scenes", lambda folder, tape: begun_scenes(folder, tape.with_suffix(""))
+        )
     calls, names = list[int](), list[str]()
 
     def later() -> None:
@@ -163,6 +165,6 @@ def test_damaged_lines_of_a_trace_are_passed_over(tmp_path: Path) -> None:
     scene = {"event": "scene_started", "chunk": 3, "scene": 1, "prompt": OTHER, "memory": "cut"}
     lines = [json.dumps({**scene, "memory": "nonsense"}), json.dumps([scene]), json.dumps(scene)]
     (tmp_path / "trace.jsonl").write_text("\n".join([*lines, lines[-1][:50]]))
-    [(chunk, found)] = begun_scenes(tmp_path / "trace.jsonl", tmp_path / "none.tape")
+    [(chunk, found)] = begun_scenes(tmp_path, tmp_path / "none.tape")
     assert (chunk, found.prompt, found.memory) == (3, OTHER, "cut")
-    assert begun_scenes(tmp_path / "none.jsonl", tmp_path / "none.tape") == ()
+    assert begun_scenes(tmp_path / "none", tmp_path / "none.tape") == ()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from av.error import FFmpegError
@@ -27,23 +26,18 @@ THUMBNAIL = "thumbnail.webp"
 THUMBNAIL_SIDE = 256
 
 
-@dataclass(frozen=True)
-class Made:
-    """What there is of a cancelled video: its chunks, its seconds, and the scenes that were begun while it was made."""
+class Made(NamedTuple):
+    """What there is of a cancelled video."""
 
     chunks: int
     seconds: float
-    scenes: tuple[tuple[int, Scene], ...] = ()
 
 
-def keep_made(folder: Path, tape: Path) -> Made | None:
+def keep_made(folder: Path) -> Made | None:
     """The part of a run's video that is final becomes its video, and it has no report.
 
     What only a run needs that goes on is left for ``tidy``, once all this is noted: until then it can be done again.
     Where nothing is final, the folder goes.
-
-    Args:
-        tape: of its job.
 
     Returns None where an earlier version did all this, and deleted what says how many chunks there are; where that is
     damaged, too.
@@ -64,7 +58,7 @@ def keep_made(folder: Path, tape: Path) -> Made | None:
             return None
         chunks = len(lineage)
     (folder / REPORT).unlink(missing_ok=True)
-    return Made(chunks, _drawn(folder), begun_scenes(folder / TRACE, tape))
+    return Made(chunks, _drawn(folder))
 
 
 def _drawn(folder: Path) -> float:
@@ -83,11 +77,12 @@ def _drawn(folder: Path) -> float:
     return frames / float(rate or 1)
 
 
-def begun_scenes(trace: Path, tape: Path) -> tuple[tuple[int, Scene], ...]:
+def begun_scenes(folder: Path, tape: Path) -> tuple[tuple[int, Scene], ...]:
     """Scenes that were said to a stream, each with its first chunk: by its tape, which knows the last of them, or by
-    its trace where there is no tape any more. Lines that are damaged are passed over. Raises ``OSError``."""
+    the trace in its folder where there is no tape any more. Lines that are damaged are passed over. Raises
+    ``OSError``."""
     scenes = list[tuple[int, Scene]]()
-    for record in _of_tape(tape) if tape.is_file() else _of_trace(trace):
+    for record in _of_tape(tape) if tape.is_file() else _of_trace(folder / TRACE):
         with suppress(KeyError, TypeError, ConfigError):
             if record["event"] == SceneStarted.kind:
                 scenes.append((record["chunk"], Scene(record["prompt"], None, record.get("memory"))))

@@ -13,7 +13,7 @@ from streamt1.core.errors import StreamT1Error, UnknownVideoError
 from streamt1.core.files import bytes_in, check_writable, free_bytes, is_trouble
 from streamt1.pipeline.run_files import tidy
 from streamt1.server.job_store import JobStore
-from streamt1.server.remains import Made, keep_made
+from streamt1.server.remains import Made, begun_scenes, keep_made
 from streamt1.server.schemas import as_kept, checked_id, is_id
 
 log = logging.getLogger("streamt1.server")
@@ -107,22 +107,21 @@ class VideoFiles:
         Args:
             made: what there is, where its files are in order, and its row is not.
         """
+        self._unkept.pop(name, None)
         try:
-            request = self.store.get(name).request
-            made = made or keep_made(self.of(name), self.beside(name, TAPE))
+            request, folder = self.store.get(name).request, self.of(name)
+            made = made or keep_made(folder)
             if made is not None:
-                self.store.kept(name, as_kept(request, made.chunks, made.seconds, made.scenes))
-                tidy(self.of(name))
+                said = begun_scenes(folder, self.beside(name, TAPE)) if request.fields.endless else ()
+                self.store.kept(name, as_kept(request, *made, said))
+                tidy(folder)
             self.store.put_away(name)
-        except UnknownVideoError:  # it was deleted meanwhile
-            self._unkept.pop(name, None)
+        except UnknownVideoError:
+            log.info("job %s was deleted before what there is of it was kept", name)
         except (StreamT1Error, OSError) as error:
             log.error("of job %s, which was cancelled, nothing can be kept: %s", name, error)
-            self._unkept.pop(name, None)
             if is_trouble(error):
                 self._unkept[name] = made
-        else:
-            self._unkept.pop(name, None)
 
     def retry(self) -> None:
         """Keeps what could not be kept when it was to be."""

@@ -148,7 +148,7 @@ const HEARD = {
     finish(run.cost ? `Done in ${run.cost.seconds.total.toFixed(1)} s, ${run.cost.model_passes} model passes.` : "Done.");
   },
   cancelled: (event) => {
-    if (event.video.error.code !== "deleted") ended(event.video, !run.stopped);
+    if (event.video.error.code !== "deleted") ended(event.video);
     if (!run.stopped) complain(capital(`${event.video.error.message}.`));
     finish("Stopped.");
   },
@@ -169,11 +169,11 @@ const HEARD = {
 };
 
 // The video is whole; where its pieces are not kept any more, it is shown as a file, if there is one.
-const ended = (video, file = true) => {
+const ended = (video) => {
   player.end();
   if (player.address) return;
   find("waiting").hidden = true;
-  if (!file || video.chunks === 0) return; // nothing of it was decided
+  if (video.chunks === 0) return; // nothing of it was decided
   caption.reset(video.prompt, 1);
   find("decided").textContent = inSeconds(video.seconds);
   find("decided-bar").parentElement.hidden = true;
