@@ -277,6 +277,7 @@ def test_a_scene_that_was_begun_when_the_server_went_down_is_begun_again(tmp_pat
         after(gate, 1)
         gate.open()
         until(lambda: "scene_started" in [one["event"] for one, _ in service.queue.session(name).tape.records()])
+        until(lambda: gate.is_shut and gate.held)
         service.queue.close()
         gate.open()
     gate.first = lambda: time.sleep(0.002)

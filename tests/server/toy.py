@@ -68,6 +68,10 @@ class Gate:
         """Whether something waits, or waited, since the gate was shut."""
         return self._held.is_set()
 
+    @property
+    def is_shut(self) -> bool:
+        return not self._open.is_set()
+
     def shut(self) -> None:
         self._held.clear()
         self._open.clear()
