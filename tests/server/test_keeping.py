@@ -184,8 +184,7 @@ def test_no_job_is_there_without_its_picture(
     monkeypatch.setattr(service.queue.store, "add", lambda *told: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         service.queue.submit(request)
-    until(lambda: not service.queue.waiting() and not service.queue.at_work())
-    assert not list(service.queue.folder.glob("*.picture"))
+    until(lambda: not list(service.queue.folder.glob("*.picture")))
 
 
 def test_a_port_that_is_taken_is_found_before_models_are_loaded(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def run(options: TrainOptions) -> None:
     vae.to(options.device)
     vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = Average(vae, 0.998)
-    encoder, decoder = torch.compile(vae.encoder), torch.compile(vae.decoder)
+    encoder, decoder = (torch.compile(half, dynamic=False) for half in (vae.encoder, vae.decoder))
     batch = options.batch or 8
     options = replace(options, batch=batch)
 
