@@ -20,6 +20,7 @@ from streamt1.cli.report import report
 from streamt1.cli.resume import pack, replay, resume
 from streamt1.cli.serve import serve
 from streamt1.cli.train import train
+from streamt1.cli.worth import worth
 
 app = typer.Typer(
     add_completion=False,
@@ -69,6 +70,7 @@ app.command()(plan)
 app.command()(doctor)
 app.command()(bench)
 app.command()(evaluate)
+app.command()(worth)
 app.command()(score)
 
 
