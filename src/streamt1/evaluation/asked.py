@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamt1.evaluation.groups import Groups, differences, means_over
+from streamt1.evaluation.groups import Groups, at_budget, differences, means_over
 from streamt1.evaluation.statistics import difference_interval, interval
 from streamt1.evaluation.suites import Question, Suite
 
@@ -52,18 +52,13 @@ def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, An
 
 def _by_budget(suite: Suite, one: Question, groups: Groups, length: str) -> Mapping[str, list[float]]:
     """The method's lead for each prompt, at each budget, and over all of them where there are several."""
-    found: dict[str, list[float]] = {}
-    for clips, budget, method in groups:
-        key = (length, "1x1" if one.than == "greedy" else budget, one.than)
-        if (clips, method) == (length, one.method) and key in groups:
-            values = list(differences(groups[length, budget, method], groups[key], suite.judge).values())
-            if values:
-                found[budget] = values
-    if len(found) > 1:
-        mine, other = (means_over(groups, length, name, suite.judge, found) for name in (one.method, one.than))
-        if one.than == "greedy":
-            other = groups[length, "1x1", "greedy"]
-        values = list(differences(mine, other, suite.judge).values())
-        if values:
-            found[ALL] = values
-    return found
+    budgets = [budget for clips, budget, method in groups if (clips, method) == (length, one.method)]
+    leads: dict[str, dict[str, float]] = {}
+    for budget in budgets:
+        mine, other = (at_budget(groups, length, budget, name) for name in (one.method, one.than))
+        leads[budget] = differences(mine, other, suite.judge)
+    several = [budget for budget, lead in leads.items() if lead]
+    if len(several) > 1:
+        mine, other = (means_over(groups, length, name, suite.judge, several) for name in (one.method, one.than))
+        leads[ALL] = differences(mine, other, suite.judge)
+    return {budget: list(lead.values()) for budget, lead in leads.items() if lead}

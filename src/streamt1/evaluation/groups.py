@@ -17,6 +17,8 @@ Group = dict[tuple[str, int], Row]
 """Rows of one method at one budget and length, by prompt and seed."""
 Groups = dict[tuple[str, str, str], Group]
 """By length, budget and method."""
+ALONE = "1x1"
+"""The budget of one sample."""
 
 
 def grouped(rows: Iterable[Row]) -> Groups:
@@ -25,6 +27,11 @@ def grouped(rows: Iterable[Row]) -> Groups:
     for row in rows:
         groups.setdefault((length_name(row), budget_name(row), row["method"]), {})[row["prompt"], row["seed"]] = row
     return groups
+
+
+def at_budget(groups: Groups, length: str, budget: str, method: str) -> Group:
+    """The rows of a method at a budget, empty where there are none; one sample is the same at every budget."""
+    return groups.get((length, ALONE if method == "greedy" else budget, method), {})
 
 
 def length_name(row: Row) -> str:
@@ -54,6 +61,6 @@ def by_prompt(keys: Sequence[tuple[str, int]], values: Sequence[float]) -> dict[
 
 def means_over(groups: Groups, length: str, method: str, column: str, budgets: Iterable[str]) -> Group:
     """Each clip's mean over some budgets, of the clips that all of them have; empty where a budget has none."""
-    found = [groups.get((length, budget, method), {}) for budget in budgets]
+    found = [at_budget(groups, length, budget, method) for budget in budgets]
     keys = [key for key in found[0] if all(key in group for group in found)]
     return {key: {column: float(np.mean([group[key][column] for group in found]))} for key in keys}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamt1.evaluation.asked import answers
-from streamt1.evaluation.groups import Group, Groups, by_prompt, grouped, means_over
+from streamt1.evaluation.groups import ALONE, Group, Groups, by_prompt, grouped, means_over
 from streamt1.evaluation.rows import Row
 from streamt1.evaluation.statistics import interval
 from streamt1.evaluation.suites import Suite
@@ -63,8 +63,10 @@ def _over_budgets(suite: Suite, groups: Groups, length: str) -> dict[str, Any]:
         budgets = [budget for clips, budget, name in groups if (clips, name) == (length, method)]
         if len(budgets) > 1:
             means[method] = means_over(groups, length, method, suite.judge, budgets)
-    lone = groups.get((length, "1x1", "greedy"))
-    rivals = {"gain_over_greedy": lone, **{gain: means.get(rival) for gain, rival in RIVALS.items()}}
+    rivals = {
+        "gain_over_greedy": groups.get((length, ALONE, "greedy")),
+        **{gain: means.get(rival) for gain, rival in RIVALS.items()},
+    }
     table: dict[str, Any] = {}
     for method, group in means.items():
         judged = _over_prompts(list(group), [row[suite.judge] for row in group.values()])
@@ -118,7 +120,7 @@ def _means(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, float]:
 def _rivals(suite: Suite, groups: Groups, length: str, budget: str, method: str) -> Iterator[tuple[str, Group, bool]]:
     """(name of the comparison, the other group, whether the other's lead is counted)."""
     for name, key, turned in (
-        ("gain_over_greedy", (length, "1x1", "greedy"), False),
+        ("gain_over_greedy", (length, ALONE, "greedy"), False),
         *((gain, (length, budget, rival), False) for gain, rival in RIVALS.items()),
         ("loss_without_unit", (length, budget, "stream_t1"), True),
     ):
