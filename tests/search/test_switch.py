@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.gaussian import GaussianBackbone, GaussianBranch, TargetClipReward, TargetFrameReward
-from streamt1.core.errors import MemoryIntegrityError
+from streamt1.core.errors import ConfigError, MemoryIntegrityError
 from streamt1.core.protocols import Switched
 from streamt1.core.timeline import Scene, Switch, Timeline
 from streamt1.core.types import RewardOutput, Route
@@ -168,6 +168,33 @@ def test_a_scene_that_is_said_while_it_runs() -> None:
     assert dataclasses.replace(state).under(Scene("c", None)).timeline.starts == [0, 1, 2]
     assert all(torch.isfinite(chunk.latents).all() for beam in state.beams for chunk in beam.chunks)
     state.release(models)
+
+
+class OnePrompt:
+    """A backbone of somebody's own that knows no scenes."""
+
+    def __init__(self) -> None:
+        self.whole = GaussianBackbone()
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("switch", "switch_passes"):
+            raise AttributeError(name)
+        return getattr(self.whole, name)
+
+
+def test_a_model_of_one_prompt_makes_no_scenes() -> None:
+    lone = OnePrompt()
+    models = dataclasses.replace(toy(), backbone=lone)
+    assert Engine(models, SearchConfig(budget_passes=200)).run("a", chunks=3).frames.isfinite().all()
+    with pytest.raises(
+        ConfigError, match="OnePrompt makes videos of one prompt: it has no switch and no switch_passes"
+    ):
+        start(models, SearchConfig(), SCENES)
+    begun = step(models, SearchConfig(lag=1), start(models, SearchConfig(lag=1), "a", None), Seen())
+    with pytest.raises(ConfigError, match="OnePrompt"):
+        step(models, SearchConfig(lag=1), begun.under(Scene("b", None)), Seen())
+    begun.release(models)
+    assert lone.whole.live == 0
 
 
 def test_best_of_n_per_scene_goes_on_from_the_best_of_every_scene() -> None:

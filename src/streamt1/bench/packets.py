@@ -34,7 +34,7 @@ from streamt1.search.watcher import Watcher
 from streamt1.trace.events import ChunkStarted, Event
 
 FORMS: dict[str, int | None] = {"plain": None, "four bits": 4}
-WINDOW = {"plain": 3.45, "four bits": 0.9}
+WINDOW = {"plain": 3.45, "four bits": 1.08}
 """Gigabytes of a window's keys and values, 1.3B at 480x832; sinks that were appended come on top."""
 STATE = 1.8
 """Gigabytes of a decoder's state there."""

@@ -15,6 +15,7 @@ from streamt1.search.config import SearchConfig, check_endless
 from streamt1.search.cost import CostMeter
 from streamt1.search.given import started
 from streamt1.search.state import SearchState
+from streamt1.search.switch import check_switches
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import check_budget
 from streamt1.trace.events import RunStarted
@@ -40,8 +41,8 @@ def start(
 
     Raises:
         ConfigError: the backbone cannot begin with what is given, ``chunks`` is below 1, a budget that does not buy one
-            sample, a draft decoder where the official way of decoding is asked for, or a setting that a video without
-            an end cannot have.
+            sample, scenes for a model of one prompt, a draft decoder where the official way of decoding is asked for,
+            or a setting that a video without an end cannot have.
         PromptError: the backbone cannot use the prompt.
     """
     if isinstance(prompt, str) and chunks is not None and chunks < 1:
@@ -74,6 +75,8 @@ def announce(
     if models.draft is not None and config.decode == "official":
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
     backbone, decoder = models.backbone, models.decoder
+    if len(timeline.scenes) > 1:
+        check_switches(backbone)
     check_budget(config.budget_passes, models, timeline, given)
     most = max(backbone.steps, first_steps(backbone))
     if config.preview_step is not None and config.preview_step >= most:

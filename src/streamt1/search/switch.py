@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from streamt1.core.protocols import Models, Switched
+from streamt1.core.errors import ConfigError
+from streamt1.core.protocols import Backbone, Models, Switched
 from streamt1.core.timeline import Switch
 from streamt1.search.candidate import Beam
 from streamt1.search.cost import CostMeter
@@ -18,6 +19,16 @@ from streamt1.search.lease import Lease, release
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import MemorySwitched, SceneStarted
+
+
+def check_switches(backbone: Backbone) -> None:
+    """Raises ``ConfigError`` where a model of somebody's own is for videos of one prompt."""
+    missing = [name for name in ("switch", "switch_passes") if not hasattr(backbone, name)]
+    if missing:
+        raise ConfigError(
+            f"{type(backbone).__name__} makes videos of one prompt: it has no {' and no '.join(missing)}; give it"
+            " those, or a prompt in place of scenes"
+        )
 
 
 def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter) -> SearchState:
@@ -28,6 +39,7 @@ def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter
     """
     if not state.begins_scene:
         return state
+    check_switches(models.backbone)
     scene = state.timeline.scenes[state.scene]
     watcher.happened(SceneStarted(state.chunk, state.scene, scene.prompt, scene.memory))
     beams, old = list[Beam](), list(state.beams)
