@@ -37,6 +37,31 @@ def remembering(**rules: object) -> tuple[WanBackbone, list[WanBranch]]:
     return backbone, branches
 
 
+def test_a_branch_that_remembers_nothing_beside_one_that_does() -> None:
+    """A window of one chunk and no sink: what was dropped leaves nothing, what was appended a sink."""
+    backbone = tiny_backbone().with_memory(MemoryConfig(window=3, sink=0, max_sink=6))
+    root = backbone.commit(backbone.start("a"), denoised(backbone, [backbone.start("a")], [0])[0], None)
+    latents = denoised(backbone, [root], [1])[0]
+    without, with_sink = (backbone.commit(root, latents, route) for route in (Route.DISCARD, A))
+    assert (len(without.memory.pages), len(with_sink.memory.pages)) == (0, 1)
+    alone = [denoised(backbone, [branch], [2])[0] for branch in (without, with_sink)]
+    assert not torch.allclose(*alone, atol=1e-3)
+    for order in ([0, 1], [1, 0], [1, 0, 1]):
+        branches = [(without, with_sink)[one] for one in order]
+        for one, found in zip(order, denoised(backbone, branches, [2] * len(order))):
+            assert torch.allclose(found, alone[one], atol=1e-4)
+
+
+def test_nothing_is_written_again_where_the_windows_only_chunk_is_a_sink() -> None:
+    backbone = tiny_backbone().with_memory(MemoryConfig(window=6, sink=3, max_sink=9, switch="recache"))
+    branch = backbone.start("a")
+    for chunk in range(3):
+        branch = backbone.commit(branch, denoised(backbone, [branch], [chunk])[0], A if chunk else None)
+    done = backbone.switch(branch, "b", None)
+    assert (done.passes, done.rewritten) == (0, ())
+    assert done.branch.memory.pages == branch.memory.pages
+
+
 def parts(count: int, tokens: int, seed: int) -> torch.Tensor:
     return torch.randn(count, tokens, TINY.num_heads, TINY.head_dim, generator=torch.Generator().manual_seed(seed))
 

@@ -95,6 +95,9 @@ def test_whether_a_lead_grows() -> None:
     assert [found[budget]["mean"] for budget in ("2x1", "2x2")] == pytest.approx([0.04, 0.08])
     assert found["2x1"]["length"] == "AB x 5 less 5"
     assert found["2x1"]["n"] == 15
+    assert "widened" not in found["2x1"]
+    tried = told(suite(Question(question="?", method="stream_t1", than="greedy", grows=("5", "AB x 5"), tries=5)))
+    assert all(one["widened"]["low"] < one["low"] < one["high"] < one["widened"]["high"] for one in tried)
     nowhere = Question(question="?", method="best_of_n", than="greedy", grows=("5", "ABC x 5"))
     assert told(suite(nowhere)) == []
 

@@ -10,6 +10,7 @@ import pytest
 
 from streamt1.evaluation.report import write_report
 from streamt1.evaluation.rows import Row
+from streamt1.evaluation.statistics import told_apart
 from streamt1.evaluation.suites import Length, Suite
 from streamt1.evaluation.summary import summarise
 from streamt1.evaluation.tables import TABLES, markdown, pooled_table
@@ -79,6 +80,27 @@ def test_over_all_budgets_a_clip_counts_by_its_mean() -> None:
     assert "gain_over_best_of_n_at_equal_cost" not in pooled["best_of_n"]
     assert "| Stream-T1 |" in markdown(pooled_table(pooled, "oracle"))
     assert pooled_table({}, "oracle") == []
+
+
+def test_over_all_budgets_both_sides_have_the_same() -> None:
+    """The ablation's budget is not among those of best of n: what only one side has is no gain."""
+    suite = SUITE.model_copy(update={"ablation_budget": (4, 2)})
+    equal = [
+        one | {"oracle": 0.1 * one["beam_size"]} for one in map(row, plan(suite)) if one["method"] != "without_sinking"
+    ]
+    found = summarise(suite, equal)["over_budgets"]["5"]
+    assert found["stream_t1"]["gain_over_best_of_n_at_equal_cost"]["mean"] == pytest.approx(0)
+    assert found["stream_t1"]["oracle"]["mean"] > found["best_of_n"]["oracle"]["mean"]
+    assert found["stream_t1"]["gain_over_greedy"]["mean"] > found["best_of_n"]["gain_over_greedy"]["mean"]
+
+
+def test_one_prompt_tells_nothing_apart() -> None:
+    lone = [one for one in rows() if one["prompt"] == "p"]
+    found = summarise(SUITE, lone)
+    gain = found["lengths"]["5"]["2x2"]["stream_t1"]["gain_over_greedy"]
+    assert (gain["n"], gain["prompts"], told_apart(gain)) == (2, 1, 0)
+    assert told_apart(summarise(SUITE, rows())["lengths"]["5"]["2x2"]["stream_t1"]["gain_over_greedy"]) == 1
+    assert "+20.00 (one prompt)" in markdown(TABLES["Gains"](found["lengths"]["5"], "oracle"))
 
 
 def test_an_ablation_is_compared_with_the_whole_method_at_its_budget() -> None:

@@ -39,7 +39,7 @@ def through_a_file(memory: BranchingMemory, branch: Branch, folder: Path) -> Bra
 
 def same(one: Branch, other: Branch) -> bool:
     """Whether both remember the same."""
-    told = [(b.chunks, b.since, b.eviction, [scene for scene, _ in b.shelf]) for b in (one, other)]
+    told = [(b.chunks, b.since, b.eviction, b.returned, [scene for scene, _ in b.shelf]) for b in (one, other)]
     pairs = list(zip(one.held, other.held, strict=True))
     return told[0] == told[1] and all(
         (a.id, a.start, a.turned, a.route, a.keys.dtype) == (b.id, b.start, b.turned, b.route, b.keys.dtype)

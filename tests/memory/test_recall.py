@@ -46,6 +46,18 @@ def test_what_is_still_read_is_not_read_twice() -> None:
     assert [starts(branch.recalled) for branch in told(make_memory(recall=4), "ABAB")] == [[]] * 4, "the window"
 
 
+def test_what_leaves_the_window_while_its_scene_is_back_is_read_on() -> None:
+    *_, back, last, other = told(make_memory(recall=4), "ABABBBBA")
+    assert (starts(back.recalled), starts(back.sinks), 3 in starts(back.window)) == ([], [0, 3], False), "appended"
+    found = told(make_memory(recall=4), "AACACCCCA")
+    reads = [(starts(branch.recalled), 6 in starts(branch.window)) for branch in found]
+    assert reads[3:] == [([], True), ([6], False), ([6], False), ([6], False), ([6], False), ([], False)]
+    assert starts(last.recalled) == starts(other.recalled) == []
+    first = told(make_memory(recall=4), "AACCCCCC")
+    assert all(branch.recalled == () for branch in first), "a scene that is shown for the first time is not back"
+    assert max(len(branch.pages) + 1 for branch in found) * 3 <= make_memory(recall=4).config.max_frames
+
+
 def test_emptied_memory_keeps_what_was_put_aside() -> None:
     last = told(make_memory(recall=4), "AABBA", cut=True)[-1]
     assert (starts(last.recalled), starts(last.sinks), last.since) == ([0], [12], 4)

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from streamt1.config.load import load_config
-from streamt1.core.errors import ConfigError, PromptError
+from streamt1.core.errors import ConfigError, PromptError, Stopped
 from streamt1.core.timeline import Scene, Timeline
+from streamt1.pipeline.extending import extended
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.replay import finished_run, replay
 from streamt1.pipeline.run_files import stored_summary
 from streamt1.pipeline.session import WAITING, Live
-from streamt1.trace.events import SceneStarted
+from streamt1.search.watcher import Watcher
+from streamt1.trace.events import CandidateProposed, Event, SceneStarted
 from tests.pipeline.test_pipeline import PROMPT
 from tests.pipeline.test_run_folder import told
 from tests.pipeline.test_timeline_runs import OTHER, THIRD
@@ -112,6 +114,30 @@ def test_an_ending_video_takes_no_prompt_and_begins_no_scene(loaded: Pipeline, t
     assert not [event for event in told(tmp_path / "run") if isinstance(event, SceneStarted)]
     with pytest.raises(ConfigError, match="the video is ending"):
         session.prompt(OTHER)
+
+
+def test_a_scene_of_which_nothing_was_made_is_none_of_the_video(loaded: Pipeline, tmp_path: Path) -> None:
+    """Neither does the video's record name it, nor is the video gone on with under it."""
+
+    class Enough(Watcher):
+        third = False
+
+        def happened(self, event: Event) -> None:
+            self.third |= isinstance(event, SceneStarted) and event.prompt == THIRD
+            if self.third and isinstance(event, CandidateProposed):
+                raise Stopped("enough")
+
+    session = loaded.session(PROMPT, watcher=Enough(), folder=tmp_path)
+    next(session)
+    session.prompt(OTHER)
+    session.prompt(THIRD)
+    first, *_ = [chunk.index for chunk in session]
+    assert first == 1
+    timeline = session.finish().result.timeline
+    assert timeline is not None
+    assert [scene.prompt for scene in timeline.scenes] == [PROMPT, OTHER]
+    asked, summary = finished_run(tmp_path)
+    assert extended(loaded, tmp_path, asked, summary, chunks=2).scenes.scenes[-1].prompt == OTHER
 
 
 def test_a_session_that_was_closed_is_over(loaded: Pipeline) -> None:

@@ -169,6 +169,7 @@ def test_scenes_in_seconds_snap_to_chunks(loaded: Pipeline) -> None:
     assert lengths([(PROMPT, 1.3), (OTHER, 1.2), (THIRD, 1.3)]) == [2, 2, 1]
     assert lengths([PROMPT, OTHER]) == [7, 7]
     assert lengths([PROMPT, OTHER], chunks=5) == [3, 2]
+    assert lengths([PROMPT, OTHER, (THIRD, 1.5), PROMPT], chunks=5) == [1, 1, 2, 1], "one at least"
     assert lengths([(PROMPT, 2), OTHER], chunks=9) == [3, 6]
     assert lengths([{"prompt": PROMPT, "chunks": 2}, (OTHER, 3)], endless=True) == [2, None]
     with pytest.raises(ConfigError, match="scene 2 is too short"):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from streamt1.core.types import Route, Score
@@ -24,6 +26,15 @@ def test_chunk_0_has_no_route() -> None:
 )
 def test_routes(short: float, long: float, route: Route) -> None:
     assert decide_route(score(short, long), [score(0.0, 1.0)], 10, 0.0, 0.2) is route
+
+
+def test_a_score_that_is_not_finite_tells_nothing_about_those_after_it() -> None:
+    """Such chunks go on where nothing is pruned by rewards (``pruning=random``)."""
+    past = [score(0.0, 1.0), score(math.nan, math.nan)]
+    assert decide_route(score(0.5, 1.0), past, 10, 0.0, 0.2) is Route.EMA
+    assert decide_route(score(0.5, 0.7), past, 10, 0.0, 0.2) is Route.APPEND
+    assert decide_route(score(0.5, 0.7), [score(math.nan, math.nan)], 10, 0.0, 0.2) is Route.DISCARD
+    assert decide_route(score(math.nan, 0.7), past, 10, 0.0, 0.2) is Route.DISCARD
 
 
 def test_the_short_baseline_slides_unless_told_otherwise() -> None:

@@ -157,6 +157,36 @@ def test_memory_that_is_written_again_is_not_held_twice(method: str, left: int) 
     assert backbone.live == 0
 
 
+class RewritesTheSecond(Rewrites):
+    """One beam's memory is written again, and that of those before and after it is not."""
+
+    asked = 0
+
+    def switch(self, branch: GaussianBranch, prompt: str, memory: Switch | None) -> Switched:
+        done, self.asked = super().switch(branch, prompt, memory), self.asked + 1
+        return done if self.asked == 2 else dataclasses.replace(done, passes=0, rewritten=())
+
+
+@pytest.mark.parametrize(
+    ("method", "left"), [("switch", 2), ("switch", 3), ("denoise", 2), ("commit", 5), ("denoise", 99)]
+)
+def test_some_beams_are_written_again(method: str, left: int) -> None:
+    backbone = RewritesTheSecond(method, left)
+    models, config = toy(backbone), SearchConfig(top_k=3)
+    scenes = Timeline((Scene("a", 1), Scene("b", 2)))
+    state = step(models, config, start(models, config, scenes), Seen())
+    assert backbone.live == 3
+    if left < 99:
+        with pytest.raises(ValueError, match="no more"):
+            step(models, config, state, Seen())
+        state.release(models)
+    else:
+        after = step(models, config, state, Seen())
+        assert (after.chunk, backbone.live) == (2, 3)
+        after.release(models)
+    assert backbone.live == 0
+
+
 def test_a_scene_that_is_said_while_it_runs() -> None:
     models, config = toy(), SearchConfig(lag=2)
     state = start(models, config, "a", None)

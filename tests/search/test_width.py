@@ -6,11 +6,15 @@ import pytest
 
 from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.core.errors import ConfigError
-from streamt1.search.choose import Result
-from streamt1.search.config import SearchConfig
+from streamt1.core.timeline import Scene, Timeline
+from streamt1.search.choose import Result, choose
+from streamt1.search.config import SearchConfig, apply_policy
 from streamt1.search.engine import Engine
+from streamt1.search.engine import search as search_on
+from streamt1.search.start import start
 from streamt1.search.width import Spending, candidates_for, shares, usual_widths, with_spread
-from tests.search.toy import toy
+from streamt1.trace.events import ChunkStarted
+from tests.search.toy import Seen, toy
 
 
 def test_a_constant_width_is_the_usual_one() -> None:
@@ -75,6 +79,34 @@ def test_a_budget_of_passes_is_kept(budget: int, adaptive: float, taper: float) 
     assert len(result.beam.chunks) == 8
 
 
+@pytest.mark.parametrize("policy", ["best_of_n", "best_of_n_per_scene"])
+@pytest.mark.parametrize("budget", [36, 60, 90, 130, 10**6])
+def test_what_is_begun_under_a_budget_is_made_to_its_end(policy: str, budget: int) -> None:
+    """Of whole videos, and of samples of a scene: none shares chunks with another, and none is dropped unjudged."""
+    config = apply_policy(policy, SearchConfig(beam_size=3, top_k=2, budget_passes=budget, adaptive=1.0))
+    seen, scenes = Seen(), Timeline((Scene("a", 3), Scene("b", 4)))
+    models = toy()
+    begun = start(models, config, scenes, watcher=seen)
+    state = begun
+    for state in search_on(models, config, begun, seen):
+        lineages = [lineage[3 if policy.endswith("scene") and state.chunk > 3 else 0 :] for lineage in state.lineages]
+        assert len({one for lineage in lineages for one in lineage}) == sum(map(len, lineages))
+    widths = [event.candidates for event in seen.events if isinstance(event, ChunkStarted)]
+    result = choose(models, config, state, seen)
+    assert result.cost.model_passes <= budget
+    each = (widths[:3], widths[3:]) if policy.endswith("scene") else (widths,)
+    assert all(len(set(part)) == 1 for part in each)
+    assert budget < 10**6 or set(widths) == {6}
+    assert budget < 90 or min(widths) > 1
+
+
+@pytest.mark.parametrize(("taper", "adaptive"), [(50.0, 0.0), (0.0, 50.0), (50.0, 50.0)])
+def test_the_steepest_settings_are_numbers(taper: float, adaptive: float) -> None:
+    assert sum(usual_widths(10**5, 4, taper)) >= 10**5
+    spending = Spending(spreads=[1e-9] * 10**4 + [1.0])
+    assert 1 <= candidates_for([4] * 10, spending, (4, 4), adaptive=adaptive) <= 8
+
+
 def test_a_large_budget_changes_nothing() -> None:
     assert search(8, budget_passes=10**6).beam.lineage == search(8).beam.lineage
 
@@ -86,7 +118,15 @@ def test_a_budget_of_seconds_ends_in_single_samples() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"adaptive": -1.0}, {"taper": -1.0}, {"budget_passes": 0}, {"budget_seconds": -2.0}]
+    "settings",
+    [
+        {"adaptive": -1.0},
+        {"taper": -1.0},
+        {"adaptive": 51.0},
+        {"taper": 400.0},
+        {"budget_passes": 0},
+        {"budget_seconds": -2.0},
+    ],
 )
 def test_impossible_settings_are_refused(settings: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamt1.core.errors import ConfigError
 from streamt1.search.config import SearchConfig
+from streamt1.search.width import MOST, usual_widths
 
 
 class RunLimits(BaseModel):
@@ -13,7 +17,8 @@ class RunLimits(BaseModel):
 
     Attributes:
         seconds: length of a video. A day: the trace alone of a longer one is gigabytes.
-        candidates: of a chunk, ``beam_size * top_k``. All of them are in memory at once, each with its frames.
+        candidates: of a chunk, ``beam_size * top_k`` where the width is constant. All are in memory at once, each with
+            its frames.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,11 +27,26 @@ class RunLimits(BaseModel):
     candidates: int = Field(default=1024, ge=1)
 
     def check_width(self, search: SearchConfig) -> None:
-        """Raises ``ConfigError`` for a search that is too wide."""
+        """Raises ``ConfigError`` for a search that is too wide; see ``check_widths``."""
         if search.beam_size * search.top_k > self.candidates:
             raise ConfigError(
                 f"beam_size={search.beam_size} times top_k={search.top_k} is too many candidates a chunk, which are all"
                 f" in memory at once; the limit is {self.candidates}: take fewer, or set limits.candidates"
+            )
+
+    def check_widths(self, search: SearchConfig, lengths: Sequence[int]) -> None:
+        """The same for the widest chunk of scenes of so many chunks, which ``taper`` and ``adaptive`` make wider.
+
+        Raises ``ConfigError``.
+        """
+        most, taper = search.beam_size * search.top_k, 0.0 if search.keeps_all else search.taper
+        widest = max((max(usual_widths(length, most, taper)) for length in lengths), default=most)
+        if search.adaptive > 0 and not search.keeps_all:
+            widest = math.ceil(MOST * widest)
+        if widest > self.candidates:
+            raise ConfigError(
+                f"taper={search.taper:g} and adaptive={search.adaptive:g} may give a chunk {widest} candidates, which"
+                f" are all in memory at once; the limit is {self.candidates}: take less, or set limits.candidates"
             )
 
     def check_seconds(self, seconds: float, given: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from streamt1.evaluation.groups import Groups, at_budget, differences, means_over
@@ -33,12 +34,7 @@ def answers(suite: Suite, groups: Groups) -> list[dict[str, Any]]:
 def _leads(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
     for length in one.lengths or dict.fromkeys(length for length, _, _ in groups):
         for budget, values in _by_budget(suite, one, groups, length).items():
-            numbers = interval(values)
-            if one.tries > 1:
-                level = 1 - (1 - LEVEL) / one.tries
-                wide = interval(values, level=level)
-                numbers["widened"] = {"level": level, "low": wide["low"], "high": wide["high"]}
-            yield {"length": length, "budget": budget, **numbers}
+            yield {"length": length, "budget": budget, **_widened(one, partial(interval, values))}
 
 
 def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
@@ -46,8 +42,18 @@ def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, An
     few, many = (_by_budget(suite, one, groups, length) for length in one.grows)
     for budget in few:
         if budget in many and budget != ALL:
-            found = difference_interval(many[budget], few[budget])
+            found = _widened(one, partial(difference_interval, many[budget], few[budget]))
             yield {"length": f"{one.grows[1]} less {one.grows[0]}", "budget": budget, **found}
+
+
+def _widened(one: Question, of_level: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """An interval, and where the question has several tries the one for all of them together."""
+    numbers = of_level(level=LEVEL)
+    if one.tries > 1:
+        level = 1 - (1 - LEVEL) / one.tries
+        wide = of_level(level=level)
+        numbers["widened"] = {"level": level, "low": wide["low"], "high": wide["high"]}
+    return numbers
 
 
 def _by_budget(suite: Suite, one: Question, groups: Groups, length: str) -> Mapping[str, list[float]]:

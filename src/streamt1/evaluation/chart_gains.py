@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamt1.evaluation.drawing import BLUE, GREY, INTERVALS, RED, Summary, headline
 from streamt1.evaluation.labels import candidates, clips, colour, curves, label, scale, unit
+from streamt1.evaluation.statistics import told_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +109,7 @@ def _leads(budgets: dict[str, Any], pooled: dict[str, Any]) -> dict[str, dict[st
 def _draw_lead(axis: Axes, place: float, method: str, lead: dict[str, float], factor: float) -> None:
     mean, low, high = (lead[name] * factor for name in ("mean", "low", "high"))
     shade = colour(method)
-    look: dict[str, Any] = {"color": shade, "markerfacecolor": shade if low > 0 or high < 0 else "white"}
+    look: dict[str, Any] = {"color": shade, "markerfacecolor": shade if told_apart(lead) else "white"}
     axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", capsize=3, markersize=6, **look)
 
 
@@ -141,7 +142,7 @@ _EFFECTS = "Blue: it helps. Grey: not told apart from nothing. Red: it harms."
 
 def _draw_effect(axis: Axes, place: int, effect: dict[str, float], factor: float) -> None:
     mean, low, high = (effect[name] * factor for name in ("mean", "low", "high"))
-    shade = BLUE if low > 0 else RED if high < 0 else GREY
+    shade = {1: BLUE, -1: RED, 0: GREY}[told_apart(effect)]
     axis.barh(place, mean, height=0.42, color=shade, alpha=0.85)
     axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=4, linewidth=1.2)
     text = {"textcoords": "offset points", "xytext": (0, 15), "ha": "center", "fontsize": 8, "zorder": 5}

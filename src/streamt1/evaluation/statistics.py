@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ RESAMPLES = 4000
 def interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> dict[str, Any]:
     """Mean and bootstrap interval (percentiles over resampled values): keys ``mean``, ``low``, ``high``, ``n``.
 
-    Give differences of paired values for a paired interval. Raises ``ValueError`` for no values.
+    Give differences of paired values for a paired interval. Of a single value it has no width and says nothing, see
+    ``told_apart``. Raises ``ValueError`` for no values.
     """
     if not len(values):
         raise ValueError("an interval needs at least one value")
@@ -22,17 +23,29 @@ def interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> dic
     return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
 
 
-def difference_interval(values: Sequence[float], others: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """The mean of some values less that of others that are not paired with them, with its 95% bootstrap interval.
+def difference_interval(
+    values: Sequence[float], others: Sequence[float], seed: int = 0, level: float = 0.95
+) -> dict[str, Any]:
+    """The mean of some values less that of others that are not paired with them, with its bootstrap interval.
 
     Keys as of ``interval``; ``n`` counts both. Raises ``ValueError`` where either has none.
     """
     if not len(values) or not len(others):
         raise ValueError("an interval needs at least one value of each")
     draw, (data, other) = np.random.default_rng(seed), (np.asarray(x, dtype=np.float64) for x in (values, others))
-    low, high = np.quantile(_resampled(data, draw) - _resampled(other, draw), [0.025, 0.975])
+    low, high = np.quantile(_resampled(data, draw) - _resampled(other, draw), [(1 - level) / 2, (1 + level) / 2])
     mean = float(data.mean() - other.mean())
     return {"mean": mean, "low": float(low), "high": float(high), "n": len(data) + len(other)}
+
+
+def told_apart(found: Mapping[str, Any]) -> int:
+    """Of an interval: 1 where it lies above 0, -1 below, 0 where it has 0 in it, or comes from one prompt.
+
+    ``found``: with ``prompts`` where ``n`` counts clips.
+    """
+    if found.get("prompts", found.get("n", 2)) < 2:
+        return 0
+    return (found["low"] > 0) - (found["high"] < 0)
 
 
 def _resampled(data: np.ndarray, draw: np.random.Generator) -> np.ndarray:

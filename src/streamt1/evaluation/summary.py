@@ -58,30 +58,35 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _over_budgets(suite: Suite, groups: Groups, length: str) -> dict[str, Any]:
-    means: dict[str, Group] = {}
-    for method in suite.methods:
-        budgets = [budget for clips, budget, name in groups if (clips, name) == (length, method)]
-        if len(budgets) > 1:
-            means[method] = means_over(groups, length, method, suite.judge, budgets)
-    rivals = {
-        "gain_over_greedy": groups.get((length, ALONE, "greedy")),
-        **{gain: means.get(rival) for gain, rival in RIVALS.items()},
+    """Each method over all of its budgets, and less each rival over those that both have."""
+
+    def mean(method: str, budgets: Sequence[str]) -> Group:
+        return means_over(groups, length, method, suite.judge, budgets)
+
+    own = {
+        method: [budget for clips, budget, name in groups if (clips, name) == (length, method)]
+        for method in suite.methods
     }
     table: dict[str, Any] = {}
-    for method, group in means.items():
+    for method, budgets in own.items():
+        if len(budgets) < 2:
+            continue
+        group = mean(method, budgets)
         judged = _over_prompts(list(group), [row[suite.judge] for row in group.values()])
         table[method] = {suite.judge: {**judged, "n": len(group)}}
-        for name, other in rivals.items():
-            compared = paired(group, other, suite.judge) if other and other is not group else None
-            if compared:
-                table[method][name] = compared
+        for name, rival in {"gain_over_greedy": "greedy", **RIVALS}.items():
+            both = budgets if rival == "greedy" else [budget for budget in budgets if budget in own.get(rival, [])]
+            if rival != method and len(both) > 1:
+                compared = paired(mean(method, both), mean(rival, both), suite.judge)
+                if compared:
+                    table[method][name] = compared
     return table
 
 
 def paired(group: Group, other: Group, column: str) -> dict[str, float] | None:
     """What ``group`` has more than ``other`` in a column, over the clips that both have; None where there are none.
 
-    ``win_rate`` counts ties as half; ``tie_rate`` is their share.
+    ``win_rate`` counts ties as half; ``tie_rate`` is their share; ``prompts`` of ``n`` clips.
     """
     keys = [key for key in group if key in other]
     if not keys:
@@ -93,7 +98,8 @@ def paired(group: Group, other: Group, column: str) -> dict[str, float] | None:
 
 
 def _over_prompts(keys: Sequence[tuple[str, int]], values: Sequence[float]) -> dict[str, float]:
-    return interval(list(by_prompt(keys, values).values()))
+    found = interval(list(by_prompt(keys, values).values()))
+    return {**found, "prompts": found["n"]}
 
 
 def _numbers(suite: Suite, group: Group) -> dict[str, Any]:

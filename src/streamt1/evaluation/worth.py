@@ -13,6 +13,7 @@ from streamt1.core.json_text import JsonError, parse_json
 from streamt1.evaluation.drawing import GREY, INTERVALS, headline
 from streamt1.evaluation.figures import png
 from streamt1.evaluation.labels import candidates, clips, colour, curves, label, scale, unit
+from streamt1.evaluation.statistics import told_apart
 from streamt1.evaluation.summary import RIVALS
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Gain(BaseModel):
     mean: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+    prompts: int | None = None
 
 
 class _Cost(BaseModel):
@@ -165,7 +167,7 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
         for numbers in points:
             mean, low, high = (factor * numbers["gain_over_greedy"][name] for name in ("mean", "low", "high"))
             look: dict[str, Any] = {"color": colour(method), "capsize": 3, "markersize": 6, "fmt": "o", "zorder": 3}
-            look["markerfacecolor"] = colour(method) if low > 0 or high < 0 else "white"
+            look["markerfacecolor"] = colour(method) if told_apart(numbers["gain_over_greedy"]) else "white"
             axis.errorbar(numbers["cost"]["seconds"] / alone, mean, yerr=[[mean - low], [high - mean]], **look)
         x = [1.0, *(numbers["cost"]["seconds"] / alone for numbers in points)]
         y = [0.0, *(factor * numbers["gain_over_greedy"]["mean"] for numbers in points)]

@@ -17,7 +17,7 @@ from streamt1.core.types import Remembered, Route
 from streamt1.core.validation import check_numbers
 from streamt1.memory.codecs import Codec
 from streamt1.memory.pages import Page, PagePool
-from streamt1.memory.recall import with_first
+from streamt1.memory.recall import read_on, with_first
 from streamt1.memory.shots import check_shots, next_to_leave, with_shot
 from streamt1.memory.storage import BLEND, BLENDS, CODECS, SINK, Reading, codec_name, put_sum
 
@@ -191,8 +191,9 @@ class Branch:
         chunks: how many chunks have been committed.
         since: the first of them that memory knows of; above 0 where it was emptied.
         eviction: what this branch's last commit pushed out of the window, if anything.
-        recalled: the first chunk of this scene, when it was shown before; empty in others.
+        recalled: the first chunk of this scene, when it was shown before, and is neither a sink nor in the window.
         shelf: scenes, and the first chunk of each, kept aside; the one shown last stands last.
+        returned: whether this scene was shown before, and its first chunk put aside.
         shots: how many have begun after the first.
         opening: whether the next chunk begins one.
         shot: first latent frame of the chunk that began this one; it stays in the window. None in the first shot.
@@ -208,6 +209,7 @@ class Branch:
     shots: int = 0
     opening: bool = False
     shot: int | None = None
+    returned: bool = False
 
     @property
     def pages(self) -> tuple[Page, ...]:
@@ -262,7 +264,8 @@ class BranchingMemory:
         if (parent.chunks - parent.since) * self.config.chunk < self.config.sink:
             child = replace(child, sinks=(*parent.sinks, page))
         else:
-            child = self.evict(replace(child, window=(*parent.window, page)))
+            grown = replace(child, window=(*parent.window, page))
+            child = read_on(grown, self.evict(grown), scene)
         return self.held(with_first(child, scene, page, self.config.recall))
 
     def held(self, branch: Branch) -> Branch:

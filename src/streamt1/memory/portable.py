@@ -70,6 +70,7 @@ def tensors_of(branch: Branch) -> tuple[dict[str, Tensor], dict[str, Any]]:
         **{part: [number(page) for page in getattr(branch, part)] for part in ("sinks", "recalled", "window")},
         "shelf": [[scene, number(page)] for scene, page in branch.shelf],
         "shot": [branch.shots, branch.opening, branch.shot],
+        "returned": branch.returned,
     }
     told["pages"] = [_told(page) for page in pages]
     tensors: dict[str, Tensor] = {}
@@ -123,7 +124,8 @@ def branch_of(
     chunks, since = _number(told["chunks"]), _number(told["since"])
     shots, opening, shot = told.get("shot", (0, False, None))
     shown = {"shots": _number(shots), "opening": opening is True, "shot": None if shot is None else _number(shot)}
-    branch = Branch(chunks=chunks, since=since, eviction=gone, shelf=shelf, **parts, **shown)
+    returned = told.get("returned", bool(parts["recalled"])) is True
+    branch = Branch(chunks=chunks, since=since, eviction=gone, shelf=shelf, returned=returned, **parts, **shown)
     _check(branch, config)
     return branch
 

@@ -2,7 +2,8 @@
 
 Pages are never written twice, so keeping one costs its bytes and nothing else. The first chunk of a scene decides how
 the scene looks. It is put aside, on the host, and when the scene's prompt returns, the next chunks read it again as one
-more sink; at the next switch it is put back. What is still among the sinks or in the window is not read twice.
+more sink; at the next switch it is put back. What is still among the sinks or in the window is not read twice, and what
+leaves the window while its scene is back is read on.
 """
 
 from __future__ import annotations
@@ -42,9 +43,19 @@ def recalled(branch: Branch, scene: str, device: torch.device) -> Branch:
     read = {page.start for page in (*branch.sinks, *branch.window)}
     return replace(
         branch,
+        returned=bool(back),
         shelf=(*others, *((scene, page) for page in back)),
         recalled=tuple(page.at(device) for page in back if page.start not in read),
     )
+
+
+def read_on(before: Branch, branch: Branch, scene: str) -> Branch:
+    """A branch after an eviction from ``before``: where the scene is back, its own first chunk stays as it was read."""
+    if not branch.returned or branch.recalled:
+        return branch
+    own = {page.start for name, page in branch.shelf if name == scene}
+    kept = {page.start for page in (*branch.sinks, *branch.window)}
+    return replace(branch, recalled=tuple(page for page in before.window if page.start in own - kept))
 
 
 def first_alone(branch: Branch, scene: str) -> Branch:

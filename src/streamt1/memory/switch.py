@@ -20,7 +20,7 @@ class Recache:
 
     Attributes:
         kept: sinks that stay as they are; the pass reads them before itself.
-        chunks: what is written again, indices of chunks in the video.
+        chunks: what is written again, indices of chunks in the video; empty where the window's only one is a sink.
     """
 
     kept: tuple[Page, ...]

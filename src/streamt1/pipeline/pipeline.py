@@ -122,6 +122,7 @@ class Pipeline:
         timeline = self.timeline(prompt, chunks, seconds, endless, before).merged(config.memory.switch)
         first, whole = timeline.scenes[0].prompt, timeline.chunks
         asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None, given)
+        config.limits.check_widths(asked.search, [scene.chunks or 1 for scene in timeline.scenes])
         if whole is None:
             check_endless(asked.search)
         else:
@@ -292,7 +293,7 @@ class Pipeline:
         try:
             while not state.ended:
                 yield from left.chunks()
-                state = self._under(state, next_scene() if state.chunk else None)
+                before, state = state, self._under(state, next_scene() if state.chunk else None)
                 try:
                     with enough_memory(f"chunk {nth(state.chunk)} was searched"):
                         state = step(models, settings, state, watchers)
@@ -302,6 +303,7 @@ class Pipeline:
                         raise
                     record.drop_open()
                     left.drop()
+                    state = before  # a scene of which nothing was made is none of the video
                     break
                 record.boundary(state)
             with enough_memory("the video was chosen"):

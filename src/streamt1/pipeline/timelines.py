@@ -83,7 +83,8 @@ def resolved(told: Sequence[ToldScene], clock: Clock, chunks: int | None, endles
 
 
 def _by_lengths(told: Sequence[ToldScene], clock: Clock, chunks: int | None) -> list[int | None]:
-    """Ends are rounded, not lengths: what one scene loses, the next gets."""
+    """Ends are rounded, not lengths: what one scene loses, the next gets. Scenes that share what is left get one chunk
+    at least, as long as there are any."""
     silent = sum(scene.seconds is None and scene.chunks is None for scene in told)
     known = sum(clock.later / clock.fps * scene.chunks if scene.chunks else scene.seconds or 0.0 for scene in told)
     share = SECONDS if chunks is None else (clock.seconds(chunks) - known) / max(silent, 1)
@@ -100,6 +101,8 @@ def _by_lengths(told: Sequence[ToldScene], clock: Clock, chunks: int | None) -> 
         else:
             time += share if scene.seconds is None else scene.seconds
             end = clock.nearest(time)
+            if scene.seconds is None and chunks is not None:
+                end = max(begin + 1, min(end, chunks - (len(told) - number)))
         last_of_all = number == len(told) and chunks is not None and scene.seconds is None and scene.chunks is None
         if last_of_all:
             end = chunks or 0

@@ -59,7 +59,7 @@ class Result:
 
 
 def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Watcher = Watcher()) -> Result:
-    """The answer, given the state after the last chunk; the earlier beam wins a tie.
+    """The answer, given the state after the last chunk; the earlier beam wins a tie, and where nothing was judged.
 
     Raises:
         RewardError: several videos, and no score is finite. A video alone needs none.
@@ -74,7 +74,8 @@ def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Wa
             loses = "has no judgement" if len(finals) == 1 else "loses"
             watcher.happened(Warned(f"the video of beam {rank} {loses}: its score is not a finite number"))
         watcher.happened(BeamJudged(beam.lineage[-1], rank, finite(long)))
-    chosen = prune(finals, 1)[0] if len(finals) > 1 else 0
+    judged = state.chunks is not None or any(beam.last and beam.last.score for beam in state.beams)
+    chosen = prune(finals, 1)[0] if len(finals) > 1 and judged else 0
     state = settle(models, state, chosen, state.chunk, watcher, cost)
     beams, frames = _whole(models, state, chosen)
     latents, spent = torch.cat([chunk.latents for chunk in beams[chosen].chunks]), cost.total

@@ -15,6 +15,8 @@ from streamt1.search.noise_propagation import SeedRule
 
 Pruning = Literal["reward", "random", "scene", "final"]
 Decode = Literal["streaming", "official"]
+STEEPEST = 50
+"""Of ``taper`` and ``adaptive``: steeper makes no other widths, and numbers of a video of a day overflow at 60."""
 _CHOICES = {"pruning": Pruning, "short_baseline": ShortBaseline, "seeds": SeedRule, "decode": Decode}
 
 
@@ -42,11 +44,12 @@ class SearchConfig:
             short reward and the window alone, again, for the long one.
         lag: chunks after which a chunk must be decided, so that its frames can leave; beams that descend from another
             one are dropped. 0 is greedy over the candidates of each chunk; None waits until all beams share a chunk.
-        taper: how strongly the width falls towards the end, for the same total; 0 keeps it constant. See
-            ``width.usual_widths``.
+        taper: how strongly the width falls towards the end, for the same total; 0 keeps it constant, as ``final`` and
+            ``scene`` do whatever it is. See ``width.usual_widths``.
         adaptive: how strongly the width of a chunk follows the spread of the scores before it; 0 keeps it constant. See
             ``width.candidates_for``.
-        budget_passes, budget_seconds: for a whole run; widths are cut so that it is kept.
+        budget_passes, budget_seconds: for a whole run; widths are cut so that it is kept. Of ``final`` and ``scene``
+            the passes decide how many videos or samples of a scene are begun, all of which are made to their end.
         preview_step: denoising steps after which candidates are judged by a preview; None does not look. See
             ``early_pruning``.
         preview_keep: share of a chunk's candidates that are denoised to their end, above 0, at most 1.
@@ -102,8 +105,8 @@ class SearchConfig:
         if not 0 < self.preview_keep <= 1:
             raise ConfigError(f"preview_keep={self.preview_keep} must lie above 0, at most 1")
         for name in ("taper", "adaptive"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 0")
+            if not 0 <= getattr(self, name) <= STEEPEST:
+                raise ConfigError(f"{name}={getattr(self, name)} must lie in 0..{STEEPEST}")
         for name in ("budget_passes", "budget_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -112,6 +115,11 @@ class SearchConfig:
             raise ConfigError(f"noise_strength={self.noise_strength} must lie in -1..1")
         if not 0 <= self.fusion_cap <= 1:
             raise ConfigError(f"fusion_cap={self.fusion_cap} must lie in 0..1")
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether whole videos or whole scenes are judged, so that all are kept until then."""
+        return self.pruning in ("final", "scene")
 
     @property
     def scores_chunks(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -76,15 +77,36 @@ def _warn_of(candidate: Candidate, watcher: Watcher) -> None:
 def width(models: Models, config: SearchConfig, state: SearchState) -> int:
     """Candidates of the next chunk, over all beams."""
     most = config.beam_size * config.top_k
+    if config.keeps_all:
+        most = _samples(models, config, state, most)
+        config = dataclasses.replace(config, taper=0.0, adaptive=0.0, budget_passes=None)
     usual = [most] if state.chunks is None else _usual(config, state, most)
     spreads = state.spreads[state.spreads_before :]
     spending = Spending(state.cost.model_passes, state.cost.seconds["total"], state.proposed, spreads)
     passes = config.budget_passes
     if passes is not None:
-        beams = 1 if config.pruning == "scene" else config.top_k
-        passes -= switch_passes(models, state.timeline, state.scene + 1, beams)
+        passes -= switch_passes(models, state.timeline, state.scene + 1, config.top_k)
     steps = steps_after(models.backbone, state.beams[0].branch), models.backbone.steps
     return candidates_for(usual, spending, steps, config.adaptive, passes, config.budget_seconds)
+
+
+def _samples(models: Models, config: SearchConfig, state: SearchState, most: int) -> int:
+    """How many videos there are, or samples of a scene, that are judged at their end: with what is left of a budget of
+    passes as many as it pays to their end, and from then on none is given up."""
+    if config.budget_passes is None or state.chunks is None:
+        return most
+    by_scene, chunks = config.pruning == "scene", state.chunks - state.chunk
+    if state.chunk > len(state.given) and not (by_scene and state.begins_scene):
+        return len(state.beams)
+    first, later = steps_after(models.backbone, state.beams[0].branch) + 1, models.backbone.steps + 1
+    left = config.budget_passes - state.cost.model_passes
+    switches = switch_passes(models, state.timeline, state.scene + 1, 1)
+    if not by_scene:
+        return max(1, min(most, left // (first + (chunks - 1) * later + switches)))
+    own = (state.scene_chunks or chunks) - state.in_scene
+    each, left = first + (own - 1) * later, left - switches
+    fair, spare = left * own // chunks, left - (chunks - own) * later
+    return max(1, min(most, spare // each, max(1, fair // each)))
 
 
 def _usual(config: SearchConfig, state: SearchState, most: int) -> list[int]:

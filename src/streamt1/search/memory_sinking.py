@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -25,7 +26,7 @@ def decide_route(
 
     Args:
         score: of this chunk.
-        past: scores of all chunks before it in its lineage, first to last.
+        past: scores of all chunks before it in its lineage, first to last; those that are not finite tell nothing.
         window: the long reward's sliding window in chunks, ``W``.
         short_threshold: by how much the short score must exceed the mean of the past to count as high.
         long_threshold: by how much the long score must fall to count as a break.
@@ -37,8 +38,10 @@ def decide_route(
     if not past:
         return None
     recent = past[-(window - 1) :] if baseline == "window" and window > 1 else past
-    short_high = score.short - sum(s.short for s in recent) / len(recent) > short_threshold
-    long_low = past[-1].long - score.long > long_threshold
+    shorts = [one.short for one in recent if math.isfinite(one.short)]
+    longs = [one.long for one in past if math.isfinite(one.long)]
+    short_high = bool(shorts) and score.short - sum(shorts) / len(shorts) > short_threshold
+    long_low = bool(longs) and longs[-1] - score.long > long_threshold
     if not short_high:
         return Route.DISCARD
     return Route.APPEND if long_low else Route.EMA

@@ -35,7 +35,7 @@ def settle(models: Models, state: SearchState, rank: int, count: int, watcher: W
 
 def leave(config: SearchConfig, state: SearchState) -> SearchState:
     """The same state, whose beams let go of settled chunks that no later chunk is judged by."""
-    needed = max(config.window - 1, 1)
+    needed = max(config.window - 1, 1, state.in_scene if config.pruning == "scene" else 0)
     scores = config.short_baseline == "all" or config.window == 1
 
     def tail(beam: Beam) -> Beam:

@@ -47,8 +47,8 @@ def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter
         for beam in state.beams:
             done = _switched(models, beam, scene.prompt, scene.memory, cost)
             beams.append(dataclasses.replace(beam, branch=done.branch))
-            if done.rewritten:
-                state.lease.ended = True
+            state.lease.ended |= bool(done.rewritten)
+            while state.lease.ended and len(beams) + len(old) > len(state.beams):
                 release(models, [old.pop(0)])
             _tell(models, watcher, state.chunk, beam.lineage[-1], done)
     except BaseException:

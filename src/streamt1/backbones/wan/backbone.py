@@ -237,6 +237,8 @@ class WanBackbone:
                 "memory='recache' cannot write chunks again that stand in several shots; take keep or cut"
             )
         todo = recache_of(self.memory.config, branch.memory)
+        if not todo.chunks:
+            return self._switched(branch, new, branch.memory)
         over = Branch(todo.kept, chunks=branch.memory.chunks)
         pages = self._written(new, over, todo.chunks[0], branch.past[-len(todo.chunks) :])
         return self._switched(branch, new, recached(self.memory, branch.memory, todo, pages), written=todo.chunks)

@@ -48,7 +48,7 @@ class PastReader:
 
     def attend(self, memories: Sequence[Branch]) -> Attend:
         """Attention over the memory of each row of the batch; neighbours with the same memory read it together."""
-        if not memories[0].pages:
+        if not any(memory.pages for memory in memories):
             return lambda layer, q, k, v: attention(q, k, v)
         runs = [list(run) for _, run in groupby(memories, key=lambda memory: memory.id)]
         counts = [len(run) for run in runs]
@@ -60,7 +60,10 @@ class PastReader:
             seen = torch.empty_like(q)
             parts = zip(runs, q.split(counts), k.split(counts), v.split(counts), seen.split(counts), strict=True)
             for run, own_q, own_k, own_v, out in parts:
-                shared_prefix_attention(own_q, own_k, own_v, *self._read(run[0], layer, k, heads), out, turn)
+                if run[0].pages:
+                    shared_prefix_attention(own_q, own_k, own_v, *self._read(run[0], layer, k, heads), out, turn)
+                else:
+                    out.copy_(attention(own_q, own_k, own_v))
             return seen
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
