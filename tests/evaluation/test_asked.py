@@ -98,6 +98,9 @@ def test_whether_a_lead_grows() -> None:
     assert "widened" not in found["2x1"]
     tried = told(suite(Question(question="?", method="stream_t1", than="greedy", grows=("5", "AB x 5"), tries=5)))
     assert all(one["widened"]["low"] < one["low"] < one["high"] < one["widened"]["high"] for one in tried)
+    lone = {**tried[0], "n": 2, "prompts": 1}
+    *_, lead, widened, _ = asked_table([lone], "oracle")[1]
+    assert (lead.endswith("(one prompt)"), widened) == (True, "")
     nowhere = Question(question="?", method="best_of_n", than="greedy", grows=("5", "ABC x 5"))
     assert told(suite(nowhere)) == []
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -65,6 +66,21 @@ def test_points_stand_at_their_gain_and_at_multiples_of_what_one_sample_takes() 
     assert "identity" in right.get_title(loc="left")
 
 
+def test_one_prompt_is_not_told_apart_and_the_widest_is_told_of() -> None:
+    own = budgets()
+    own["2x1"]["stream_t1"][SCENES] = gain(0.5)
+    [axis] = drawn(Panel("5 s clips", "oracle", own)).axes
+    assert [text.get_text() for text in axis.texts] == ["8 candidates, over best of n: +3.0 [+2.0, +4.0]"]
+    lone = budgets()
+    for budget in ("2x1", "4x2"):
+        for name in ("gain_over_greedy", BEST):
+            lone[budget]["stream_t1"][name] = gain(0.3, 0.0) | {"prompts": 1}
+    [axis] = drawn(Panel("5 s clips", "oracle", lone)).axes
+    points = [line for line in axis.lines if line.get_marker() == "o" and len(np.asarray(line.get_xdata()))]
+    assert [text.get_text() for text in axis.texts] == [""]
+    assert all(point.get_markerfacecolor() == "white" for point in points)
+
+
 def test_panels_of_one_judge_share_their_scale() -> None:
     low, high = budgets(), budgets()
     high["4x2"]["stream_t1"]["gain_over_greedy"] = gain(0.3)
@@ -96,6 +112,7 @@ def test_all_kinds_of_a_folder_or_the_one_that_is_named(tmp_path: Path) -> None:
             '{"judge": "oracle", "lengths": {"5": {"1x1": {"greedy": {"cost": {"seconds": 0, "model_passes": 1}}}}}}',
             "0",
         ),
+        ('{"judge": "oracle", "lengths": {"5": {"wide": {}}}}', "wide"),
         ('{"judge": "oracle", "lengths": {}}', "no search beside one sample"),
     ],
 )

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from streamt1.core.errors import CheckpointError
+from streamt1.core.errors import CheckpointError, StreamT1Warning
 from streamt1.core.snapshot import Snapshot
 from streamt1.core.types import Route
 from streamt1.memory import Branch, BranchingMemory, MemoryConfig, Page
 from streamt1.memory.portable import DAMAGED, branch_of, check_rules, tensors_of, told_rules
 from streamt1.memory.recall import HOST, recalled
 from tests.memory.test_memory import grown, make_memory, page, starts
+from tests.memory.test_recall import told
 
 D, E, A = Route.DISCARD, Route.EMA, Route.APPEND
 SHAPE = (2, 3, 1, 1)
@@ -90,6 +91,25 @@ def test_pages_that_are_held_twice_are_there_once(tmp_path: Path) -> None:
     here.pool.check([found.held])
     here.release(found)
     assert here.pool.live == 0
+
+
+def test_a_scene_that_is_back_is_read_on_elsewhere(tmp_path: Path) -> None:
+    """Its first chunk is still in the window when the branch leaves; older versions did not tell that it is back."""
+    rules: dict[str, Any] = {"recall": 4, "window": 18}
+    there, here, older = make_memory(**rules), make_memory(**rules), make_memory(**rules)
+    branch = told(there, "AACAC")[-1]
+    assert (branch.returned, branch.recalled, 6 in starts(branch.window)) == (True, (), True)
+    snapshot = snapshot_of(branch, there.config)
+    found = through_a_file(here, branch, tmp_path)
+    before = {key: value for key, value in snapshot.metadata["memory"].items() if key != "returned"}
+    with pytest.warns(StreamT1Warning, match="will not be read on"):
+        early = taken_in(older, snapshot, before)
+    for chunk in range(5, 11):
+        branch, found, early = (
+            memory.commit(one, page(chunk, D), "C") for memory, one in ((there, branch), (here, found), (older, early))
+        )
+        assert same(branch, found)
+    assert (starts(found.recalled), starts(early.recalled)) == ([6], [])
 
 
 def test_loaded_branches_share_what_is_the_same(tmp_path: Path) -> None:

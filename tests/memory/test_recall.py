@@ -53,6 +53,9 @@ def test_what_leaves_the_window_while_its_scene_is_back_is_read_on() -> None:
     reads = [(starts(branch.recalled), 6 in starts(branch.window)) for branch in found]
     assert reads[3:] == [([], True), ([6], False), ([6], False), ([6], False), ([6], False), ([], False)]
     assert starts(last.recalled) == starts(other.recalled) == []
+    held = [branch.remembered(3) for branch in found]
+    assert [(one.recalled, one.left) for one in held[3:6]] == [(None, 1), (2, 2), (2, 3)]
+    assert held[4].sinks == (0, 1, 2)
     first = told(make_memory(recall=4), "AACCCCCC")
     assert all(branch.recalled == () for branch in first), "a scene that is shown for the first time is not back"
     assert max(len(branch.pages) + 1 for branch in found) * 3 <= make_memory(recall=4).config.max_frames

@@ -241,6 +241,29 @@ def test_a_scene_that_returns_reads_its_first_chunk_again(tmp_path: Path) -> Non
     assert "recalled, its scene returns" in page.text
 
 
+@pytest.mark.parametrize("outcome", ["discard", "ema"])
+def test_a_chunk_that_leaves_while_its_scene_is_back_is_read_on(tmp_path: Path, outcome: str) -> None:
+    write_timeline(tmp_path, (Scene("one", 3), Scene("two", 1), Scene("one", 6), Scene("two", 3)))
+
+    def read_on(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in records:
+            if one["event"] == "memory_changed" and one["chunk"] in (6, 7, 8):
+                one.update(sinks=[*(sink for sink in one["sinks"] if sink != 3), 3], recalled=3)
+                if one["chunk"] == 6:
+                    one.update(left=3, route=outcome, outcome=outcome, slot=0 if outcome == "ema" else None)
+        return records
+
+    story = story_of(edit(tmp_path, read_on))
+    row = memory_rows(story)[7]
+    assert "recalled chunk 4, " in row.words
+    assert row.words.endswith("read on, since its scene is back.")
+    assert ("blended into sink 1" in row.words, "dropped" in row.words) == (outcome == "ema", False)
+    assert [cell.kind for cell in row.cells if cell.column == 3] == ["sink"]
+    assert next(cell for cell in row.cells if cell.column == 3).recalled
+    assert not any("Chunk 4 took the place" in one for one in paragraphs(tmp_path))
+    assert "recalled, its scene returns" in page_of(tmp_path).text
+
+
 def test_many_scenes_have_few_labels_and_columns_of_their_own(tmp_path: Path) -> None:
     scenes = [
         Scene(f"scene of number {number}", 1 + number % 2, "cut" if number == 30 else None) for number in range(64)

@@ -11,15 +11,17 @@ from torch import Tensor
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models
 from streamt1.core.seeds import generator
+from streamt1.core.timeline import Scene, Timeline
 from streamt1.search.checkpoint import Boundary, restore
 from streamt1.search.choose import Result, choose
-from streamt1.search.config import SearchConfig
+from streamt1.search.config import SearchConfig, apply_policy
 from streamt1.search.engine import search
 from streamt1.search.start import start
 from streamt1.search.state import SearchState
 from streamt1.search.watcher import Watcher
 from streamt1.trace.events import CandidateProposed, ChunkStarted, Event
 from tests.backbones.test_starts import backbone
+from tests.search.test_switch import Asked
 from tests.search.toy import toy
 
 GIVEN = torch.randn(6, 4, 4, 6, generator=generator(3))
@@ -69,6 +71,33 @@ def test_the_video_begins_with_what_is_given(config: SearchConfig) -> None:
     assert [proposed.count(chunk) for chunk in (0, 1)] == [1, 1]
     other, _ = run(config, own, GIVEN + 1)
     assert not torch.equal(other.latents[6:], result.latents[6:]), "what follows depends on what is given"
+
+
+def test_a_scene_that_begins_with_what_is_given_is_judged_whole() -> None:
+    """Its given chunks are final, and would have left a window of two chunks."""
+    asked = Asked()
+    own = replace(models(), clip_reward=asked)
+    scenes = Timeline((Scene("a", 5), Scene("b", 2)))
+    config = apply_policy("best_of_n_per_scene", SearchConfig(beam_size=2, top_k=1, window=2))
+    state = start(own, config, scenes, seed=1, given=GIVEN)
+    for reached in search(own, config, state):
+        state = reached
+    whole = choose(own, config, state).frames
+    (text, judged), *finals = asked.clips
+    assert (text, judged) == ("a", asked.clips[1][1]), "at its end, and once more in the final choice"
+    assert judged + finals[1][1] == len(whole)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"beam_size": 1, "top_k": 1}, {"beam_size": 2, "top_k": 1, "budget_passes": 5 * 60}]
+)
+def test_one_sample_of_a_scene_keeps_no_chunks_to_be_judged_by(settings: dict[str, int]) -> None:
+    config = apply_policy("best_of_n_per_scene", SearchConfig(window=3, **settings))
+    state = start(toy(), config, "a", 60)
+    for reached in search(toy(), config, state):
+        assert len(reached.beams[0].chunks) <= 2
+        state = reached
+    state.release(toy())
 
 
 def test_no_noise_is_fused_with_that_of_a_given_chunk() -> None:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from streamt1.backbones.gaussian import GaussianBackbone, GaussianBranch, TargetClipReward, TargetFrameReward
+from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, MemoryIntegrityError
 from streamt1.core.protocols import Switched
 from streamt1.core.timeline import Scene, Switch, Timeline
 from streamt1.core.types import RewardOutput, Route
+from streamt1.pipeline.pipeline import Pipeline
 from streamt1.search.choose import choose
 from streamt1.search.config import SearchConfig, apply_policy
 from streamt1.search.engine import Engine, search, step
@@ -23,6 +25,7 @@ from streamt1.search.width import usual_widths
 from streamt1.trace.events import CandidateScored, ChunkCommitted, SceneStarted
 from tests.search.toy import Seen, toy
 
+PROMPT, OTHER = "a red circle resting on a navy plain background", "a green star resting on a teal plain background"
 SCENES = Timeline((Scene("a", 4), Scene("b", 3), Scene("c", 3)))
 
 
@@ -212,9 +215,33 @@ class OnePrompt:
         return getattr(self.whole, name)
 
 
+def test_a_video_without_an_end_needs_no_judgement() -> None:
+    config = SearchConfig(lag=1, pruning="random", sinking=False)
+    state = step(toy(), config, start(toy(), config, "a", None), Seen())
+    assert len(choose(toy(), config, state).frames)
+    state.release(toy())
+
+
+def test_scenes_that_had_not_begun_are_none_of_a_video_that_has_ended() -> None:
+    scenes = Timeline((Scene("a", 2), Scene("b", 2), Scene("c", None)))
+    ended = [[(scene.prompt, scene.chunks) for scene in scenes.ended(chunk).scenes] for chunk in (1, 2, 3, 4, 5)]
+    a, b = [("a", None)], [("a", 2), ("b", None)]
+    assert ended == [a, a, b, b, [("a", 2), ("b", 2), ("c", None)]]
+    config = SearchConfig(lag=1)
+    state = start(toy(), config, scenes)
+    for _ in range(2):
+        state = step(toy(), config, state, Seen())
+    assert choose(toy(), config, state).timeline is None
+    state.release(toy())
+
+
 def test_a_model_of_one_prompt_makes_no_scenes() -> None:
     lone = OnePrompt()
     models = dataclasses.replace(toy(), backbone=lone)
+    with pytest.raises(ConfigError, match="OnePrompt"):
+        Pipeline(load_config("pocket", {"search.budget_passes": 200}), models).asked(
+            Timeline((Scene(PROMPT, 2), Scene(OTHER, 2)))
+        )
     assert Engine(models, SearchConfig(budget_passes=200)).run("a", chunks=3).frames.isfinite().all()
     with pytest.raises(
         ConfigError, match="OnePrompt makes videos of one prompt: it has no switch and no switch_passes"

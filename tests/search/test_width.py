@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.core.errors import ConfigError
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.search.choose import Result, choose
-from streamt1.search.config import SearchConfig, apply_policy
-from streamt1.search.engine import Engine
+from streamt1.search.config import Pruning, SearchConfig, apply_policy
+from streamt1.search.engine import Engine, step
 from streamt1.search.engine import search as search_on
 from streamt1.search.start import start
 from streamt1.search.width import Spending, candidates_for, shares, usual_widths, with_spread
@@ -98,6 +100,28 @@ def test_what_is_begun_under_a_budget_is_made_to_its_end(policy: str, budget: in
     assert all(len(set(part)) == 1 for part in each)
     assert budget < 10**6 or set(widths) == {6}
     assert budget < 90 or min(widths) > 1
+
+
+def test_seconds_that_run_short_give_videos_up_and_begin_none() -> None:
+    """The clock stands still at first, so that a second chunk would be dear and the third cheap again."""
+    config = apply_policy("best_of_n", SearchConfig(beam_size=4, top_k=1, budget_seconds=20.0))
+    models, widths = toy(), list[int]()
+    state = start(models, config, "a", 6)
+    for spent in (0.0, 15.0, 1.0, 1.0, 1.0, 1.0):
+        cost = dataclasses.replace(state.cost, seconds={**state.cost.seconds, "total": spent})
+        state = step(models, config, dataclasses.replace(state, cost=cost), Seen())
+        widths.append(len(state.beams))
+    assert widths[0] == 4
+    assert widths == sorted(widths, reverse=True)
+    assert 1 <= widths[-1] < 4
+    assert len({one for lineage in state.lineages for one in lineage}) == 6 * widths[-1]
+    state.release(models)
+
+
+@pytest.mark.parametrize("pruning", ["final", "scene"])
+def test_a_preview_cannot_drop_what_is_to_be_kept(pruning: Pruning) -> None:
+    with pytest.raises(ConfigError, match=f"preview_step=1 .*pruning={pruning} keeps all"):
+        SearchConfig(pruning=pruning, preview_step=1)
 
 
 @pytest.mark.parametrize(("taper", "adaptive"), [(50.0, 0.0), (0.0, 50.0), (50.0, 50.0)])

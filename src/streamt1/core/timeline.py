@@ -99,6 +99,11 @@ class Timeline:
                 found.append(scene)
         return Timeline(tuple(found))
 
+    def ended(self, chunk: int) -> Timeline:
+        """Of a video without an end that ended before a chunk: the scenes that had begun, the last without a length."""
+        *before, last = self.scenes[: self.place(max(chunk - 1, 0)) + 1]
+        return Timeline((*before, replace(last, chunks=None)))
+
     def then(self, scene: Scene, chunk: int) -> Timeline:
         """The timeline until a chunk, and from there on another scene. A scene that would have no chunk is left out."""
         place = self.place(chunk)

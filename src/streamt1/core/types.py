@@ -36,6 +36,7 @@ class Remembered:
         left: the chunk that the last commit pushed out of the window, if any.
         route, outcome: the label that it carried, and what was done with it.
         slot: the place in ``sinks`` that it went to, None where it was dropped.
+        recalled: the chunk among ``sinks`` that is read again, or read on, since its scene is back.
     """
 
     sinks: tuple[int, ...]
@@ -44,6 +45,7 @@ class Remembered:
     route: Route | None = None
     outcome: Route | None = None
     slot: int | None = None
+    recalled: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,22 +28,25 @@ def difference_interval(
 ) -> dict[str, Any]:
     """The mean of some values less that of others that are not paired with them, with its bootstrap interval.
 
-    Keys as of ``interval``; ``n`` counts both. Raises ``ValueError`` where either has none.
+    Keys as of ``interval``; ``n`` counts both, ``prompts`` the smaller. Raises ``ValueError`` where either has none.
     """
     if not len(values) or not len(others):
         raise ValueError("an interval needs at least one value of each")
     draw, (data, other) = np.random.default_rng(seed), (np.asarray(x, dtype=np.float64) for x in (values, others))
     low, high = np.quantile(_resampled(data, draw) - _resampled(other, draw), [(1 - level) / 2, (1 + level) / 2])
     mean = float(data.mean() - other.mean())
-    return {"mean": mean, "low": float(low), "high": float(high), "n": len(data) + len(other)}
+    prompts = min(len(data), len(other))
+    return {"mean": mean, "low": float(low), "high": float(high), "n": len(data) + len(other), "prompts": prompts}
+
+
+def is_lone(found: Mapping[str, Any]) -> bool:
+    """Whether an interval comes from one prompt and has no width; ``prompts`` is told where ``n`` counts more."""
+    return found.get("prompts", found["n"]) < 2
 
 
 def told_apart(found: Mapping[str, Any]) -> int:
-    """Of an interval: 1 where it lies above 0, -1 below, 0 where it has 0 in it, or comes from one prompt.
-
-    ``found``: with ``prompts`` where ``n`` counts clips.
-    """
-    if found.get("prompts", found.get("n", 2)) < 2:
+    """Of an interval: 1 where it lies above 0, -1 below, 0 where it has 0 in it, or comes from one prompt."""
+    if is_lone(found):
         return 0
     return (found["low"] > 0) - (found["high"] < 0)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from streamt1.evaluation.asked import ALL
 from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, label, scale, short
+from streamt1.evaluation.statistics import is_lone
 
 ALWAYS = ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")
 Table = list[list[str]]
@@ -55,7 +56,7 @@ def asked_table(answers: list[Numbers], judge: str) -> Table:
 def _answer(one: Numbers, factor: float, several: bool) -> list[str]:
     budget = "all" if one["budget"] == ALL else f"{candidates(one['budget'])}"
     cells = [one["question"], f"{label(one['method'])} less {label(one['than'])}", short(one["length"]), budget]
-    wide = one.get("widened") if one["n"] > 1 else None
+    wide = None if is_lone(one) else one.get("widened")
     told = f"{100 * wide['level']:.1f}%: [{wide['low'] * factor:+.2f}, {wide['high'] * factor:+.2f}]" if wide else ""
     return [*cells, _interval(one, factor, "+"), *[told] * several, f"{one['n']}"]
 
@@ -163,7 +164,7 @@ def _interval(found: dict[str, float] | None, factor: float, sign: str = "") -> 
     if found is None:
         return ""
     mean, low, high = (found[name] * factor for name in ("mean", "low", "high"))
-    if found.get("prompts", found["n"]) < 2:
+    if is_lone(found):
         return f"{mean:{sign}.2f} (one prompt)"
     return f"{mean:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 

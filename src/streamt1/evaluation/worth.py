@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.json_text import JsonError, parse_json
 from streamt1.evaluation.drawing import GREY, INTERVALS, headline
 from streamt1.evaluation.figures import png
 from streamt1.evaluation.labels import candidates, clips, colour, curves, label, scale, unit
-from streamt1.evaluation.statistics import told_apart
+from streamt1.evaluation.statistics import is_lone, told_apart
 from streamt1.evaluation.summary import RIVALS
 
 if TYPE_CHECKING:
@@ -36,10 +36,14 @@ class Panel(NamedTuple):
     budgets: dict[str, Any]
 
 
+_Budget = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,5}x[1-9]\d{0,5}$")]
+
+
 class _Gain(BaseModel):
     mean: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+    n: int
     prompts: int | None = None
 
 
@@ -60,7 +64,7 @@ class _Numbers(BaseModel):
 
 class _Summary(BaseModel):
     judge: str
-    lengths: dict[str, dict[str, dict[str, _Numbers]]]
+    lengths: dict[str, dict[_Budget, dict[str, _Numbers]]]
 
 
 def read_panels(named: Sequence[str]) -> list[Panel]:
@@ -182,10 +186,11 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
 
 
 def _lead(lines: dict[str, list[tuple[str, dict[str, Any]]]], factor: float) -> str:
-    """Stream-T1 at its widest, over its strongest rival there, in words; empty where there is neither."""
-    for rival in ("best_of_n_per_scene", "best_of_n"):
-        for budget, numbers in reversed(lines.get("stream_t1", [])):
-            if _EQUAL[rival] in numbers:
-                mean, low, high = (factor * numbers[_EQUAL[rival]][name] for name in ("mean", "low", "high"))
+    """Stream-T1 at its widest with a rival, over the strongest there, in words; empty where there is none."""
+    for budget, numbers in reversed(lines.get("stream_t1", [])):
+        for rival in ("best_of_n_per_scene", "best_of_n"):
+            lead = numbers.get(_EQUAL[rival])
+            if lead is not None and not is_lone(lead):
+                mean, low, high = (factor * lead[name] for name in ("mean", "low", "high"))
                 return f"{candidates(budget)} candidates, over {label(rival)}: {mean:+.1f} [{low:+.1f}, {high:+.1f}]"
     return ""

@@ -229,10 +229,10 @@ class Branch:
         """The branch in chunks of the video, for those who watch."""
         parts = self.sinks + self.recalled, self.window
         sinks, window = (tuple(page.start // frames_per_chunk for page in part) for part in parts)
-        gone = self.eviction
+        back, gone = next((page.start // frames_per_chunk for page in self.recalled), None), self.eviction
         if gone is None:
-            return Remembered(sinks, window)
-        return Remembered(sinks, window, gone.start // frames_per_chunk, gone.route, gone.outcome, gone.slot)
+            return Remembered(sinks, window, recalled=back)
+        return Remembered(sinks, window, gone.start // frames_per_chunk, gone.route, gone.outcome, gone.slot, back)
 
 
 class BranchingMemory:

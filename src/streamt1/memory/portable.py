@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamt1.core.errors import CheckpointError
+from streamt1.core.errors import CheckpointError, warn
 from streamt1.core.identity import content_id
 from streamt1.core.snapshot import PAGES, Snapshot
 from streamt1.core.types import Route
@@ -125,6 +125,15 @@ def branch_of(
     shots, opening, shot = told.get("shot", (0, False, None))
     shown = {"shots": _number(shots), "opening": opening is True, "shot": None if shot is None else _number(shot)}
     returned = told.get("returned", bool(parts["recalled"])) is True
+    if (
+        "returned" not in told
+        and not returned
+        and shelf
+        and shelf[-1][1].start in {one.start for one in parts["window"]}
+    ):
+        warn(
+            "an older version wrote this memory: if its scene had returned, the scene's first chunk will not be read on"
+        )
     branch = Branch(chunks=chunks, since=since, eviction=gone, shelf=shelf, returned=returned, **parts, **shown)
     _check(branch, config)
     return branch

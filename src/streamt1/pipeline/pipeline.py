@@ -33,6 +33,7 @@ from streamt1.search.choose import choose
 from streamt1.search.config import check_endless
 from streamt1.search.engine import step
 from streamt1.search.state import SearchState
+from streamt1.search.switch import check_scenes
 from streamt1.search.watcher import ToTheEnd, Watcher, Watchers
 from streamt1.search.width import check_budget
 
@@ -122,6 +123,7 @@ class Pipeline:
         timeline = self.timeline(prompt, chunks, seconds, endless, before).merged(config.memory.switch)
         first, whole = timeline.scenes[0].prompt, timeline.chunks
         asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None, given)
+        check_scenes(self.models, timeline)
         config.limits.check_widths(asked.search, [scene.chunks or 1 for scene in timeline.scenes])
         if whole is None:
             check_endless(asked.search)
@@ -293,7 +295,7 @@ class Pipeline:
         try:
             while not state.ended:
                 yield from left.chunks()
-                before, state = state, self._under(state, next_scene() if state.chunk else None)
+                state = self._under(state, next_scene() if state.chunk else None)
                 try:
                     with enough_memory(f"chunk {nth(state.chunk)} was searched"):
                         state = step(models, settings, state, watchers)
@@ -303,7 +305,6 @@ class Pipeline:
                         raise
                     record.drop_open()
                     left.drop()
-                    state = before  # a scene of which nothing was made is none of the video
                     break
                 record.boundary(state)
             with enough_memory("the video was chosen"):

@@ -89,6 +89,8 @@ class _Pages:
     def see(self, memory: MemoryChanged) -> None:
         """Takes the next commit."""
         self.latest = memory.sinks[memory.slot] if memory.slot is not None else None
+        if memory.recalled is not None:
+            self.recalled = memory.recalled
         if self.latest is not None and memory.outcome == "ema":
             self.blended.setdefault(self.latest, []).append(self.text(memory.left or 0))
         elif self.latest is not None:
@@ -173,7 +175,7 @@ def _row(chunk: int, memory: MemoryChanged | None, pages: _Pages) -> Row:
     cells += [Cell(one, "window") for one in memory.window]
     if pages.scenes:
         cells = [_written(cell, chunk, pages) for cell in cells]
-    if memory.left is not None and memory.outcome in ("discard", "ema"):
+    if memory.left not in (None, memory.recalled) and memory.outcome in ("discard", "ema"):
         cells.append(Cell(memory.left, "discard" if memory.outcome == "discard" else "ema"))
     return Row(chunk, (*cells, _own(chunk, pages)), _words(chunk, memory, pages))
 
@@ -207,7 +209,9 @@ def _words(chunk: int, memory: MemoryChanged, pages: _Pages) -> str:
     if memory.outcome == "ema" and pages.latest is not None:
         count = counted(len(pages.blended.get(pages.latest, ())), "other chunk")
         fate = f"blended into sink {nth(pages.latest)} (EMA), which now holds a trace of {count}"
-    if memory.route != memory.outcome and memory.route:
+    if memory.left == memory.recalled:
+        fate = ("" if memory.outcome == "discard" else f"{fate}, and ") + "read on, since its scene is back"
+    elif memory.route != memory.outcome and memory.route:
         fate += f"; its label was {memory.route}, which memory could not follow"
     return f"{read} Chunk {nth(memory.left)} has left the window: {fate}."
 

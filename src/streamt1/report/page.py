@@ -102,7 +102,7 @@ def _context(run: RunFolder) -> dict[str, Any]:
         "rows": rows,
         "blocks": by_scene(rows, story.scene_numbers, folded) if scenes else [],
         "folded": folded,
-        "recalling": any(switch.recalled is not None for switch in story.switches.values()),
+        "recalling": any(told.recalled is not None for told in (*story.switches.values(), *story.memory.values())),
         "tiles": noise_lineage(story),
         "cost": sum_up(story.finished.cost, plain.story.finished.cost if plain else None),
         "starts": starts,

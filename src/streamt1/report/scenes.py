@@ -57,7 +57,7 @@ def _sinks_before(story: Story, chunk: int) -> list[int]:
     """The sinks of the commit before a chunk, without one that was recalled for the scene that ends."""
     held = story.memory.get(chunk - 1)
     recalled = [switch.recalled for begun, switch in sorted(story.switches.items()) if begun < chunk][-1:]
-    return [sink for sink in held.sinks if sink not in recalled] if held else []
+    return [sink for sink in held.sinks if sink not in (*recalled, held.recalled)] if held else []
 
 
 def labelled(story: Story, most: int) -> set[int]:

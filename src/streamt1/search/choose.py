@@ -80,7 +80,8 @@ def choose(models: Models, config: SearchConfig, state: SearchState, watcher: Wa
     beams, frames = _whole(models, state, chosen)
     latents, spent = torch.cat([chunk.latents for chunk in beams[chosen].chunks]), cost.total
     watcher.happened(RunFinished(list(beams[chosen].lineage), finite(finals[chosen]), spent.record()))
-    scenes = state.timeline if len(state.timeline.scenes) > 1 else None
+    timeline = state.timeline if state.chunks is not None else state.timeline.ended(state.chunk)
+    scenes = timeline if len(timeline.scenes) > 1 else None
     kept = beams[chosen], tuple(beams), tuple(finals)
     return Result(models.decoder.fps, frames, latents, *kept, spent, state.chunks is None, scenes)
 

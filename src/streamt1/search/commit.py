@@ -60,5 +60,5 @@ def _tell(models: Models, watcher: Watcher, candidate: Candidate, rank: int, bra
     if now is None:
         return
     carried, outcome = (label.value if label else None for label in (now.route, now.outcome))
-    held = list(now.sinks), list(now.window)
-    watcher.happened(MemoryChanged(candidate.chunk.index, candidate.id, *held, now.left, carried, outcome, now.slot))
+    held, gone = (list(now.sinks), list(now.window)), (now.left, carried, outcome, now.slot)
+    watcher.happened(MemoryChanged(candidate.chunk.index, candidate.id, *held, *gone, now.recalled))

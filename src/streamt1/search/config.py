@@ -102,6 +102,11 @@ class SearchConfig:
             raise ConfigError(f"lag={self.lag} must be at least 0 chunks, or null to wait for agreement")
         if self.preview_step is not None and self.preview_step < 1:
             raise ConfigError(f"preview_step={self.preview_step} must be at least 1 denoising step, or null")
+        if self.preview_step is not None and self.keeps_all:
+            raise ConfigError(
+                f"preview_step={self.preview_step} drops candidates by a preview, and pruning={self.pruning} keeps all"
+                " until they are judged whole: leave one of them out"
+            )
         if not 0 < self.preview_keep <= 1:
             raise ConfigError(f"preview_keep={self.preview_keep} must lie above 0, at most 1")
         for name in ("taper", "adaptive"):

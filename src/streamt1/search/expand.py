@@ -91,13 +91,18 @@ def width(models: Models, config: SearchConfig, state: SearchState) -> int:
 
 
 def _samples(models: Models, config: SearchConfig, state: SearchState, most: int) -> int:
-    """How many videos there are, or samples of a scene, that are judged at their end: with what is left of a budget of
-    passes as many as it pays to their end, and from then on none is given up."""
-    if config.budget_passes is None or state.chunks is None:
+    """How many videos there are, or samples of a scene, that are judged at their end.
+
+    Under a budget of passes as many as it pays to their end are begun, and none is given up. What a second buys is
+    known too late for that: where time runs short some are given up, and none takes their place.
+    """
+    if state.chunks is None or (config.budget_passes is None and config.budget_seconds is None):
         return most
     by_scene, chunks = config.pruning == "scene", state.chunks - state.chunk
     if state.chunk > len(state.given) and not (by_scene and state.begins_scene):
         return len(state.beams)
+    if config.budget_passes is None:
+        return most
     first, later = steps_after(models.backbone, state.beams[0].branch) + 1, models.backbone.steps + 1
     left = config.budget_passes - state.cost.model_passes
     switches = switch_passes(models, state.timeline, state.scene + 1, 1)

@@ -35,7 +35,7 @@ def settle(models: Models, state: SearchState, rank: int, count: int, watcher: W
 
 def leave(config: SearchConfig, state: SearchState) -> SearchState:
     """The same state, whose beams let go of settled chunks that no later chunk is judged by."""
-    needed = max(config.window - 1, 1, state.in_scene if config.pruning == "scene" else 0)
+    needed = max(config.window - 1, 1, state.in_scene if _judges_scene(config, state) else 0)
     scores = config.short_baseline == "all" or config.window == 1
 
     def tail(beam: Beam) -> Beam:
@@ -43,6 +43,14 @@ def leave(config: SearchConfig, state: SearchState) -> SearchState:
         return beam.without(count, scores) if count > 0 else beam
 
     return dataclasses.replace(state, beams=tuple(map(tail, state.beams)))
+
+
+def _judges_scene(config: SearchConfig, state: SearchState) -> bool:
+    """Whether the scene will be judged as a whole, so that its chunks stay: there are several samples, or will be."""
+    if config.pruning != "scene" or config.beam_size * config.top_k == 1:
+        return False
+    budget = config.budget_passes is not None or config.budget_seconds is not None
+    return len(state.beams) > 1 or not budget or state.chunk <= len(state.given)
 
 
 def _shown(models: Models, chunk: Chunk, display: DecoderState, cost: CostMeter) -> tuple[Tensor, DecoderState]:

@@ -15,7 +15,7 @@ from streamt1.search.config import SearchConfig, check_endless
 from streamt1.search.cost import CostMeter
 from streamt1.search.given import started
 from streamt1.search.state import SearchState
-from streamt1.search.switch import check_switches
+from streamt1.search.switch import check_scenes
 from streamt1.search.watcher import Watcher
 from streamt1.search.width import check_budget
 from streamt1.trace.events import RunStarted
@@ -75,8 +75,7 @@ def announce(
     if models.draft is not None and config.decode == "official":
         raise ConfigError("decode=official repeats the published code, which has no draft decoder; use only one")
     backbone, decoder = models.backbone, models.decoder
-    if len(timeline.scenes) > 1:
-        check_switches(backbone)
+    check_scenes(models, timeline)
     check_budget(config.budget_passes, models, timeline, given)
     most = max(backbone.steps, first_steps(backbone))
     if config.preview_step is not None and config.preview_step >= most:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Backbone, Models, Switched
-from streamt1.core.timeline import Switch
+from streamt1.core.timeline import Switch, Timeline
 from streamt1.search.candidate import Beam
 from streamt1.search.cost import CostMeter
 from streamt1.search.lease import Lease, release
@@ -21,8 +21,13 @@ from streamt1.search.watcher import Watcher
 from streamt1.trace.events import MemorySwitched, SceneStarted
 
 
-def check_switches(backbone: Backbone) -> None:
-    """Raises ``ConfigError`` where a model of somebody's own is for videos of one prompt."""
+def check_scenes(models: Models, timeline: Timeline) -> None:
+    """Raises ``ConfigError`` for scenes over a model of somebody's own that is for videos of one prompt."""
+    if len(timeline.scenes) > 1:
+        _check_switches(models.backbone)
+
+
+def _check_switches(backbone: Backbone) -> None:
     missing = [name for name in ("switch", "switch_passes") if not hasattr(backbone, name)]
     if missing:
         raise ConfigError(
@@ -39,7 +44,7 @@ def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter
     """
     if not state.begins_scene:
         return state
-    check_switches(models.backbone)
+    _check_switches(models.backbone)
     scene = state.timeline.scenes[state.scene]
     watcher.happened(SceneStarted(state.chunk, state.scene, scene.prompt, scene.memory))
     beams, old = list[Beam](), list(state.beams)

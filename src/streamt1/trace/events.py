@@ -146,6 +146,7 @@ class MemoryChanged(Event):
         route: the label that it carried.
         outcome: what was done with it: an append that finds no room is blended, a blend without a sink is dropped.
         slot: the place in ``sinks`` that it went to; None where it was dropped.
+        recalled: the chunk among ``sinks`` that is read again, or read on, since its scene is back; None where none is.
     """
 
     kind: ClassVar[str] = "memory_changed"
@@ -157,6 +158,7 @@ class MemoryChanged(Event):
     route: str | None = None
     outcome: str | None = None
     slot: int | None = None
+    recalled: int | None = None
 
 
 @dataclass(frozen=True)

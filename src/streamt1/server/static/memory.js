@@ -10,6 +10,8 @@ const FATES = {
   append: () => "stays as a sink of its own",
 };
 
+const READ_ON = "is read on, since its scene is back";
+
 export class Memory {
   constructor() {
     this.strip = find("strip");
@@ -37,7 +39,9 @@ export class Memory {
     if (event.outcome === "ema") this.blended.add(event.sinks[event.slot]);
     this.draw(event, event.chunk);
     const fate = () => FATES[event.outcome](event.sinks[event.slot]);
-    const left = event.left === null ? "" : ` Chunk ${event.left + 1} has left the window and ${fate()}.`;
+    const back = event.left !== null && event.left === (event.recalled ?? null);
+    const gone = () => [...(back && event.outcome === "discard" ? [] : [fate()]), ...(back ? [READ_ON] : [])].join(" and ");
+    const left = event.left === null ? "" : ` Chunk ${event.left + 1} has left the window and ${gone()}.`;
     this.say(event, event.chunk + 1, left);
   }
 
