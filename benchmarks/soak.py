@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import av
@@ -255,14 +256,14 @@ def frames(content: bytes) -> int:
 
 
 def flat(lives: list[list[tuple[float, float]]]) -> list[str]:
-    """What is wrong with the memory of a server's lives."""
+    """What is wrong with the memory of a server's lives: medians are compared, since peaks tell of the job of a moment."""
     wrong = []
     for number, life in enumerate(lives, 1):
         settled = [size for age, size in life if age > SETTLED]
         if len(settled) < 30:
             continue
         third = len(settled) // 3
-        begin, end = max(settled[:third]), max(settled[-third:])
+        begin, end = median(settled[:third]), median(settled[-third:])
         say(f"life {number}: {life[-1][0]:.0f} s, RSS {begin:.0f} MB in its first third, {end:.0f} in its last")
         if end > begin * (1 + GROWTH):
             wrong.append(f"in life {number} memory grew from {begin:.0f} to {end:.0f} MB")
