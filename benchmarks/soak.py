@@ -256,7 +256,7 @@ def frames(content: bytes) -> int:
 
 
 def flat(lives: list[list[tuple[float, float]]]) -> list[str]:
-    """What is wrong with the memory of a server's lives: medians are compared, since peaks tell of the job of a moment."""
+    """What is wrong with the memory of a server's lives; by medians, since peaks tell of the job of a moment."""
     wrong = []
     for number, life in enumerate(lives, 1):
         settled = [size for age, size in life if age > SETTLED]
