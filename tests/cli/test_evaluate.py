@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -100,3 +102,26 @@ def test_scoring_needs_clips(tmp_path: Path) -> None:
     result = streamt1("score", tmp_path)
     assert result.exit_code == 2
     assert "no .mp4" in result.stderr
+
+
+def test_clips_that_cannot_be_scored_are_told_at_once(tmp_path: Path) -> None:
+    """Two raw streams of different sizes, joined; and a table that cannot be written, before a clip is read."""
+    parts = []
+    for place, width in enumerate((64, 96)):
+        parts.append(tmp_path / f"{place}.h264")
+        with av.open(str(parts[-1]), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=16)
+            stream.height, stream.width, stream.pix_fmt = 48, width, "yuv420p"
+            for _ in range(4):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, width, 3), np.uint8), "rgb24")))
+            container.mux(stream.encode(None))
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "joined.mp4").write_bytes(b"".join(part.read_bytes() for part in parts))
+    result = streamt1("score", clips)
+    assert result.exit_code == 2
+    assert "joined.mp4 is not a video that can be read: it changes its size on the way" in result.stderr
+    (tmp_path / "file").touch()
+    result = streamt1("score", clips, "--out", tmp_path / "file" / "scores.csv")
+    assert result.exit_code != 0
+    assert (result.stdout, "is a file, not a folder" in result.stderr) == ("", True)

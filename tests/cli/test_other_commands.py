@@ -70,6 +70,24 @@ def test_a_signal_ends_training_in_one_sentence(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--device", "tpu"], "tpu"),
+        (["--device", "cuda:77"], "cuda:77"),
+        (["--steps", "-1"], "--steps"),
+        (["--minutes", "-1"], "--minutes"),
+        (["--minutes", "nan"], "--minutes"),
+        (["--batch", "0"], "--batch"),
+    ],
+)
+def test_training_that_cannot_be_is_refused_before_it_begins(tmp_path: Path, arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, ["train", "dit", *arguments, "--out", str(tmp_path / "runs")])
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_training_with_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STAGES, "dit", lambda options: run_loop(options, "dit", {}, lambda progress: {}) and None)
     arguments = ["train", "dit", "--steps", "2", "--out", str(tmp_path)]

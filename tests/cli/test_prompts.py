@@ -15,6 +15,12 @@ def test_comments_blank_lines_and_a_byte_order_mark_do_not_count(tmp_path: Path)
     assert read_prompts(tmp_path / "p.txt") == ["a red fox", "雪"]
 
 
+def test_a_line_ends_where_a_text_editor_says(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("a red\u2028circle\r\na green\x85star\ra blue\x0ccube\n".encode())
+    assert read_prompts(file) == ["a red\u2028circle", "a green\x85star", "a blue\x0ccube"]
+
+
 def test_a_prompt_that_stands_there_twice_is_made_once_and_said(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\ntwo\n one\none\n")
     with pytest.warns(StreamT1Warning, match="2 prompts more than once"):

@@ -42,6 +42,9 @@ def test_the_three_formats(tmp_path: Path) -> None:
     assert read_timeline(written(tmp_path, "l.jsonl", json.dumps(longlive) + "\n")) == [
         ToldScene("a ball"), ToldScene("a star", latent=40),
     ]  # fmt: skip
+    separated = json.dumps({"prompts": ["a\u2028ball", "a\x85star"]}, ensure_ascii=False)
+    assert read_timeline(written(tmp_path, "L.JSONL", separated)) == [ToldScene("a\u2028ball"), ToldScene("a\x85star")]
+    assert read_timeline(written(tmp_path, "T.JSON", json.dumps({"prompts": ["a ball"]}, indent="\t")))
     assert read_timeline(written(tmp_path, "l.jsonl", {"prompts": ["a ball", "a star"]})) == [
         ToldScene("a ball"), ToldScene("a star"),
     ]  # fmt: skip

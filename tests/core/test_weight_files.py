@@ -13,6 +13,7 @@ from torch import nn
 
 from streamt1.core.errors import CheckpointError
 from streamt1.core.weights import load_strictly, read_tensors, read_weights
+from streamt1.rewards.videoreward import weights_file
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b.bias": torch.ones(4)}
 
@@ -106,3 +107,20 @@ def test_weights_that_are_no_numbers_are_named(wrong: float, dtype: torch.dtype)
     weights["weight"][1, 2] = wrong
     with pytest.raises(CheckpointError, match="broken holds NaN or infinite values in 1 weights: weight"):
         load_strictly(layer, weights, "broken")
+
+
+def test_older_shards_beside_their_index_are_one_file(tmp_path: Path) -> None:
+    places = {"a.weight": "p-1.bin", "b.bias": "p-2.bin"}
+    for key, name in places.items():
+        torch.save({key: WEIGHTS[key]}, tmp_path / name)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    assert read_tensors(tmp_path).keys() == WEIGHTS.keys()
+
+
+def test_folders_that_are_no_checkpoint_of_videoreward_are_passed_over(tmp_path: Path) -> None:
+    for name in ("checkpoint-final", "checkpoint-9", "checkpoint-10", "checkpoint-", "checkpoint-٣"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.pth").touch()
+    assert weights_file(tmp_path).parent.name == "checkpoint-10"
+    with pytest.raises(CheckpointError, match="checkpoint-N"):
+        weights_file(tmp_path / "checkpoint-9")

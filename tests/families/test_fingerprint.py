@@ -1,8 +1,11 @@
 """A fingerprint tells one file of weights from another."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from streamt1.config.load import load_config
 from streamt1.core.errors import CheckpointError
@@ -39,6 +42,19 @@ def test_files_of_a_preset_are_named_by_their_key(tmp_path: Path) -> None:
         update={"files": {"vae": str(tmp_path), "lora": str(tmp_path / "a.pt")}}
     )
     assert set(fingerprints(config)) == {"vae/a.pt", "vae/b.safetensors", "lora/a.pt"}
+
+
+def test_weights_that_an_index_names_have_fingerprints(tmp_path: Path) -> None:
+    for name in ("m-1", "m-2"):
+        save_file({name: torch.zeros(3)}, tmp_path / f"{name}.safetensors")
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: f"{name}.safetensors" for name in ("m-1", "m-2")}}))
+    config = load_config("longlive").model_copy(update={"files": {"transformer": str(index)}})
+    before = fingerprints(config)
+    assert before.keys() == {"transformer/m-1.safetensors", "transformer/m-2.safetensors"}
+    save_file({"m-2": torch.ones(3)}, tmp_path / "m-2.safetensors")
+    after = fingerprints(config)
+    assert [before[name] == after[name] for name in before] == [True, False]
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

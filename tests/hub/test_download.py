@@ -14,7 +14,7 @@ import pytest
 from streamt1.core.errors import CheckpointError, OutputError
 from streamt1.hub import download
 from streamt1.hub.download import Item, fetch, plan_download
-from streamt1.hub.origins import Origin
+from streamt1.hub.origins import Origin, locate
 from tests.e2e.hub import Hub, serving
 
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -154,7 +154,7 @@ def test_a_file_out_of_a_wheel_is_fetched_and_checked(hub: Hub, tmp_path: Path) 
     (item,) = plan_download({"words": origin}, tmp_path / "models")
     assert item.size > 0
     fetch(item)
-    assert (tmp_path / "models" / "files" / "template.py").read_text().startswith("A = 'text'")
+    assert locate("words", origin, tmp_path / "models").read_text().startswith("A = 'text'")
     assert left(tmp_path / "models") == ["template.py"]
     (again,) = plan_download({"words": origin}, tmp_path / "models")
     assert again.present
@@ -163,6 +163,67 @@ def test_a_file_out_of_a_wheel_is_fetched_and_checked(hub: Hub, tmp_path: Path) 
     with pytest.raises(CheckpointError, match="its SHA-256 differs"):
         fetch(item)
     assert left(tmp_path / "elsewhere") == []
+
+
+def test_files_of_one_name_from_two_addresses_are_two_files(hub: Hub, tmp_path: Path) -> None:
+    """And what follows an address, as ``?download=true``, is no part of its name."""
+    origins = dict[str, str | Origin]()
+    for place in ("a", "b"):
+        (hub.root / place).mkdir()
+        (hub.root / place / "w.pt").write_text(place)
+        origins[place] = Origin(url=f"{hub.url}/{place}/w.pt?download=true")
+    members = wheel(hub, "words-1.0-py3-none-any.whl"), "words/template.py"
+    with zipfile.ZipFile(hub.root / "words-1.0-py3-none-any.whl", "a") as opened:
+        opened.writestr("other/template.py", "B")
+    origins |= {name: Origin(url=members[0].url, path=f"{name}/template.py") for name in ("words", "other")}
+    for item in plan_download(origins, tmp_path / "models"):
+        fetch(item)
+    found = {name: locate(name, origin, tmp_path / "models") for name, origin in origins.items()}
+    assert {name: path.read_text()[:1] for name, path in found.items()} == {
+        "a": "a",
+        "b": "b",
+        "words": "A",
+        "other": "B",
+    }
+    assert {path.name for path in found.values()} == {"w.pt", "template.py"}
+    assert all(item.present for item in plan_download(origins, tmp_path / "models"))
+
+
+def test_what_an_earlier_version_fetched_is_kept_if_it_is_the_one_that_is_meant(hub: Hub, tmp_path: Path) -> None:
+    (hub.root / "w.pt").write_text("two")
+    old = tmp_path / "models" / "files" / "w.pt"
+    old.parent.mkdir(parents=True)
+    plain = Origin(url=f"{hub.url}/w.pt")
+    meant = plain.model_copy(update={"sha256": hashlib.sha256(b"two").hexdigest()})
+    for content, kept in (("two", True), ("one", False)):
+        old.write_text(content)
+        assert (locate("w", plain, tmp_path / "models") == old) is True
+        (item,) = plan_download({"w": meant}, tmp_path / "models")
+        assert item.present is kept
+    fetch(item)
+    assert (old.read_text(), locate("w", meant, tmp_path / "models").read_text()) == ("one", "two")
+    locate("w", meant, tmp_path / "models").write_text("damaged")
+    (item,) = plan_download({"w": meant}, tmp_path / "models")
+    assert not item.present
+    fetch(item)
+    assert locate("w", meant, tmp_path / "models").read_text() == "two"
+
+
+def test_a_hub_that_tells_no_size_is_refused(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file would be empty, and count as whole."""
+    import huggingface_hub
+
+    told = huggingface_hub.HfApi.model_info
+
+    def without(self: object, *args: object, **kwargs: object) -> object:
+        info = told(self, *args, **kwargs)  # type: ignore[arg-type]
+        for sibling in info.siblings or []:
+            sibling.size = None
+        return info
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", without)
+    with pytest.raises(CheckpointError, match=r"owner/name/model\.pt"):
+        plan_download({"model": MODEL}, tmp_path / "models")
 
 
 def test_an_index_in_pypis_place_is_asked_for_wheels(hub: Hub, tmp_path: Path) -> None:

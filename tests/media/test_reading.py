@@ -174,7 +174,7 @@ def test_a_clip_stands_as_the_camera_says(tmp_path: Path, matrix: tuple[int, int
     """By the matrix of its track, where it turns and mirrors: a phone that is held upright writes wide frames."""
     a, b, c, d = matrix
     path = upper_half_red(tmp_path / "clip.mp4")
-    plain = read_tail(path, 16, 9)
+    plain, whole = read_tail(path, 16, 9), read_video(path)[0]
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40
     for at, number in zip((0, 4, 12, 16), matrix):
@@ -183,6 +183,8 @@ def test_a_clip_stands_as_the_camera_says(tmp_path: Path, matrix: tuple[int, int
     turned = read_tail(path, 16, 9)
     rows, columns = (96, 64) if b else (64, 96)
     assert turned.shape == (9, rows, columns, 3)
+    assert torch.equal(read_video(path)[0][-9:], turned)
+    assert torch.equal(whole[-9:], plain)
     for y, x in ((4, 5), (60, 90), (30, 7), (33, 70)):
         right, down = a * x + c * y, b * x + d * y
         right, down = (
@@ -195,6 +197,7 @@ def test_a_clip_stands_as_the_camera_says(tmp_path: Path, matrix: tuple[int, int
 def test_wide_pixels_are_made_square(tmp_path: Path) -> None:
     wide = read_tail(upper_half_red(tmp_path / "clip.mp4", aspect=Fraction(2)), 16, 1)
     assert wide.shape == (1, 64, 192, 3)
+    assert torch.equal(read_video(tmp_path / "clip.mp4")[0][-1:], wide)
     assert abs(wide[0, 8, 16].int() - torch.tensor(BLUE)).max() < 12
     assert abs(wide[0, 8, 100].int() - torch.tensor(RED)).max() < 12
 

@@ -6,7 +6,9 @@ import dataclasses
 import pickle
 
 import pytest
+from typer.testing import CliRunner
 
+from streamt1.cli.main import app
 from streamt1.config.load import load_config
 from streamt1.config.schema import Placement
 from streamt1.core.errors import CheckpointError, ConfigError, DoesNotFitError
@@ -143,8 +145,20 @@ def test_a_placement_of_ones_own_is_kept() -> None:
     own = Placement(text_encoder="host", kv="host")
     plan = plan_for(80, placement=own)
     assert plan.placement == own
-    with pytest.raises(ConfigError, match="of the device do not hold"):
+    with pytest.raises(ConfigError, match=r"do not hold this preset as placement\.\* places it: .*leave placement"):
         plan_for(24, placement=own)
+
+
+def test_the_widest_chunk_is_planned_for() -> None:
+    """Tapered, the first chunks have nearly twice the candidates; adaptive, any may have twice as many."""
+    states = []
+    for settings in ({}, {"search.taper": 1.0}, {"search.taper": 1.0, "search.adaptive": 1.0}):
+        plan = plan_memory(load_config("longlive", settings), Room(200 * GB, 200 * GB))
+        states.append(part(plan, "decoder states, new"))
+        assert plan.candidate_batch == 4 * 2 ** len(settings)
+    assert states == [states[0], 2 * states[0], 4 * states[0]]
+    many = load_config("longlive", {"policy": "best_of_n", "search.taper": 1.0})
+    assert plan_memory(many, Room(200 * GB, 200 * GB)).candidate_batch == 4
 
 
 def test_a_plan_is_put_into_effect_and_printed() -> None:
@@ -191,6 +205,12 @@ def test_the_table_has_a_line_for_every_size() -> None:
     lines = list(plan_table(LONGLIVE))
     assert [line.split()[1] for line in lines[2:]] == [str(size) for size in DEVICES]
     assert "everything on the device" in lines[2]
+    krea = list(plan_table(load_config("krea")))
+    assert [line.split()[1] for line in krea[2:]] == [str(size) for size in DEVICES]
+    assert krea[-1] == "| 12 GB | does not fit | | | |"
+    done = CliRunner().invoke(app, ["plan", "longlive", "--table", "--memory", "20GB"])
+    assert done.exit_code == 2
+    assert "leave out --memory" in done.stderr
 
 
 def test_a_plan_is_a_value() -> None:

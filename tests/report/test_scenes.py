@@ -19,9 +19,11 @@ from streamt1.core.timeline import Scene
 from streamt1.core.words import nth
 from streamt1.report import write_report
 from streamt1.report.memory import Row, by_scene, memory_rows
+from streamt1.report.noise import noise_lineage
 from streamt1.report.scenes import labelled, tell_scenes
 from streamt1.report.story import Story, tell
 from streamt1.report.words import deck, facts, listed
+from streamt1.search.config import SearchConfig
 from streamt1.trace.events import MemoryChanged, MemorySwitched, RunFinished
 from streamt1.trace.store import read_trace
 from tests.report.test_report import Page, page_of
@@ -381,3 +383,19 @@ def test_what_was_given_is_told(tmp_path: Path) -> None:
     )
     shown = dataclasses.replace(story, chunks=(story.chunks[0][:1], story.chunks[1][:1], *story.chunks[2:]))
     assert "up to" not in deck(shown), "a chunk that is given has one candidate"
+
+
+def test_noise_begins_with_the_first_chunk_that_is_made(tmp_path: Path) -> None:
+    """What was given was made of none, and the chunk after it inherits nothing."""
+    write_timeline(tmp_path, (Scene("one", 5),), config=SearchConfig(noise_strength=-0.5))
+
+    def given(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one | {"given": 2} if one["event"] == "run_started" else one for one in records]
+
+    story = story_of(edit(tmp_path, given))
+    *before, first, second, third = noise_lineage(story)
+    assert [(tile.seed, tile.shares, tile.same_draw) for tile in before] == [("given", (), False)] * 2
+    assert first.shares == ((2, 1.0),)
+    assert [source for source, _ in second.shares] == [3, 2]
+    assert dict(third.shares) == pytest.approx({4: 0.75**0.5, 3: -0.5 * 0.75**0.5, 2: 0.25})
+    assert "given" in page_of(tmp_path).text

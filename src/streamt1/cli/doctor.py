@@ -99,6 +99,8 @@ def plan(
     from streamt1.placement.memory_plan import advice, plan_memory, room_for
     from streamt1.placement.plan_table import plan_table
 
+    if table and (memory or host_memory):
+        raise ConfigError("--table is for devices of the usual sizes: leave out --memory and --host-memory, or --table")
     named = {
         "search.beam_size": beam_size, "search.top_k": top_k, "device_memory": memory, "host_memory": host_memory
     }  # fmt: skip

@@ -15,7 +15,7 @@ from streamt1.cli.errors import reported
 from streamt1.cli.prompts import read_prompts
 from streamt1.cli.settings import read_settings
 from streamt1.core.errors import ConfigError
-from streamt1.core.files import packaged_names
+from streamt1.core.files import check_writable, packaged_names
 
 if TYPE_CHECKING:
     from streamt1.config.schema import RunConfig
@@ -98,7 +98,8 @@ def score(
     from streamt1.evaluation.rows import write_csv
     from streamt1.evaluation.score import find_clips, load_rewards, read_prompt_file, score_clips
 
-    clips = find_clips(folder)
+    clips, target = find_clips(folder), out or folder / "scores.csv"
+    check_writable(target.parent)
     named = {"device": device, "models": str(models) if models else None}
     overrides = {key: value for key, value in named.items() if value is not None}
     rewards = load_rewards(load_config(preset, overrides)) if preset else None
@@ -108,7 +109,6 @@ def score(
         typer.echo(row["clip"])
         for name, value in list(row.items())[2:]:
             typer.echo(f"  {name:28} {value:.4g}")
-    target = out or folder / "scores.csv"
     write_csv(target, rows)
     typer.echo(f"{len(rows)} clips scored: {target}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from streamt1.core.errors import PromptError, warn
@@ -37,7 +38,7 @@ def read_prompts(file: Path) -> list[str]:
         raise PromptError(f"the prompts file {file} is not UTF-8 (at byte {error.start}): {told}") from error
     if "\0" in text:
         raise PromptError(f"the prompts file {file} holds zero bytes, perhaps UTF-16 or no text at all: {told}")
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in re.split(r"\r\n?|\n", text)]
     given = [line for line in lines if line and not line.startswith("#")]
     prompts = list(dict.fromkeys(given))
     if not prompts:

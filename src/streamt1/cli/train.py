@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streamt1.cli.errors import reported
-from streamt1.core.errors import Cancelled, UnknownNameError
+from streamt1.core.errors import Cancelled, ConfigError, UnknownNameError
 from streamt1.core.stopping import SIGNALLED, Stop, on_signals
 
 
@@ -18,12 +19,12 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs.")] = Path("runs"),
     minutes: Annotated[
         float | None,
-        typer.Option(help="Budget; the recipe's own by default."),
+        typer.Option(min=0, help="Budget; the recipe's own by default."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Clips per step.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Stop after so many steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips per step.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --out.")] = True,
     warm: Annotated[bool, typer.Option("--warm", help="Start from the bundled weights.")] = False,
     reward_weight: Annotated[
@@ -36,10 +37,14 @@ def train(
     stop = Stop()
     try:
         with on_signals(stop):
+            from streamt1.core.devices import resolve_device
             from streamt1.training import RECIPE_MINUTES, STAGES, TrainOptions
 
             if stage not in STAGES:
                 raise UnknownNameError("stage", stage, STAGES)
+            if minutes is not None and not math.isfinite(minutes):
+                raise ConfigError(f"--minutes {minutes} must be a finite number")
+            device = str(resolve_device(device))
             if minutes is None and steps is None:
                 minutes = RECIPE_MINUTES.get(stage)
             options = TrainOptions(

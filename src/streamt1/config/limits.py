@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamt1.core.errors import ConfigError
 from streamt1.search.config import SearchConfig
-from streamt1.search.width import MOST, usual_widths
+from streamt1.search.width import widest
 
 
 class RunLimits(BaseModel):
@@ -39,13 +38,10 @@ class RunLimits(BaseModel):
 
         Raises ``ConfigError``.
         """
-        most, taper = search.beam_size * search.top_k, 0.0 if search.keeps_all else search.taper
-        widest = max((max(usual_widths(length, most, taper)) for length in lengths), default=most)
-        if search.adaptive > 0 and not search.keeps_all:
-            widest = math.ceil(MOST * widest)
-        if widest > self.candidates:
+        most = widest(search, lengths)
+        if most > self.candidates:
             raise ConfigError(
-                f"taper={search.taper:g} and adaptive={search.adaptive:g} may give a chunk {widest} candidates, which"
+                f"taper={search.taper:g} and adaptive={search.adaptive:g} may give a chunk {most} candidates, which"
                 f" are all in memory at once; the limit is {self.candidates}: take less, or set limits.candidates"
             )
 

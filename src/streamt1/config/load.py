@@ -127,7 +127,7 @@ def _read(preset: str, beside: Path = Path(), chain: tuple[str, ...] = ()) -> di
         beside: the folder that a file's path is relative to: that of the file which extends it.
         chain: the presets that led here.
     """
-    if preset.endswith((".yaml", ".yml")):
+    if preset.lower().endswith((".yaml", ".yml")):
         path = beside / Path(preset)
         known, own = os.path.realpath(path), read_yaml(path, "the preset file")
         beside, preset = path.parent, str(path)

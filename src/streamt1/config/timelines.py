@@ -206,12 +206,13 @@ def _check_count(given: Sequence[Any], where: str) -> None:
 
 
 def _parsed(text: str, path: Path) -> Any:
-    if path.suffix not in (".json", ".jsonl"):
+    ending = path.suffix.lower()
+    if ending not in (".json", ".jsonl"):
         return parse_yaml(text, str(path), YAML_LARGEST, YAML_MOST)
-    lines = [line for line in text.splitlines() if line.strip()]
-    if path.suffix == ".jsonl" and not lines:
+    lines = [line for line in text.split("\n") if line.strip()]
+    if ending == ".jsonl" and not lines:
         raise ConfigError(f"{path} is empty: give a timeline, on one line")
-    if path.suffix == ".jsonl" and len(lines) != 1:
+    if ending == ".jsonl" and len(lines) != 1:
         raise ConfigError(f"{path} holds {len(lines)} timelines, a line each: give a file of one")
     try:
         return parse_json(text)

@@ -10,7 +10,7 @@ from streamt1.core.errors import CheckpointError
 from streamt1.core.json_files import read_json
 from streamt1.core.safetensors_header import WEIGHTS, Words, read_header, safetensors_header
 
-NAMES = ("*.safetensors.index.json", "*.safetensors", "*.pt", "*.pth", "*.bin")
+NAMES = ("*.safetensors.index.json", "*.safetensors", "*.pt", "*.pth", "*.bin.index.json", "*.bin")
 """What a folder of weights may hold, best first."""
 LONGEST = 255
 """Bytes of a file's name."""

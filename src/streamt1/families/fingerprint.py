@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streamt1.config.schema import RunConfig
 from streamt1.core.errors import CheckpointError, StreamT1Error
+from streamt1.core.weight_files import weight_files
 from streamt1.families.wan_files import file_of
 
 SAMPLES, BLOCK = 64, 16384
@@ -56,7 +57,9 @@ def fingerprint(path: Path) -> str:
 
 
 def _weights(path: Path) -> list[Path]:
-    """A file, or those with weights in a folder."""
+    """A file, those that an index names, or those with weights in a folder."""
+    if path.name.endswith(".index.json"):
+        return weight_files(path)
     if path.is_dir():
         return sorted(one for one in path.iterdir() if one.suffix in ENDINGS)
     return [path] if path.suffix in ENDINGS else []

@@ -31,6 +31,7 @@ from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
 from streamt1.memory.codecs import Codec, bits_of
 from streamt1.memory.storage import BLEND, SINK
+from streamt1.search.width import widest
 
 GB = 10**9
 CHUNKED = PHASES[1:]
@@ -160,7 +161,7 @@ def _blends(config: RunConfig) -> bool:
 def _decoder_parts(config: RunConfig, placement: Placement, width: int) -> Iterator[Part]:
     """Between chunks each beam has a state; each candidate has one from its decoding until it is dropped."""
     pixels, search = config.wan.height * config.wan.width, config.effective_search
-    vae, beams, tried = VAES[config.wan.vae], search.top_k, search.top_k * search.beam_size
+    vae, beams, tried = VAES[config.wan.vae], search.top_k, widest(search)
     state = pixels * vae.state * width
     size = f"of {state / GB:.2f} GB"
     if config.draft is not None:
@@ -268,12 +269,12 @@ def frame_tokens(config: RunConfig, sizes: WanConfig) -> int:
 def _states_kept(config: RunConfig) -> int:
     """Of the decoder that shows candidates: one for each beam and for each of its candidates."""
     search = config.effective_search
-    return search.top_k * (1 + search.beam_size)
+    return search.top_k + widest(search)
 
 
 def _frames_kept(config: RunConfig) -> float:
     """Bytes of a long video and of the candidates of one chunk."""
     search = config.effective_search
     frame = 3 * config.wan.height * config.wan.width
-    chunk = TIME_STRIDE * config.memory.chunk * search.beam_size * search.top_k
+    chunk = TIME_STRIDE * config.memory.chunk * widest(search)
     return frame * (LONGEST * config.wan.fps * search.top_k + chunk)

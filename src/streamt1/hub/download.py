@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 from streamt1.core.errors import CheckpointError, ConfigError, OutputError, StreamT1Error, needs_extra
 from streamt1.core.files import whole_file
-from streamt1.hub.origins import Origin, fetched, locate
+from streamt1.hub.origins import Origin, at_url, fetched, locate
 from streamt1.hub.transfer import BLOCK, fetch_file, sha256_of
 
 TIMEOUT = 20
@@ -68,7 +68,7 @@ def plan_download(files: Mapping[str, str | Origin], folder: Path | None = None,
         for name, origin in origins.items()
         for item in (_of_hub(origin, folder) if origin.repo else _of_url(name, origin, folder, index))
     ]
-    return list({(item.origin.repo or item.origin.url, item.name): item for item in items}.values())
+    return list({(item.origin.repo or str(item.origin), item.name): item for item in items}.values())
 
 
 def _is_offline() -> bool:
@@ -131,8 +131,12 @@ def _of_hub(origin: Origin, folder: Path | None) -> list[Item]:
         info = HfApi().model_info(origin.repo, files_metadata=True, timeout=TIMEOUT)
     items = []
     for sibling in info.siblings or []:
-        name, size, sha256 = sibling.rfilename, sibling.size or 0, sibling.lfs.sha256 if sibling.lfs else ""
+        name, size, sha256 = sibling.rfilename, sibling.size, sibling.lfs.sha256 if sibling.lfs else ""
         if origin.wants(name):
+            if size is None:
+                raise CheckpointError(
+                    f"the hub does not say how large {origin.repo}/{name} is: use another HF_ENDPOINT"
+                )
             target = folder / origin.repo / name if folder else None
             found = target or try_to_load_from_cache(origin.repo, name)
             present = isinstance(found, (str, Path)) and _is_whole(Path(found), size, sha256)
@@ -183,8 +187,8 @@ def _hub_error(what: str, error: Exception) -> StreamT1Error:
 
 
 def _of_url(name: str, origin: Origin, folder: Path | None, index: str) -> list[Item]:
-    target = (folder or fetched()) / origin.local_name
-    if target.is_file():
+    target = at_url(origin, folder or fetched())
+    if target.is_file() and (origin.path or not origin.sha256 or sha256_of(target) == origin.sha256):
         return [Item(origin, Path(origin.url).name, target.stat().st_size, origin.sha256, target, True)]
     try:
         address = _in_index(origin.url, index) if index and origin.url.endswith(".whl") else origin.url

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
 from streamt1.core.errors import CheckpointError, ConfigError, needs_extra
+from streamt1.hub.transfer import sha256_of
 
 
 def fetched() -> Path:
@@ -57,6 +60,12 @@ class Origin(BaseModel):
         """Where it lies below a folder of downloads."""
         if self.repo:
             return Path(self.repo) / self.path
+        told = hashlib.sha256("\n".join((self.url, self.path, self.sha256)).encode()).hexdigest()
+        return Path("files") / told[:8] / Path(self.path or unquote(urlsplit(self.url).path)).name
+
+    @property
+    def old_name(self) -> Path:
+        """Where earlier versions put what is at ``url``: all files of one name in one place."""
         return Path("files") / Path(self.path or self.url).name
 
     def __str__(self) -> str:
@@ -101,9 +110,9 @@ def _is_there(name: str, path: Path) -> bool:
 
 def _downloaded(origin: Origin, folder: Path | None) -> Path | None:
     if folder is not None:
-        return folder / origin.local_name
+        return at_url(origin, folder) if origin.url else folder / origin.local_name
     if origin.url:
-        return fetched() / origin.local_name
+        return at_url(origin, fetched())
     with needs_extra("wan", "finding downloaded models"):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
@@ -111,6 +120,18 @@ def _downloaded(origin: Origin, folder: Path | None) -> Path | None:
         return Path(snapshot_download(origin.repo, local_files_only=True)) / origin.path
     except LocalEntryNotFoundError:
         return None
+
+
+def at_url(origin: Origin, folder: Path) -> Path:
+    """Where the file of an origin with a ``url`` lies, or is to lie, below a folder of downloads.
+
+    A file that an earlier version fetched stays where it is, if it is the one that is meant, as far as can be told.
+    """
+    path, old = folder / origin.local_name, folder / origin.old_name
+    if path.exists() or not old.is_file():
+        return path
+    known = bool(origin.sha256) and not origin.path
+    return old if not known or sha256_of(old) == origin.sha256 else path
 
 
 def needed(files: dict[str, str | Origin], name: str) -> str | Origin:

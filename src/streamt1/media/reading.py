@@ -35,6 +35,7 @@ PLACES: dict[int, Callable[[Pixels], Pixels]] = {
 """Where the rows of a file belong in the upright picture, by its orientation in EXIF."""
 MOST_PIXELS = 100_000_000
 """Of a picture: twelve times as many as a screen of the largest kind has."""
+_SIZES = "it changes its size on the way; convert it to one size first"
 STRIP = 1 << 20
 """Pixels of a large picture that are worked on at once."""
 
@@ -130,7 +131,7 @@ def read_tail(path: Path, fps: float, most: int) -> Tensor:
         if not kept:
             raise StopIteration
         if len({(frame.width, frame.height, _turned(frame)) for _, frame in kept}) > 1:
-            raise ConfigError("it changes its size on the way; convert it to one size first")
+            raise ConfigError(_SIZES)
         times = [time for time, _ in kept]
         wanted = [times[-1] - back / fps for back in range(most) if times[-1] - back / fps > times[0] - 0.5 / fps]
         shown = [max(at for at, time in enumerate(times) if at == 0 or time <= end + 1e-6) for end in wanted[::-1]]
@@ -161,13 +162,18 @@ def _turned(frame: av.VideoFrame) -> tuple[int, int, int, int]:
 
 
 def read_video(path: Path) -> tuple[Tensor, float]:
-    """uint8 frames ``[T, H, W, 3]`` and frames per second. Raises ``ConfigError`` for a file that does not play."""
+    """uint8 frames ``[T, H, W, 3]`` as players show them, and frames per second.
+
+    Raises ``ConfigError`` for a file that does not play, or changes its size on the way.
+    """
     with _reading(path), av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = [to_pixels(frame) for frame in container.decode(stream)]
-        fps = float(stream.average_rate or 0)
+        wide, fps = float(stream.sample_aspect_ratio or 1), float(stream.average_rate or 0)
+        frames = [_upright(frame, wide) for frame in container.decode(stream)]
         if not frames or not fps:
             raise ConfigError("it has no frames, or no frame rate")
+        if len({frame.shape for frame in frames}) > 1:
+            raise ConfigError(_SIZES)
     return torch.from_numpy(np.stack(frames)), fps
 
 

@@ -19,6 +19,7 @@ from streamt1.core.errors import ConfigError, DoesNotFitError
 from streamt1.core.validation import parse_size
 from streamt1.families.build import check_files, family_of
 from streamt1.families.family import PHASES, Holds, Part
+from streamt1.search.width import widest
 
 GB = 10**9
 RESERVE = 1.5 * GB
@@ -27,6 +28,7 @@ BUS, DEVICE = 25 * GB, 1000 * GB
 """Bytes a second that come over from the host (PCIe 4, 16 lanes), and that a device with 24 GB reads and writes."""
 DECODED = 15
 """Bytes that a device reads and writes to decode a number of a page."""
+SMALLER = "use a smaller height and width, or fewer survivors (--top-k)"
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def plan_memory(config: RunConfig, room: Room, holds: Holds = "all") -> MemoryPl
         if tried[-1].fits:
             plan = tried[-1] if _is_given(config, room) else _filled(config, tried[-1], made)
             return dataclasses.replace(plan, placement=_of_what_is_there(plan.placement, holds))
-    raise _short(tried)
+    raise _short(tried, config.placement != _free(config))
 
 
 def advice(config: RunConfig, plan: MemoryPlan, holds: Holds = "all") -> str | None:
@@ -221,7 +223,7 @@ def _free(config: RunConfig) -> Placement:
 def _choices(config: RunConfig, room: Room) -> Iterator[tuple[Placement, int]]:
     """Placements from the fastest to the smallest; each gives up one thing more, precision last of all."""
     search = config.effective_search
-    batch = search.candidate_batch or search.beam_size * search.top_k
+    batch = search.candidate_batch or widest(search)
     if _is_given(config, room):
         yield config.placement, batch
         return
@@ -249,15 +251,19 @@ def _filled(config: RunConfig, plan: MemoryPlan, made: Callable[[Placement, int]
     return plan
 
 
-def _short(tried: Sequence[MemoryPlan]) -> DoesNotFitError:
-    """Which of both is short in the plan that comes nearest, and what would help."""
+def _short(tried: Sequence[MemoryPlan], given: bool) -> DoesNotFitError:
+    """Which of both is short in the plan that comes nearest, and what would help.
+
+    ``given``: the configuration names its placement, so that no other was tried.
+    """
     on_device = [plan for plan in tried if plan.fits_device]
     plan = min(on_device or tried, key=lambda plan: plan.host_peak if on_device else plan.peak)
     lines = []
     if not plan.fits_device:
         lines.append(
-            f"{(plan.room.device or 0) / GB:.1f} GB of the device do not hold this preset at any setting: it needs"
-            f" {plan.peak / GB:.1f} GB; use a smaller height and width, or fewer survivors (--top-k)"
+            f"{(plan.room.device or 0) / GB:.1f} GB of the device do not hold this preset"
+            f" {'as placement.* places it' if given else 'at any setting'}: it needs {plan.peak / GB:.1f} GB;"
+            f" {'leave placement.* out, to have it planned' if given else SMALLER}"
         )
     if not plan.fits_host:
         what = "this preset" if plan.room.device is None else "what this device cannot"

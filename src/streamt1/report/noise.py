@@ -17,7 +17,7 @@ class Tile:
     """The noise of one chunk.
 
     Attributes:
-        seed: of the chunk's own draw, as short hexadecimal.
+        seed: of the chunk's own draw, as short hexadecimal; ``given`` for a chunk that was not made.
         same_draw: whether the draw repeats that of the chunk before (the official seed rule does this).
         shades: numbers that stand for the noise, 0 dark .. 1 light. They are drawn from the seed and mixed by the rule
             of the run, but by another generator: a picture of the inheritance, not of the tensor.
@@ -36,12 +36,16 @@ def noise_lineage(story: Story) -> list[Tile]:
     strength = float(story.config.get("noise_strength", 0.0)) if story.config.get("propagation") else 0.0
     tiles: list[Tile] = []
     mixed: list[float] = []
+    given = story.started.given
     for chunk, node in enumerate(story.lineage):
+        if chunk < given:
+            tiles.append(Tile(node, "given", False, (0.0,) * SIDE**2, ()))
+            continue
         draw = _draw(node.seed)
         mixed = [strength * old + math.sqrt(1 - strength**2) * new for old, new in zip(mixed, draw)] or draw
         shades = tuple(round(0.5 + 0.5 * math.erf(value / 2), 2) for value in mixed)
-        same = chunk > 0 and node.seed == story.lineage[chunk - 1].seed
-        tiles.append(Tile(node, f"{node.seed:x}"[:6], same, shades, _shares(chunk, strength)))
+        same = chunk > given and node.seed == story.lineage[chunk - 1].seed
+        tiles.append(Tile(node, f"{node.seed:x}"[:6], same, shades, _shares(chunk, given, strength)))
     return tiles
 
 
@@ -50,8 +54,8 @@ def _draw(seed: int) -> list[float]:
     return [numbers.gauss(0, 1) for _ in range(SIDE * SIDE)]
 
 
-def _shares(chunk: int, strength: float) -> tuple[tuple[int, float], ...]:
-    """``noise_t`` unrolled: ``b^k`` times the draw of ``k`` chunks ago; only chunk 0's draw keeps its whole size."""
-    fresh = math.sqrt(1 - strength**2)
-    weights = [(source, strength ** (chunk - source) * (fresh if source else 1.0)) for source in range(chunk, -1, -1)]
+def _shares(chunk: int, first: int, strength: float) -> tuple[tuple[int, float], ...]:
+    """``noise_t`` unrolled: ``b^k`` times the draw of ``k`` chunks ago; only the first draw keeps its whole size."""
+    fresh, sources = math.sqrt(1 - strength**2), range(chunk, first - 1, -1)
+    weights = [(source, strength ** (chunk - source) * (fresh if source > first else 1.0)) for source in sources]
     return tuple((source, weight) for source, weight in weights[:4] if abs(weight) >= 0.005)

@@ -171,10 +171,11 @@ class VideoReward(Qwen2VLReward):
 
 def weights_file(folder: Path) -> Path:
     """``checkpoint-N/model.pth``, of the highest N."""
-    found = sorted(folder.glob("checkpoint-*/model.pth"), key=lambda path: int(path.parent.name.split("-")[-1]))
+    numbers = {path: path.parent.name.partition("-")[2] for path in folder.glob("checkpoint-*/model.pth")}
+    found = [path for path, number in numbers.items() if number.isascii() and number.isdigit()]
     if not found:
-        raise CheckpointError(f"{folder} holds no checkpoint-*/model.pth; download the preset, or give the right path")
-    return found[-1]
+        raise CheckpointError(f"{folder} holds no checkpoint-N/model.pth; download the preset, or give the right path")
+    return max(found, key=lambda path: int(numbers[path]))
 
 
 class LowRank(nn.Linear):

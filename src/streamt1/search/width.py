@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 from streamt1.core.errors import ConfigError
 from streamt1.core.protocols import Models, first_steps
 from streamt1.core.timeline import Timeline
+from streamt1.search.config import SearchConfig
 
 MOST = 2.0
 """An adaptive chunk gets at most so many times the usual width."""
@@ -44,6 +45,18 @@ def usual_widths(chunks: int, width: int, taper: float = 0.0) -> list[int]:
     whole = sum(weights)
     until = [round(width * chunks * part / whole) for part in accumulate(weights, initial=0.0)]
     return [max(1, end - begin) for begin, end in pairwise(until)]
+
+
+def widest(search: SearchConfig, lengths: Sequence[int] = ()) -> int:
+    """The most candidates that a chunk may get, of scenes of so many chunks, or of whatever length."""
+    most = search.beam_size * search.top_k
+    if search.keeps_all:
+        return most
+    tapered = max(
+        (max(usual_widths(length, most, search.taper)) for length in lengths),
+        default=math.ceil(most * (1 + search.taper)),
+    )
+    return math.ceil(MOST * tapered) if search.adaptive > 0 else tapered
 
 
 def candidates_for(
