@@ -79,6 +79,9 @@ def test_a_signal_ends_training_in_one_sentence(
         (["--minutes", "-1"], "--minutes"),
         (["--minutes", "nan"], "--minutes"),
         (["--batch", "0"], "--batch"),
+        (["--seed", "-1"], "--seed"),
+        (["--seed", "9" * 23], "--seed"),
+        (["--reward-weight", "nan"], "--reward-weight"),
     ],
 )
 def test_training_that_cannot_be_is_refused_before_it_begins(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from streamt1.core.errors import ConfigError
+from streamt1.core.errors import ConfigError, PromptError
 from streamt1.core.types import RewardOutput
 from streamt1.evaluation import manifest, runner
 from streamt1.evaluation.manifest import read_manifest
@@ -128,6 +128,39 @@ def test_rows_without_a_manifest_are_not_touched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no manifest\.json"):
         run(tmp_path)
     assert (tmp_path / "rows.jsonl").read_text() == "{}\n"
+
+
+def test_of_two_that_are_begun_together_the_second_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first has no row yet, and is slow to look at the weights."""
+    refused = list[str]()
+
+    def claimed(*given: Any) -> dict[str, Any]:
+        told = manifest.claim(*given)
+        if not refused:
+            refused.append("")
+            with pytest.raises(ConfigError, match="another evaluation writes to"):
+                run(tmp_path / "out")
+        return told
+
+    monkeypatch.setattr(runner, "claim", claimed)
+    rows, made = run(tmp_path / "out")
+    assert (len(rows), made, refused) == (CLIPS, CLIPS, [""])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", "rows.csv", "rows.jsonl"}
+    assert len((tmp_path / "out" / "rows.jsonl").read_text().splitlines()) == CLIPS
+
+
+def test_what_is_wrong_is_told_though_videos_are_kept_in_the_folder(tmp_path: Path) -> None:
+    class Wordless(ToyPipeline):
+        def timeline(self, prompt: Any, seconds: float | None = None) -> Any:
+            raise PromptError("there is no such word")
+
+    with pytest.raises(PromptError, match="no such word"):
+        runner.run_suite(
+            SUITE, CONFIG, tmp_path / "new", export=tmp_path / "new" / "videos", opener=toy_pool(Wordless())
+        )
+    assert not (tmp_path / "new").exists()
 
 
 def test_missing_videos_are_made_again_but_not_their_rows(tmp_path: Path) -> None:

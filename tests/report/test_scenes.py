@@ -249,9 +249,9 @@ def test_a_chunk_that_leaves_while_its_scene_is_back_is_read_on(tmp_path: Path, 
 
     def read_on(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for one in records:
-            if one["event"] == "memory_changed" and one["chunk"] in (6, 7, 8):
+            if one["event"] == "memory_changed" and one["chunk"] in (6, 7, 8, 9):
                 one.update(sinks=[*(sink for sink in one["sinks"] if sink != 3), 3], recalled=3)
-                if one["chunk"] == 6:
+                if one["chunk"] in (6, 9):
                     one.update(left=3, route=outcome, outcome=outcome, slot=0 if outcome == "ema" else None)
         return records
 
@@ -263,6 +263,9 @@ def test_a_chunk_that_leaves_while_its_scene_is_back_is_read_on(tmp_path: Path, 
     assert [cell.kind for cell in row.cells if cell.column == 3] == ["sink"]
     assert next(cell for cell in row.cells if cell.column == 3).recalled
     assert not any("Chunk 4 took the place" in one for one in paragraphs(tmp_path))
+    other = memory_rows(story)[10]
+    assert not any(cell.recalled for cell in other.cells)
+    assert "read on" not in other.words, "another scene begins"
     assert "recalled, its scene returns" in page_of(tmp_path).text
 
 

@@ -10,7 +10,7 @@ from streamt1.backbones.gaussian import GaussianBackbone
 from streamt1.core.errors import ConfigError
 from streamt1.core.timeline import Scene, Timeline
 from streamt1.search.choose import Result, choose
-from streamt1.search.config import Pruning, SearchConfig, apply_policy
+from streamt1.search.config import Pruning, SearchConfig, apply_policy, check_preview
 from streamt1.search.engine import Engine, step
 from streamt1.search.engine import search as search_on
 from streamt1.search.start import start
@@ -121,7 +121,8 @@ def test_seconds_that_run_short_give_videos_up_and_begin_none() -> None:
 @pytest.mark.parametrize("pruning", ["final", "scene"])
 def test_a_preview_cannot_drop_what_is_to_be_kept(pruning: Pruning) -> None:
     with pytest.raises(ConfigError, match=f"preview_step=1 .*pruning={pruning} keeps all"):
-        SearchConfig(pruning=pruning, preview_step=1)
+        check_preview(SearchConfig(pruning=pruning, preview_step=1))
+    check_preview(apply_policy("best_of_n", SearchConfig(preview_step=1)))
 
 
 @pytest.mark.parametrize(("taper", "adaptive"), [(50.0, 0.0), (0.0, 50.0), (50.0, 50.0)])

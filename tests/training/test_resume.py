@@ -18,6 +18,7 @@ from torch import nn
 
 from streamt1.core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from streamt1.core.stopping import Stop, on_signals
+from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.training.latents import build_latents
 from streamt1.training.loop import Progress, TrainOptions, run_loop
 from streamt1.training.optim import Average, MuonAdam, warm_cosine
@@ -177,6 +178,20 @@ def test_other_settings_are_refused(tmp_path: Path, key: str, value: object) -> 
     assert torch.load(tmp_path / "toy.pt", weights_only=True)["done"] == 4
 
 
+def test_a_phase_is_not_gone_on_with_over_a_longer_one_before_it(tmp_path: Path) -> None:
+    """Its checkpoint holds what came of the shorter one."""
+    layer = nn.Linear(2, 2)
+
+    def phase(steps: int, before: int) -> int:
+        options = TrainOptions(tmp_path, steps=steps)
+        return run_loop(options, "second", {"model": layer}, lambda progress: {}, after={"first": before}).step
+
+    assert phase(2, 5) == 2
+    assert phase(4, 5) == 4
+    with pytest.raises(ConfigError, match="steps of first before 5, and steps of first before is 9 now"):
+        phase(6, 9)
+
+
 def test_a_checkpoint_of_0_1_is_gone_on_with(tmp_path: Path) -> None:
     train(TrainOptions(tmp_path, steps=4))
     saved = torch.load(tmp_path / "toy.pt", weights_only=True)
@@ -254,14 +269,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(
 
 def test_a_damaged_training_set_is_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "latents.pt"
-    no_decoder: object = None
+    decoder = PocketDecoder.bundled()
     for content, message in ((b"\x80\x02h\x05.", "delete it"), (None, "latents")):
         file.write_bytes(content) if content else torch.save({"tokens": torch.zeros(1)}, file)
         with pytest.raises(CheckpointError, match=message):
-            build_latents(file, 1, 0, no_decoder, print)  # type: ignore[arg-type]
+            build_latents(file, 1, 0, decoder, print)
     parts = {name: torch.zeros(1) for name in ("latents", "tokens", "starts", "objects")}
     torch.save(parts, file)
-    assert len(build_latents(file, 1, 0, no_decoder, print).latents) == 1  # type: ignore[arg-type]
+    assert len(build_latents(file, 1, 0, decoder, print).latents) == 1
     torch.save({**parts, "seed": 4}, file)
     with pytest.raises(ConfigError, match="seed is 0 now"):
-        build_latents(file, 1, 0, no_decoder, print)  # type: ignore[arg-type]
+        build_latents(file, 1, 0, decoder, print)
+    file.unlink()
+    build_latents(file, 32, 0, decoder, print)
+    with pytest.raises(ConfigError, match="count 32, and count is 64 now"):
+        build_latents(file, 64, 0, decoder, print)
+    decoder.vae.mean.add_(1)
+    with pytest.raises(ConfigError, match="was made with vae"):
+        build_latents(file, 32, 0, decoder, print)

@@ -24,7 +24,7 @@ def card(
     preset: Annotated[str, typer.Argument(help="A preset of the pocket model.")] = "pocket",
     count: Annotated[int, typer.Option(min=1, help="How many held-out prompts.")] = 64,
     prompts: Annotated[Path | None, typer.Option(help="A file with one prompt per line, instead.")] = None,
-    seed: Annotated[int, typer.Option(help="Of worlds and runs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of worlds and runs.")] = 0,
     long: Annotated[bool, typer.Option(help="Also clips of 30 s, which take most of the time.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the work, each with its own models.")] = 1,
     sheet: Annotated[Path | None, typer.Option(help="Draw the first samples into this PNG file, and stop.")] = None,

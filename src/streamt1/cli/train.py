@@ -12,6 +12,9 @@ from streamt1.cli.errors import reported
 from streamt1.core.errors import Cancelled, ConfigError, UnknownNameError
 from streamt1.core.stopping import SIGNALLED, Stop, on_signals
 
+LARGEST_SEED = 10**11
+"""Steps are drawn from ``seed * 10**7 + step``, which must fit into 64 bits."""
+
 
 @reported
 def train(
@@ -23,7 +26,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Stop after so many steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips per step.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of data and weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --out.")] = True,
     warm: Annotated[bool, typer.Option("--warm", help="Start from the bundled weights.")] = False,
@@ -44,6 +47,8 @@ def train(
                 raise UnknownNameError("stage", stage, STAGES)
             if minutes is not None and not math.isfinite(minutes):
                 raise ConfigError(f"--minutes {minutes} must be a finite number")
+            if not math.isfinite(reward_weight):
+                raise ConfigError(f"--reward-weight {reward_weight} must be a finite number")
             device = str(resolve_device(device))
             if minutes is None and steps is None:
                 minutes = RECIPE_MINUTES.get(stage)

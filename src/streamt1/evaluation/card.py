@@ -60,7 +60,7 @@ def measure_card(
     lengths: Sequence[int] = (5, 30),
     log: Log = lambda line: None,
 ) -> dict[str, Any]:
-    """Measures everything on held-out prompts.
+    """Measures everything on held-out prompts; two objects on combinations that training has seen.
 
     Args:
         pool: of the pocket model, with the search settings to judge.

@@ -29,6 +29,12 @@ _ASIDE = {"about", "device", "models", "threads", "policy", "limits"}
 """Keys of a configuration that do not decide what is measured."""
 
 
+def check_rows(rows: Path) -> None:
+    """Raises ``ConfigError`` for rows without a manifest beside them."""
+    if rows.exists() and rows.stat().st_size and not rows.with_name(NAME).exists():
+        raise ConfigError(f"{rows.parent} holds rows, but no {NAME} that says of what; use another --out")
+
+
 def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
     """Writes the manifest of a new evaluation, or checks that the folder's is the same; returns it.
 
@@ -48,8 +54,6 @@ def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
             named = f" ({', '.join(keys)})" if keys and "configuration" in other else ""
             raise ConfigError(f"{folder} holds an evaluation of another {', '.join(other)}{named}; use another --out")
         return held
-    if (folder / "rows.jsonl").exists():
-        raise ConfigError(f"{folder} holds rows, but no {NAME} that says of what; use another --out")
     manifest = {
         "matters": asked,
         "suite": suite.model_dump(mode="json"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,7 +62,13 @@ class Pool:
         if self.executor is None:
             self.own = self.own or Pipeline(self.config)
             for key, task in enumerate(tasks):
-                yield key, work(self.own, task)
+                try:
+                    done = work(self.own, task)
+                except DeviceLostError as error:
+                    lost[key] = error
+                else:
+                    yield key, done
+            _raise_lost(lost, tasks)
             return
         futures = {self.executor.submit(_call, work, key, task): key for key, task in enumerate(tasks)}
         try:
@@ -76,16 +82,20 @@ class Pool:
         finally:
             for future in futures:
                 future.cancel()
-        if lost:
-            first = min(lost)
-            raise DeviceLostError(
-                f"{len(lost)} of {len(tasks)} could not be made; the first is {tasks[first]}: {lost[first]}; look at"
-                " the devices' memory and logs, then give the same command again: it makes what is missing"
-            )
+        _raise_lost(lost, tasks)
 
     def map(self, work: Callable[[Pipeline, T], R], tasks: Iterable[T]) -> list[R]:
         """All results, in the order of the tasks."""
         return [result for _, result in sorted(self.run(work, tasks), key=lambda pair: pair[0])]
+
+
+def _raise_lost(lost: Mapping[int, DeviceLostError], tasks: Sequence[Any]) -> None:
+    if lost:
+        first = min(lost)
+        raise DeviceLostError(
+            f"{len(lost)} of {len(tasks)} could not be made; the first is {tasks[first]}: {lost[first]}; look at"
+            " the devices' memory and logs, then give the same command again: it makes what is missing"
+        )
 
 
 @contextmanager

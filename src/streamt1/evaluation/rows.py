@@ -117,5 +117,7 @@ def _lock(file: io.FileIO, path: Path) -> None:
     """Until the file is closed, or its process gone."""
     try:
         lock(file.fileno())
+        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise BlockingIOError("it was deleted meanwhile")
     except OSError as error:
         raise ConfigError(f"another evaluation writes to {path.parent}; wait for it, or use another --out") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from streamt1.core.errors import ConfigError, OutputError, PromptError
 from streamt1.core.files import check_writable
 from streamt1.evaluation.clip import clip_timeline, make_clip
 from streamt1.evaluation.judge import check_judge
-from streamt1.evaluation.manifest import NAME, claim, go_on
+from streamt1.evaluation.manifest import NAME, check_rows, claim, go_on
 from streamt1.evaluation.pool import Pool, open_pool
-from streamt1.evaluation.rows import Row, open_rows, write_csv
+from streamt1.evaluation.rows import Row, RowFile, open_rows, write_csv
 from streamt1.evaluation.suites import Suite
 from streamt1.evaluation.tasks import ClipTask, plan, row_key
 from streamt1.evaluation.vbench import video_path, write_prompts
@@ -55,23 +55,29 @@ def run_suite(
     for task in tasks:
         task.config(config)
     check_writable(folder)
-    with _new_or_held(folder):
+    there = folder.exists()
+    check_rows(folder / ROWS)
+    with open_rows(folder / ROWS) as held, _new_or_held(folder, there):
         claim(folder, suite, config)
-        return _made(tasks, config, folder, jobs, export, watch, opener)
+        return _made(tasks, config, folder, held, jobs, export, watch, opener)
 
 
 @contextmanager
-def _new_or_held(folder: Path) -> Iterator[None]:
-    """Where an evaluation cannot even begin, nothing of it is left in the folder."""
-    new, there = not (folder / NAME).exists(), folder.exists()
+def _new_or_held(folder: Path, there: bool) -> Iterator[None]:
+    """Where an evaluation cannot even begin, nothing of it is left in the folder; ``there``: which was there before.
+
+    Its rows are open, so that no other process can have begun one meanwhile.
+    """
+    new = not (folder / NAME).exists()
     try:
         yield
     except (ConfigError, PromptError):
-        if new and (folder / NAME).exists() and not any(map(_size, (folder / ROWS, folder / TABLE))):
+        if new and not any(map(_size, (folder / ROWS, folder / TABLE))):
             for name in (NAME, ROWS):
                 (folder / name).unlink(missing_ok=True)
             if not there:
-                folder.rmdir()
+                with suppress(OSError):  # somebody else has put something there
+                    folder.rmdir()
         raise
 
 
@@ -83,26 +89,29 @@ def _made(
     tasks: list[ClipTask],
     config: RunConfig,
     folder: Path,
+    opened: tuple[list[Row], RowFile],
     jobs: int,
     export: Path | None,
     watch: Watch,
     opener: OpenPool,
 ) -> list[Row]:
-    if export is not None:
+    rows, file = opened
+    held = {row_key(row): row for row in rows}
+    missing = [task for task in tasks if task.key not in held or (task.video and not task.video.exists())]
+    if missing:
+        go_on(folder)
+        with opener(config, jobs) as pool:
+            pool.map(check_clips, [missing])
+            if export is not None:
+                write_prompts(export, tasks)
+            for index, row in pool.run(make_clip, missing):
+                _check_video(missing[index])
+                if row_key(row) not in held:
+                    file.append(row)
+                    held[row_key(row)] = row
+                watch(len(held), len(tasks), row)
+    elif export is not None:
         write_prompts(export, tasks)
-    with open_rows(folder / ROWS) as (rows, file):
-        held = {row_key(row): row for row in rows}
-        missing = [task for task in tasks if task.key not in held or (task.video and not task.video.exists())]
-        if missing:
-            go_on(folder)
-            with opener(config, jobs) as pool:
-                pool.map(check_clips, [missing])
-                for index, row in pool.run(make_clip, missing):
-                    _check_video(missing[index])
-                    if row_key(row) not in held:
-                        file.append(row)
-                        held[row_key(row)] = row
-                    watch(len(held), len(tasks), row)
     ordered = [held[task.key] for task in tasks]
     write_csv(folder / TABLE, ordered)
     return ordered

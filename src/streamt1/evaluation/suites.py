@@ -176,7 +176,7 @@ def load_suite(name: str, changes: Mapping[str, Any] | None = None) -> Suite:
 
 
 def _read(name: str) -> Any:
-    if name.endswith((".yaml", ".yml")):
+    if name.lower().endswith((".yaml", ".yml")):
         return read_yaml(Path(name), "the suite")
     if name not in suite_names():
         raise UnknownNameError("suite", name, suite_names())

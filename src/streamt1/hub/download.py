@@ -68,7 +68,8 @@ def plan_download(files: Mapping[str, str | Origin], folder: Path | None = None,
         for name, origin in origins.items()
         for item in (_of_hub(origin, folder) if origin.repo else _of_url(name, origin, folder, index))
     ]
-    return list({(item.origin.repo or str(item.origin), item.name): item for item in items}.values())
+    items.sort(key=lambda item: bool(item.sha256))  # of one file the item stays that knows its hash
+    return list({(item.origin.repo or str(item.target), item.name): item for item in items}.values())
 
 
 def _is_offline() -> bool:

@@ -60,7 +60,7 @@ class Origin(BaseModel):
         """Where it lies below a folder of downloads."""
         if self.repo:
             return Path(self.repo) / self.path
-        told = hashlib.sha256("\n".join((self.url, self.path, self.sha256)).encode()).hexdigest()
+        told = hashlib.sha256(f"{self.url}\n{self.path}".encode()).hexdigest()
         return Path("files") / told[:8] / Path(self.path or unquote(urlsplit(self.url).path)).name
 
     @property
@@ -125,13 +125,13 @@ def _downloaded(origin: Origin, folder: Path | None) -> Path | None:
 def at_url(origin: Origin, folder: Path) -> Path:
     """Where the file of an origin with a ``url`` lies, or is to lie, below a folder of downloads.
 
-    A file that an earlier version fetched stays where it is, if it is the one that is meant, as far as can be told.
+    A file that an earlier version fetched stays where it is, if it is the one that is meant: by its hash, or where a
+    member of an archive with a hash has its name. Without a hash it could be any of that name.
     """
     path, old = folder / origin.local_name, folder / origin.old_name
-    if path.exists() or not old.is_file():
+    if path.exists() or not old.is_file() or not origin.sha256:
         return path
-    known = bool(origin.sha256) and not origin.path
-    return old if not known or sha256_of(old) == origin.sha256 else path
+    return old if origin.path or sha256_of(old) == origin.sha256 else path
 
 
 def needed(files: dict[str, str | Origin], name: str) -> str | Origin:

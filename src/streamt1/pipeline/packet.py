@@ -72,9 +72,12 @@ class Packet:
     def check(self, config: RunConfig, run: str, chunk: int) -> None:
         """Raises ``CheckpointError`` where the packet is of other weights, another codec, other rules of memory, or
         of another run or chunk; it says of which."""
-        told = self.snapshot.metadata
+        told, weights = self.snapshot.metadata, fingerprints(config)
+        named = told.get("weights")
+        if isinstance(named, dict):  # older versions knew fewer files
+            weights = {name: one for name, one in weights.items() if name in named}
         for part, here, how in (
-            ("weights", fingerprints(config), "with other weights"),
+            ("weights", weights, "with other weights"),
             ("codec", _codec(config), "with another codec"),
             ("rules", rules_beside(told.get("rules"), config.memory), "under other rules of memory"),
         ):

@@ -30,7 +30,7 @@ from streamt1.pipeline.stream import FinalChunk, Left, Stream
 from streamt1.pipeline.timelines import SECONDS, Clock, resolved
 from streamt1.placement.memory_plan import MemoryPlan, planned
 from streamt1.search.choose import choose
-from streamt1.search.config import check_endless
+from streamt1.search.config import check_endless, check_preview
 from streamt1.search.engine import step
 from streamt1.search.state import SearchState
 from streamt1.search.switch import check_scenes
@@ -123,6 +123,7 @@ class Pipeline:
         timeline = self.timeline(prompt, chunks, seconds, endless, before).merged(config.memory.switch)
         first, whole = timeline.scenes[0].prompt, timeline.chunks
         asked = Asked(first, seed, whole, config, timeline if len(timeline.scenes) > 1 else None, given)
+        check_preview(asked.search)
         check_scenes(self.models, timeline)
         config.limits.check_widths(asked.search, [scene.chunks or 1 for scene in timeline.scenes])
         if whole is None:

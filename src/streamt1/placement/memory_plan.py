@@ -28,6 +28,7 @@ BUS, DEVICE = 25 * GB, 1000 * GB
 """Bytes a second that come over from the host (PCIe 4, 16 lanes), and that a device with 24 GB reads and writes."""
 DECODED = 15
 """Bytes that a device reads and writes to decode a number of a page."""
+LEFT_OUT = "leave placement.* out, to have it planned"
 SMALLER = "use a smaller height and width, or fewer survivors (--top-k)"
 
 
@@ -263,12 +264,15 @@ def _short(tried: Sequence[MemoryPlan], given: bool) -> DoesNotFitError:
         lines.append(
             f"{(plan.room.device or 0) / GB:.1f} GB of the device do not hold this preset"
             f" {'as placement.* places it' if given else 'at any setting'}: it needs {plan.peak / GB:.1f} GB;"
-            f" {'leave placement.* out, to have it planned' if given else SMALLER}"
+            f" {LEFT_OUT if given else SMALLER}"
         )
     if not plan.fits_host:
         what = "this preset" if plan.room.device is None else "what this device cannot"
+        placed, remedy = "", "use a larger device or lighter rewards, or free memory of the host"
+        if given:
+            what, placed, remedy = "this preset", " as placement.* places it", LEFT_OUT
         lines.append(
-            f"{plan.room.host / GB:.1f} GB of the host do not hold {what}: it needs {plan.host_peak / GB:.1f} GB;"
-            " use a larger device or lighter rewards, or free memory of the host"
+            f"{plan.room.host / GB:.1f} GB of the host do not hold {what}{placed}: it needs"
+            f" {plan.host_peak / GB:.1f} GB; {remedy}"
         )
     return DoesNotFitError("; ".join(lines), ["the least it needs:", *plan.lines()])

@@ -106,7 +106,7 @@ class _Pages:
         if switch.recalled is not None:  # it was put aside when it was made
             self.texts.pop(switch.recalled, None)
             self.blended.pop(switch.recalled, None)
-        after = replace(memory, sinks=switch.sinks, window=switch.window)
+        after = replace(memory, sinks=switch.sinks, window=switch.window, recalled=switch.recalled)
         sinks = own_sinks(switch)
         if not sinks and not switch.window:
             after = replace(after, left=None, route=None, outcome=None, slot=None)

@@ -102,11 +102,6 @@ class SearchConfig:
             raise ConfigError(f"lag={self.lag} must be at least 0 chunks, or null to wait for agreement")
         if self.preview_step is not None and self.preview_step < 1:
             raise ConfigError(f"preview_step={self.preview_step} must be at least 1 denoising step, or null")
-        if self.preview_step is not None and self.keeps_all:
-            raise ConfigError(
-                f"preview_step={self.preview_step} drops candidates by a preview, and pruning={self.pruning} keeps all"
-                " until they are judged whole: leave one of them out"
-            )
         if not 0 < self.preview_keep <= 1:
             raise ConfigError(f"preview_keep={self.preview_keep} must lie above 0, at most 1")
         for name in ("taper", "adaptive"):
@@ -160,6 +155,15 @@ POLICIES: dict[str, Callable[[SearchConfig], SearchConfig]] = {
 """greedy: one sample. best_of_n: ``beam_size * top_k`` whole videos, judged at the end. best_of_n_per_scene: so many of
 each scene, of which the best is gone on with; a person can do that by hand. beam: search without propagation and
 sinking. stream_t1: the units that the configuration switches on, by default all."""
+
+
+def check_preview(config: SearchConfig) -> None:
+    """Raises ``ConfigError`` for previews of what is to be kept; runs that were made so can still be opened."""
+    if config.preview_step is not None and config.keeps_all:
+        raise ConfigError(
+            f"preview_step={config.preview_step} drops candidates by a preview, and pruning={config.pruning} keeps all"
+            " until they are judged whole: leave one of them out"
+        )
 
 
 def check_endless(config: SearchConfig) -> None:

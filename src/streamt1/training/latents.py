@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +51,9 @@ class LatentSet:
 
 def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log: Log) -> LatentSet:
     """Reads the set from `file`, or renders and encodes `count` clips and writes it there."""
+    asked = {"seed": seed, "count": count, "vae": _digest(decoder.vae.state_dict())}
     if file.is_file():
-        return _read(file, seed)
+        return _read(file, asked)
     latents: list[Tensor] = []
     tokens: list[Tensor] = []
     starts: list[Tensor] = []
@@ -68,18 +71,25 @@ def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log
             log(f"encoded {(shard + 1) * SHARD} of {count} clips")
     made = LatentSet(torch.cat(latents), torch.cat(tokens), torch.cat(starts), torch.cat(objects))
     with whole_file(file) as part:
-        torch.save({**made.__dict__, "seed": seed}, part)
+        torch.save({**made.__dict__, **asked}, part)
     return made
 
 
-def _read(file: Path, seed: int) -> LatentSet:
-    """A stored set; those of 0.1 do not tell their seed. Raises ``CheckpointError`` and ``ConfigError``."""
+def _read(file: Path, asked: Mapping[str, Any]) -> LatentSet:
+    """A stored set; older ones do not tell all that they were made of. Raises ``CheckpointError``, ``ConfigError``."""
     saved = read_tensors_of(file, "delete it to have it made again")
-    check_settings(file, saved, {"seed": seed})
+    check_settings(file, saved, asked)
     try:
         return LatentSet(saved["latents"], saved["tokens"], saved["starts"], saved["objects"])
     except KeyError as error:
         raise CheckpointError(f"{file} holds no {error}; delete it to have it made again") from error
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    whole = hashlib.sha256()
+    for name, one in sorted(weights.items()):
+        whole.update(name.encode() + one.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()[:16]
 
 
 def first_starts(stories: Sequence[Story]) -> Tensor:

@@ -79,12 +79,17 @@ def run_loop(
     parts: Mapping[str, Stateful],
     step: Callable[[Progress], dict[str, float]],
     log_every: int = 50,
+    after: Mapping[str, int] | None = None,
 ) -> Progress:
     """Calls `step` until the budget is used; returns where the run ended.
 
     Every `save_every` seconds, and at the end, the state of all `parts` goes to `<out>/<name>.pt`; every `log_every`
     steps the mean of what `step` returned goes to `<out>/<name>.jsonl` and, as a line, to `options.log`. Seconds count
     over resumed runs.
+
+    Args:
+        after: steps of the phases that this one is built on, by name. With other ones its checkpoint is not gone on
+            with, since it holds what came of the earlier ones.
 
     Raises:
         ConfigError: there is no budget, or the checkpoint was made with other settings. The budget may differ.
@@ -96,14 +101,17 @@ def run_loop(
         raise ConfigError(f"training '{name}' needs a budget: set minutes, steps, or both")
     _make_folder(options.out)
     with options.stop.held():
-        return _Loop(options, name, parts).run(step, log_every)
+        return _Loop(options, name, parts, after or {}).run(step, log_every)
 
 
 class _Loop:
-    def __init__(self, options: TrainOptions, name: str, parts: Mapping[str, Stateful]) -> None:
+    def __init__(
+        self, options: TrainOptions, name: str, parts: Mapping[str, Stateful], after: Mapping[str, int]
+    ) -> None:
         self.options, self.name, self.parts = options, name, parts
         self.file = options.out / f"{name}.pt"
         self.settings = {key: getattr(options, key) for key in ("seed", "batch", "warm", "reward_weight")}
+        self.settings |= {f"steps of {phase} before": steps for phase, steps in after.items()}
         resumed = options.resume and self.file.is_file()
         seed_generators(options.seed)
         self.at = restore(self.file, parts, self.settings, options.device) if resumed else Standing()

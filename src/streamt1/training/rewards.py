@@ -135,9 +135,9 @@ def run(options: TrainOptions) -> None:
     turning, spoilt, branched = counts = [len(kind.clips) for kind in kinds]
     train, held = _split(counts)
     rolled = torch.arange(turning + spoilt, turning + spoilt + branched)
-    frame = _train_frames(options, groups, train[train >= turning], held[held >= turning], rolled)
+    frame, made = _train_frames(options, groups, train[train >= turning], held[held >= turning], rolled)
     steps = min(options.steps or CLIP_STEPS, CLIP_STEPS)
-    _train_clips(replace(options, minutes=None, steps=steps), frame, groups, train, held, rolled)
+    _train_clips(replace(options, minutes=None, steps=steps), frame, made, groups, train, held, rolled)
 
 
 def _split(counts: list[int]) -> tuple[Tensor, Tensor]:
@@ -169,7 +169,10 @@ def known_words(weights: dict[str, Tensor], config: dict[str, Any], net: FrameNe
     return {**weights, "trunk.text.table.weight": table.flatten(0, 1)}
 
 
-def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor) -> FrameNet:
+def _train_frames(
+    options: TrainOptions, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor
+) -> tuple[FrameNet, int]:
+    """The network, and after how many steps."""
     device, batch = options.device, options.batch or 6
     net = FrameNet(RewardConfig())
     if options.warm:
@@ -202,9 +205,9 @@ def _train_frames(options: TrainOptions, groups: Groups, train: Tensor, held: Te
         return {"loss": loss.item(), "read": error.item(), "agree": agreement_rate(scores.detach(), labels)}
 
     parts = {"model": net, "average": average, "optimiser": optimiser}
-    run_loop(replace(options, batch=batch), "frame_reward", parts, step)
+    ended = run_loop(replace(options, batch=batch), "frame_reward", parts, step)
     _export_frames(options, average.model, groups, held, rolled)
-    return average.model
+    return average.model, ended.step
 
 
 @torch.no_grad()
@@ -239,8 +242,15 @@ def _features(net: ClipNet, groups: Groups, device: str) -> Tensor:
 
 
 def _train_clips(
-    options: TrainOptions, frame: FrameNet, groups: Groups, train: Tensor, held: Tensor, rolled: Tensor
+    options: TrainOptions,
+    frame: FrameNet,
+    made: int,
+    groups: Groups,
+    train: Tensor,
+    held: Tensor,
+    rolled: Tensor,
 ) -> None:
+    """Over the eye of a frame reward that was ``made`` in so many steps."""
     device, batch = options.device, options.batch or 16
     net = ClipNet(RewardConfig(frames=SNIPPET_FRAMES, heads=len(HEADS))).to(device)
     net.eye.load_state_dict(frame.state_dict())
@@ -274,7 +284,7 @@ def _train_clips(
         return {"loss": loss.item(), "agree": agreement_rate(scores.detach(), labels)}
 
     parts = {"model": net, "average": average, "optimiser": optimiser}
-    run_loop(replace(options, batch=batch), "clip_reward", parts, step, log_every=100)
+    run_loop(replace(options, batch=batch), "clip_reward", parts, step, log_every=100, after={"frame_reward": made})
     with torch.no_grad():
         scores, labels = scores_of(average.model, held, said[held]), groups.labels[held].to(device)
         rates = [agreement_rate(scores[..., h : h + 1], labels[..., h : h + 1]) for h in range(len(HEADS))]

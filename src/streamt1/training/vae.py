@@ -90,14 +90,16 @@ def run(options: TrainOptions) -> None:
 
     optimiser = MuonAdam(vae, LR)
     first = _share(options, JOINT_SHARE)
-    run_loop(first, "vae", {"model": vae, "average": average, "optimiser": optimiser}, lambda p: joint(p, optimiser))
+    parts = {"model": vae, "average": average, "optimiser": optimiser}
+    joined = run_loop(first, "vae", parts, lambda p: joint(p, optimiser))
     vae.load_state_dict(average.state_dict())
     measure_latents(vae, options.seed, options.device)
     vae.encoder.requires_grad_(False)
     average = Average(vae, 0.998)
     tail = MuonAdam(vae.decoder, LR)
     second = _share(options, 1 - JOINT_SHARE)
-    run_loop(second, "vae_decoder", {"model": vae, "average": average, "optimiser": tail}, lambda p: polish(p, tail))
+    parts = {"model": vae, "average": average, "optimiser": tail}
+    run_loop(second, "vae_decoder", parts, lambda p: polish(p, tail), after={"vae": joined.step})
     if options.export:
         path = export_weights("pocket_vae", average.state_dict(), {"model": asdict(vae.config)})
         options.log(f"wrote {path}")
