@@ -234,6 +234,7 @@ def test_a_video_of_which_nothing_was_decided_is_no_video(
     gate.shut()
     tab = Tab(browser, address)
     page = tab.page
+    tab.ready()
     page.click("#start")
     tab.until("location.hash.startsWith('#video_')")
     until(lambda: page.evaluate("true") and gate.held)

@@ -445,7 +445,7 @@ def test_a_job_rests_however_many_workers_there_are(
         gate.first = failing(2, OSError(errno.EMFILE, "Too many open files"), lambda: None)
         begun = time.monotonic()
         name = ordered(client)
-        until(lambda: made.queue._troubles._of)
+        until(lambda: name in made.queue._troubles._of and made.queue._troubles._of[name].tries == 2)
         others = [ordered(client, seed=seed) for seed in range(2, 5)]
         assert {done(made, one).status for one in others} == {"completed"}
         assert made.queue.get(name).status != "failed"
