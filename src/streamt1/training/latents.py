@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from streamt1.backbones.pocket.text import pad_tokens
 from streamt1.core.errors import CheckpointError
 from streamt1.core.files import whole_file
+from streamt1.core.identity import weights_id
 from streamt1.decoders.pocket_vae import PocketDecoder
 from streamt1.pocket.paths import SIZE, Floats
 from streamt1.pocket.stories import Story, render_story, sample_story
@@ -51,7 +51,7 @@ class LatentSet:
 
 def build_latents(file: Path, count: int, seed: int, decoder: PocketDecoder, log: Log) -> LatentSet:
     """Reads the set from `file`, or renders and encodes `count` clips and writes it there."""
-    asked = {"seed": seed, "count": count, "vae": _digest(decoder.vae.state_dict())}
+    asked = {"seed": seed, "count": count, "vae": weights_id(decoder.vae.state_dict())}
     if file.is_file():
         return _read(file, asked)
     latents: list[Tensor] = []
@@ -83,13 +83,6 @@ def _read(file: Path, asked: Mapping[str, Any]) -> LatentSet:
         return LatentSet(saved["latents"], saved["tokens"], saved["starts"], saved["objects"])
     except KeyError as error:
         raise CheckpointError(f"{file} holds no {error}; delete it to have it made again") from error
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    whole = hashlib.sha256()
-    for name, one in sorted(weights.items()):
-        whole.update(name.encode() + one.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()[:16]
 
 
 def first_starts(stories: Sequence[Story]) -> Tensor:
