@@ -49,6 +49,23 @@ def address(tmp_path: Path, gate: Gate) -> Iterator[str]:
         gate.open()
 
 
+def test_nothing_can_be_asked_for_before_the_presets_are_known(browser: Any, address: str) -> None:
+    tab = Tab(browser, "about:blank")
+    held: list[Any] = []
+    tab.page.route("**/v1/models", lambda route: held.append(route))
+    with tab.page.expect_request("**/v1/models"):
+        tab.page.goto(address)
+    assert tab.page.is_disabled("#start")
+    tab.page.focus("#prompt")
+    tab.page.keyboard.press("Enter")
+    assert tab.page.is_hidden("#run")
+    assert tab.page.inner_text("#problem") == ""
+    held.pop().fallback()
+    tab.until("!document.getElementById('start').disabled")
+    tab.page.keyboard.press("Enter")
+    tab.until("document.getElementById('state').textContent.startsWith('Done')")
+
+
 def test_a_run_is_seen_while_it_goes_on(browser: Any, address: str, gate: Gate) -> None:
     tab = Tab(browser, address)
     page = tab.page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import gc
 import time
@@ -15,7 +14,7 @@ import torch
 from streamt1.backbones.wan.backbone import WanBackbone
 from streamt1.bench.naive import NaiveBackbone, NaiveClipReward, NaiveDecoder, NaiveFrameReward
 from streamt1.bench.subjects import PROMPT, subject
-from streamt1.core.peak import peak_mb, reset_peak
+from streamt1.core.peak import give_back_freed, peak_mb, reset_peak
 from streamt1.core.protocols import Models
 from streamt1.decoders.recompute import RecomputingDecoder
 from streamt1.search.config import SearchConfig
@@ -67,20 +66,13 @@ def run(name: str, chunks: int, naive: bool, lean: bool = False) -> dict[str, An
     elif lean:
         models = dataclasses.replace(models, decoder=RecomputingDecoder(models.decoder))
     _search(models, config, 2)  # what is allocated once: threads, kernels
-    _give_back()
+    gc.collect()
+    give_back_freed()  # what has been freed counts again once taken
     reset_peak(CPU)
     before, begin, begin_cpu = peak_mb(CPU), time.perf_counter(), time.process_time()
     survivors, parts = _search(models, config, chunks)
     seconds, cpu, peak = time.perf_counter() - begin, time.process_time() - begin_cpu, peak_mb(CPU) - before
     return {"seconds": seconds, "cpu_seconds": cpu, "parts": parts, "peak_mb": peak, "survivors": survivors}
-
-
-def _give_back() -> None:
-    """What has been freed goes back to the system, where its C library can, to count again once taken."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _search(models: Models, config: SearchConfig, chunks: int) -> tuple[list[tuple[int, int]], dict[str, float]]:

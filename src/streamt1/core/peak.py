@@ -1,7 +1,8 @@
-"""The most memory that a piece of work holds."""
+"""The most memory that a piece of work holds, and what is left of it when it is done."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -17,6 +18,17 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR.exists():
         _CLEAR.write_text("5")
+
+
+def give_back_freed() -> None:
+    """Memory of this process that is free goes back to the system, where the C library can (glibc; milliseconds).
+
+    glibc keeps up to 64 MB free in each of its arenas, of which there are eight a core: a process of many threads
+    grows without a leak.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def peak_mb(device: torch.device) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streamt1.core.errors import Cancelled, ConfigError, OutputError, StreamT1Error
 from streamt1.core.files import is_trouble, write_whole
+from streamt1.core.peak import give_back_freed
 from streamt1.families.fingerprint import fingerprints
 from streamt1.media.thumbnails import middle_thumbnail
 from streamt1.pipeline.asked import Asked, check_same_weights
@@ -76,6 +77,7 @@ class Worker:
                     self.queue.let_go(running)
                     if presets is not None:
                         presets.give_back()
+                    give_back_freed()
             elif burnt is not None:
                 log.error("cannot take a job; trying again in %g seconds", troubles.PAUSE, exc_info=burnt)
                 time.sleep(troubles.PAUSE)

@@ -206,7 +206,7 @@ addEventListener("hashchange", () => {
 
 find("order").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (find("start").getAttribute("aria-disabled") === "true") return;
+  if (find("start").disabled || find("start").getAttribute("aria-disabled") === "true") return;
   begin(isLive());
   busy(true);
   say("Connecting.");
@@ -258,6 +258,7 @@ find("leave").addEventListener("click", () => {
 
 const enterPage = () => admitted(async () => {
   offer(await ask("/v1/models"));
+  find("start").disabled = false; // nothing can be asked for before it is known what there is
   complain("");
   await history.show();
   if (named().startsWith("video_") && !connection.name) view(named());
