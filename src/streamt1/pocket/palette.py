@@ -19,10 +19,11 @@ PAINT = len(PALETTE) - 1
 
 def nearest_colours(clip: Floats, scene: Scene) -> np.ndarray:
     """Row of PALETTE that is nearest to each pixel, [T, 64, 64]; paint is one where the scene asks for it."""
-    pixels = clip.transpose(0, 2, 3, 1).reshape(-1, 3)
     palette = PALETTE if is_painted(scene) else PALETTE[:PAINT]
-    distance = np.square(palette).sum(1)[None] - 2 * pixels @ palette.T
-    return distance.argmin(1).reshape(len(clip), SIZE, SIZE)
+    offset = np.square(palette).sum(1)[:, None]
+    frames = clip.reshape(len(clip), 3, -1)
+    nearest = [(offset - 2 * palette @ frame).argmin(0) for frame in frames]  # a frame at a time stays in the cache
+    return np.reshape(nearest, (len(clip), SIZE, SIZE))
 
 
 def is_painted(scene: Scene) -> bool:
