@@ -102,15 +102,13 @@ def _made(
         go_on(folder)
         with opener(config, jobs) as pool:
             pool.map(check_clips, [missing])
-            if export is not None:
-                write_prompts(export, tasks)
             for index, row in pool.run(make_clip, missing):
                 _check_video(missing[index])
                 if row_key(row) not in held:
                     file.append(row)
                     held[row_key(row)] = row
                 watch(len(held), len(tasks), row)
-    elif export is not None:
+    if export is not None:
         write_prompts(export, tasks)
     ordered = [held[task.key] for task in tasks]
     write_csv(folder / TABLE, ordered)
