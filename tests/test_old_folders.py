@@ -71,7 +71,10 @@ def test_an_evaluation_is_gone_on_with(tmp_path: Path) -> None:
 
 def test_an_evaluation_is_reported_again(tmp_path: Path) -> None:
     shutil.copytree(OLD / "evaluation", tmp_path / "evaluation")
-    told = CliRunner().invoke(app, ["evaluate", "ignored", "--out", str(tmp_path / "evaluation"), "--report-only"])
+    held = manifest.read_manifest(tmp_path / "evaluation")
+    told = CliRunner().invoke(
+        app, ["evaluate", held["suite"]["name"], "--out", str(tmp_path / "evaluation"), "--report-only"]
+    )
     assert told.exit_code == 0, told.output
     assert (tmp_path / "evaluation" / "report.html").exists()
 

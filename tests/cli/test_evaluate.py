@@ -56,9 +56,19 @@ def test_an_evaluation_from_suite_to_report_and_scores(tmp_path: Path, monkeypat
     again = streamt1("evaluate", suite, "--out", out, "--device", "cpu")
     assert again.exit_code == 0
     assert "min left" not in again.output
-    assert streamt1("evaluate", "ignored", "--out", out, "--report-only").exit_code == 0
+    lines = (out / "rows.jsonl").read_text().splitlines(keepends=True)
+    (out / "rows.jsonl").write_text("".join([*reversed(lines), lines[0]]))  # as two processes make them, and one twice
+    assert streamt1("evaluate", "tiny", "--out", out, "--report-only").exit_code == 0
     assert reported[0] == reported[1]
     assert reported[0]["clips"] == 8
+    (out / "rows.jsonl").write_text("".join(lines))
+    for args, says in (
+        (("pocket",), "holds an evaluation of the suite 'tiny', not of 'pocket'"),
+        (("tiny", "--preset", "pocket-euler"), "of the preset 'pocket', not of 'pocket-euler'"),
+        (("tiny", "--judge", "orakle"), "did you mean 'oracle'"),
+    ):
+        refused = streamt1("evaluate", *args, "--out", out, "--report-only")
+        assert (refused.exit_code, says in refused.stderr) == (2, True), refused.output
 
     other = streamt1("evaluate", suite, "--out", out, "--device", "cpu", "--set", "search.window=4")
     assert other.exit_code == 2

@@ -87,6 +87,11 @@ def test_an_ablation_is_asked_about_where_it_was_run_and_one_sample_at_every_bud
     assert [one["mean"] for one in over_one] == pytest.approx([0.04, 0.08, 0.06, 0.08, 0.16, 0.12])
 
 
+def test_of_several_budgets_only_the_lead_over_all_counts_as_a_try() -> None:
+    found = told(suite(Question(question="?", method="stream_t1", than="best_of_n", tries=2)))
+    assert [one["budget"] for one in found if "widened" in one] == ["all", "all"]
+
+
 def test_whether_a_lead_grows() -> None:
     """At each budget that both lengths have; their prompts are not paired."""
     asked = Question(question="?", method="best_of_n", than="greedy", grows=("5", "AB x 5"))

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 
+from streamt1.config.load import load_config
 from streamt1.core.errors import ConfigError, PromptError
 from streamt1.core.types import RewardOutput
 from streamt1.evaluation import manifest, runner
 from streamt1.evaluation.manifest import read_manifest
 from streamt1.evaluation.report import write_report
 from streamt1.evaluation.rows import Row
-from streamt1.evaluation.suites import Length
+from streamt1.evaluation.suites import Length, Question
 from streamt1.evaluation.summary import summarise
 from streamt1.evaluation.tasks import plan, row_key
 from tests.evaluation.toy import CLIPS, CONFIG, SUITE, ToyPipeline, toy_pool
@@ -246,3 +247,28 @@ def test_an_evaluation_that_cannot_begin_leaves_nothing(wrong: dict, tmp_path: P
     with pytest.raises(ConfigError):
         runner.run_suite(suite, CONFIG, tmp_path / "there", opener=toy_pool(Short()))
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["mine.txt"]
+
+
+def test_other_weights_are_another_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of models that are no part of the package; a folder of an older version, which did not ask, still opens."""
+    config, prints = load_config("longlive", {"device": "cpu"}), {"transformer/a.safetensors": "1"}
+    monkeypatch.setattr(manifest, "fingerprints", lambda config: dict(prints))
+    suite = SUITE.model_copy(update={"judge": "imaging_quality"})
+    held = manifest.claim(tmp_path, suite, config)
+    assert manifest.claim(tmp_path, suite, config) == held
+    prints["transformer/a.safetensors"] = "2"
+    with pytest.raises(ConfigError, match="another weights; use another"):
+        manifest.claim(tmp_path, suite, config)
+    held["matters"]["weights"] = manifest._digest("")
+    (tmp_path / "manifest.json").write_text(json.dumps(held))
+    assert manifest.claim(tmp_path, suite, config) == held
+
+
+def test_answers_that_were_asked_in_one_judge_are_not_given_in_another(tmp_path: Path) -> None:
+    asked = (Question(question="?", method="stream_t1", than="greedy"),)
+    suite = SUITE.model_copy(update={"asked": asked, "judge": "oracle"})
+    manifest.claim(tmp_path, suite, load_config(suite.preset, {"device": "cpu"}))
+    assert manifest.begun_suite(tmp_path, suite.name) == suite
+    assert manifest.begun_suite(tmp_path, suite.name, judge="oracle").asked == asked
+    other = manifest.begun_suite(tmp_path, suite.name, suite.preset, "oracle_memory")
+    assert (other.judge, other.asked) == ("oracle_memory", ())

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from streamt1.evaluation.statistics import interval, spearman
+from streamt1.evaluation.statistics import interval, spearman, turned
 
 
 def test_intervals_cover_the_true_mean_about_as_often_as_they_say() -> None:
@@ -19,6 +19,21 @@ def test_an_interval_of_equal_values_is_a_point() -> None:
     assert interval([0.5] * 7) == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 7}
     with pytest.raises(ValueError, match="at least one"):
         interval([])
+
+
+def test_the_order_of_values_says_nothing_and_ends_of_wide_intervals_do_not_wander() -> None:
+    values = np.random.default_rng(3).standard_t(3, 48)
+    for level in (0.95, 0.996):
+        found = interval(values.tolist(), level=level)
+        assert interval(values[::-1].tolist(), level=level) == found
+        ends = [interval(values.tolist(), seed=seed, level=level) for seed in range(12)]
+        width = found["high"] - found["low"]
+        assert max(np.ptp([one[end] for one in ends]) for end in ("low", "high")) < 0.1 * width
+
+
+def test_the_other_way_round() -> None:
+    found = {"mean": 1.0, "low": -0.5, "high": 2.0, "n": 4, "win_rate": 0.75, "tie_rate": 0.25}
+    assert turned(found) == {"mean": -1.0, "low": -2.0, "high": 0.5, "n": 4, "win_rate": 0.25, "tie_rate": 0.25}
 
 
 def test_spearman() -> None:

@@ -66,6 +66,13 @@ def test_points_stand_at_their_gain_and_at_multiples_of_what_one_sample_takes() 
     assert "identity" in right.get_title(loc="left")
 
 
+def test_the_lead_is_told_over_the_stronger_rival() -> None:
+    own = budgets(scenes=True)
+    own["4x2"]["stream_t1"][BEST] = gain(-0.01)
+    [axis] = drawn(Panel("stories", "oracle", own)).axes
+    assert [text.get_text() for text in axis.texts] == ["8 candidates, over best of n: -1.0 [-2.0, +0.0]"]
+
+
 def test_one_prompt_is_not_told_apart_and_the_widest_is_told_of() -> None:
     own = budgets()
     own["2x1"]["stream_t1"][SCENES] = gain(0.5)

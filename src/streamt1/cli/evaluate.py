@@ -60,10 +60,11 @@ def evaluate(
     """
     from streamt1.config.load import load_config
     from streamt1.evaluation.figures import check_plotting
-    from streamt1.evaluation.manifest import read_suite
+    from streamt1.evaluation.manifest import begun_suite
     from streamt1.evaluation.rows import read_rows
-    from streamt1.evaluation.runner import ROWS, run_suite
+    from streamt1.evaluation.runner import ROWS, in_order, run_suite
     from streamt1.evaluation.suites import load_suite
+    from streamt1.evaluation.tasks import plan
 
     check_plotting()
     if jobs is not None and (devices is not None or ray is not None):
@@ -71,8 +72,8 @@ def evaluate(
             "give --jobs (processes of this machine), or --devices and --ray (processes of Ray), not both"
         )
     if report_only:
-        held = read_suite(out).model_copy(update={"judge": judge} if judge is not None else {})
-        _report(held, read_rows(out / ROWS), out)
+        held = begun_suite(out, Path(suite).stem, preset, judge)
+        _report(held, in_order(plan(held), read_rows(out / ROWS)), out)
         return
     changes = {"prompts": read_prompts(prompts) if prompts else None, "preset": preset, "judge": judge}
     wanted = load_suite(suite, {key: value for key, value in changes.items() if value is not None})
@@ -80,8 +81,7 @@ def evaluate(
     config = load_config(wanted.preset, {**read_settings(setting or []), **named})
     with _workers(config, jobs, devices, ray) as (config, processes, opener):
         rows = run_suite(wanted, config, out, processes, export_vbench, _Progress(), opener)
-    asked = read_suite(out).asked  # with which it was begun: what is asked later is not named before
-    _report(wanted.model_copy(update={"asked": asked}), rows, out)
+    _report(begun_suite(out, wanted.name, wanted.preset, judge), rows, out)
 
 
 @reported

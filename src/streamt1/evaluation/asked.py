@@ -21,8 +21,9 @@ def answers(suite: Suite, groups: Groups) -> list[dict[str, Any]]:
     Returns:
         Dictionaries with ``question``, ``method``, ``than``, ``length``, ``budget`` and mean, low, high, n of the
         method's lead (95%). Where a question has several ``tries``, ``widened`` has its level, low and high again, for
-        95% of all of them together (Bonferroni). A question with ``grows`` is answered by the lead at the
-        second of its lengths less that at the first, over prompts that are not paired.
+        95% of all of them together (Bonferroni); where there are several budgets, only the lead over all of them has
+        it. A question with ``grows`` is answered by the lead at the second of its lengths less that at the first, over
+        prompts that are not paired.
     """
     return [
         {"question": one.question, "method": one.method, "than": one.than, **found}
@@ -33,8 +34,10 @@ def answers(suite: Suite, groups: Groups) -> list[dict[str, Any]]:
 
 def _leads(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
     for length in one.lengths or dict.fromkeys(length for length, _, _ in groups):
-        for budget, values in _by_budget(suite, one, groups, length).items():
-            yield {"length": length, "budget": budget, **_widened(one, partial(interval, values))}
+        found = _by_budget(suite, one, groups, length)
+        for budget, values in found.items():
+            tries = one.tries if budget == ALL or ALL not in found else 1
+            yield {"length": length, "budget": budget, **_widened(tries, partial(interval, values))}
 
 
 def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, Any]]:
@@ -42,15 +45,15 @@ def _grown(suite: Suite, one: Question, groups: Groups) -> Iterator[dict[str, An
     few, many = (_by_budget(suite, one, groups, length) for length in one.grows)
     for budget in few:
         if budget in many and budget != ALL:
-            found = _widened(one, partial(difference_interval, many[budget], few[budget]))
+            found = _widened(one.tries, partial(difference_interval, many[budget], few[budget]))
             yield {"length": f"{one.grows[1]} less {one.grows[0]}", "budget": budget, **found}
 
 
-def _widened(one: Question, of_level: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+def _widened(tries: int, of_level: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """An interval, and where the question has several tries the one for all of them together."""
     numbers = of_level(level=LEVEL)
-    if one.tries > 1:
-        level = 1 - (1 - LEVEL) / one.tries
+    if tries > 1:
+        level = 1 - (1 - LEVEL) / tries
         wide = of_level(level=level)
         numbers["widened"] = {"level": level, "low": wide["low"], "high": wide["high"]}
     return numbers

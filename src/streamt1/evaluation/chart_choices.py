@@ -22,16 +22,17 @@ def wins_chart(figure: Figure, summary: Summary) -> bool:
     ]
     if not bars:
         return False
-    figure.set_size_inches(11, 1.7 + 0.36 * max(sum(one[2] == rival for one in bars) for _, rival in _RIVALS))
-    for axis, (_, rival) in zip(figure.subplots(1, 2, sharey=True), _RIVALS):
-        shown = [(name, _shares(gain)) for name, gain, against in bars if against == rival]
-        stack(axis, shown, (("wins", BLUE), ("ties", PALE), ("losses", RED)))
+    shown = {rival: [(name, _shares(gain)) for name, gain, against in bars if against == rival] for _, rival in _RIVALS}
+    shown = {rival: found for rival, found in shown.items() if found}
+    figure.set_size_inches(11, 1.7 + 0.36 * max(map(len, shown.values())))
+    for axis, (rival, found) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items()):
+        stack(axis, found, (("wins", BLUE), ("ties", PALE), ("losses", RED)))
         axis.axvline(50, color="black", linewidth=1, linestyle=":")
         axis.set_title(f"against {rival}", loc="left", fontweight="bold")
         axis.set_xlabel("% of clips, paired by prompt and seed")
-    headline(
-        figure, "How often Stream-T1 wins", "Judged by the " + summary["judge"] + ", which the search does not see"
-    )
+    judge = summary["judge"].replace("_", " ")
+    unseen = f"the {judge}, which the search does not see" if judge.startswith("oracle") else judge
+    headline(figure, "How often Stream-T1 wins", f"Judged by {unseen}.")
     return True
 
 
@@ -64,7 +65,6 @@ def routes_chart(figure: Figure, summary: Summary) -> bool:
 
 def picks_chart(figure: Figure, summary: Summary) -> bool:
     """How well the rewards choose: a random pick, theirs, and the best, in the oracle's eyes."""
-    lengths = summary["lengths"]
     found = {
         length: [
             (f"{label(method)}, {candidates(budget)}", numbers["picks"])
@@ -72,12 +72,14 @@ def picks_chart(figure: Figure, summary: Summary) -> bool:
             for budget, numbers in points
             if method != "greedy" and "picks" in numbers
         ]
-        for length, budgets in lengths.items()
+        for length, budgets in summary["lengths"].items()
     }
-    if not any(found.values()):
+    found = {length: bars for length, bars in found.items() if bars}
+    if not found:
         return False
-    figure.set_size_inches(max(11.0, 5.6 * len(found)), 1.9 + 0.34 * max(map(len, found.values())))
-    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    rows = max(map(len, found.values()))
+    figure.set_size_inches(max(11.0, 5.6 * len(found)), 1.9 + 0.34 * rows)
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axis, (length, bars) in zip(panels, found.items()):
         for place, (_, picks) in enumerate(bars):
             values = [100 * picks[f"pick_{name}"] for name in ("random", "chosen", "best")]
@@ -85,10 +87,10 @@ def picks_chart(figure: Figure, summary: Summary) -> bool:
             for value, shade, mark in zip(values, (GREY, BLUE, GREEN), "soD"):
                 axis.scatter(value, place, color=shade, marker=mark, s=38, zorder=2)
         axis.set_yticks(range(len(bars)), [name for name, _ in bars])
+        axis.set_ylim(rows - 0.5, -0.5)
         axis.set_xlabel("oracle points of what was picked")
         axis.set_title(clips(length), loc="left", fontweight="bold")
         axis.grid(axis="x", color="#e6e6e6")
-    panels[0].invert_yaxis()
     for name, shade, mark in zip(("random pick", "the rewards' pick", "best pick"), (GREY, BLUE, GREEN), "soD"):
         panels[0].scatter([], [], color=shade, marker=mark, label=name)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)

@@ -5,11 +5,12 @@ A chart says by itself what it shows.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from streamt1.evaluation.drawing import BLUE, GREY, INTERVALS, RED, Summary, headline
-from streamt1.evaluation.labels import candidates, clips, colour, curves, label, scale, unit
-from streamt1.evaluation.statistics import told_apart
+from streamt1.evaluation.labels import candidates, clips, colour, curves, is_unit_out, label, scale, unit
+from streamt1.evaluation.statistics import told_apart, turned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 
 
 def cost_chart(figure: Figure, summary: Summary) -> bool:
-    """Quality against cost: a row for each length, against model passes on the left, seconds on the right."""
-    lengths = summary["lengths"]
+    """Gain over one sample against cost: a row for each length, against model passes on the left, seconds on the right.
+
+    False where the suite has no one sample.
+    """
+    lengths = {length: budgets for length, budgets in summary["lengths"].items() if "greedy" in curves(budgets)}
+    if not lengths:
+        return False
     figure.set_size_inches(11, 1.2 + 3.9 * len(lengths))
     axes = figure.subplots(len(lengths), 2, sharey="row", squeeze=False)
     for row, (length, budgets) in zip(axes, lengths.items()):
@@ -51,10 +57,9 @@ def _draw_curves(axis: Axes, lines: dict[str, list[tuple[str, dict[str, Any]]]],
             for (budget, _), place, height in zip(points, x, y):
                 text = {"xytext": (-7, 6), "textcoords": "offset points", "ha": "right", "fontweight": "bold"}
                 axis.annotate(str(candidates(budget)), (place, height), color=colour(method), **text)
-    if "greedy" in lines:
-        numbers = lines["greedy"][0][1]
-        text = {"xytext": (-4, 6), "textcoords": "offset points", "color": colour("greedy"), "fontsize": 9}
-        axis.annotate(f"{numbers[judge]['mean'] * factor:.1f}", (numbers["cost"][cost], 0), **text)
+    alone = lines["greedy"][0][1]
+    text = {"xytext": (-4, 6), "textcoords": "offset points", "color": colour("greedy"), "fontsize": 9}
+    axis.annotate(f"{alone[judge]['mean'] * factor:.1f}", (alone["cost"][cost], 0), **text)
     axis.axhline(0, color=GREY, linewidth=1, linestyle=":")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
@@ -96,7 +101,9 @@ _LEADS = "Right of the line: better than best of n with as many candidates. Holl
 
 def _leads(budgets: dict[str, Any], pooled: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
     """Candidates, as people read them -> method -> its gain over best of n; last the mean over all budgets."""
-    groups = {f"{candidates(budget)} candidates": methods for budget, methods in budgets.items()}
+    alike = Counter(map(candidates, budgets))
+    names = {b: f"{candidates(b)} candidates" + (f" ({b})" if alike[candidates(b)] > 1 else "") for b in budgets}
+    groups = {names[budget]: methods for budget, methods in budgets.items()}
     groups["all together"] = pooled
     key = "gain_over_best_of_n_at_equal_cost"
     leads = {
@@ -114,30 +121,70 @@ def _draw_lead(axis: Axes, place: float, method: str, lead: dict[str, float], fa
 
 
 def ablation_chart(figure: Figure, summary: Summary) -> bool:
-    """What Stream-T1 loses without each unit; False where the suite has no ablations."""
-    found = {
-        length: [(m, budget, n) for budget, ms in budgets.items() for m, n in ms.items() if "loss_without_unit" in n]
+    """What Stream-T1 loses without each unit; False where the suite takes none out."""
+    if not _draw_effects(figure, summary, _units(summary), "lost when the unit is taken out"):
+        return False
+    below = "Blue: it helps. Grey: not told apart from nothing. Red: it harms."
+    headline(figure, "What each unit of Stream-T1 adds", f"{below} {INTERVALS}")
+    return True
+
+
+def variant_chart(figure: Figure, summary: Summary) -> bool:
+    """What other ways to search have more than Stream-T1; False where the suite has none."""
+    if not _draw_effects(figure, summary, _variants(summary), "gain over Stream-T1"):
+        return False
+    below = "Blue: better than Stream-T1. Grey: not told apart from it. Red: worse."
+    headline(figure, "Other ways, against Stream-T1", f"{below} {INTERVALS}")
+    return True
+
+
+_Effects = dict[str, list[tuple[str, str, dict[str, Any]]]]
+"""Of each length: what is compared with Stream-T1, its budget, and by how much."""
+
+
+def _units(summary: Summary) -> _Effects:
+    return {
+        length: [(label(m).removeprefix("without "), budget, loss) for m, budget, loss in found if is_unit_out(m)]
+        for length, found in _ablations(summary).items()
+    }
+
+
+def _variants(summary: Summary) -> _Effects:
+    return {
+        length: [(label(m), budget, turned(loss)) for m, budget, loss in found if not is_unit_out(m)]
+        for length, found in _ablations(summary).items()
+    }
+
+
+def _ablations(summary: Summary) -> _Effects:
+    return {
+        length: [
+            (method, budget, numbers["loss_without_unit"])
+            for budget, methods in budgets.items()
+            for method, numbers in methods.items()
+            if "loss_without_unit" in numbers
+        ]
         for length, budgets in summary["lengths"].items()
     }
-    found = {length: effects for length, effects in found.items() if effects}
+
+
+def _draw_effects(figure: Figure, summary: Summary, all_lengths: _Effects, what: str) -> bool:
+    """A panel for each length, a bar for each comparison, each panel with names of its own; whether there are any."""
+    found = {length: effects for length, effects in all_lengths.items() if effects}
     if not found:
         return False
     rows = max(map(len, found.values()))
     figure.set_size_inches(max(9.0, 5.6 * len(found)), 1.9 + 0.55 * rows)
-    panels = figure.subplots(1, len(found), sharey=True, sharex=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(found), sharex=True, squeeze=False)[0]
     for axis, (length, effects) in zip(panels, found.items()):
-        for place, (_, _, numbers) in enumerate(effects):
-            _draw_effect(axis, place, numbers["loss_without_unit"], scale(summary["judge"]))
-        axis.set_yticks(range(len(effects)), [label(name).removeprefix("without ") for name, _, _ in effects])
+        for place, (_, _, effect) in enumerate(effects):
+            _draw_effect(axis, place, effect, scale(summary["judge"]))
+        axis.set_yticks(range(len(effects)), [name for name, _, _ in effects])
         axis.set_ylim(rows - 0.4, -0.7)
         axis.axvline(0, color="black", linewidth=1)
-        axis.set_xlabel(f"lost when the unit is taken out, {unit(summary['judge'])}")
+        axis.set_xlabel(f"{what}, {unit(summary['judge'])}")
         axis.set_title(f"{clips(length)}, {candidates(effects[0][1])} candidates", loc="left", fontweight="bold")
-    headline(figure, "What each unit of Stream-T1 adds", f"{_EFFECTS} {INTERVALS}")
     return True
-
-
-_EFFECTS = "Blue: it helps. Grey: not told apart from nothing. Red: it harms."
 
 
 def _draw_effect(axis: Axes, place: int, effect: dict[str, float], factor: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamt1.core.errors import needs_extra
 from streamt1.core.files import write_whole
 from streamt1.evaluation.chart_choices import picks_chart, routes_chart, wins_chart
-from streamt1.evaluation.chart_gains import ablation_chart, cost_chart, rival_chart
+from streamt1.evaluation.chart_gains import ablation_chart, cost_chart, rival_chart, variant_chart
 from streamt1.evaluation.chart_scenes import scenes_chart
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ CHARTS: dict[str, tuple[Callable[[Figure, dict[str, Any]], bool], str]] = {
     "rivals": (rival_chart, "Gain over best of n with as many candidates, with 95% intervals."),
     "scenes": (scenes_chart, "Gains against the number of scenes of a video, with 95% intervals."),
     "ablation": (ablation_chart, "What is lost when one unit is taken out."),
+    "variants": (variant_chart, "What other ways to search gain over Stream-T1."),
     "wins": (wins_chart, "How often Stream-T1 wins, ties and loses, pair by pair."),
     "picks": (picks_chart, "Random pick, the rewards' pick and the best pick of the same candidates."),
     "routes": (routes_chart, "Routes of the chosen clips' chunks."),

@@ -58,6 +58,11 @@ def label(method: str) -> str:
     return METHOD_LABELS.get(method, method.replace("_", " "))
 
 
+def is_unit_out(method: str) -> bool:
+    """Whether an ablation takes a unit out; the others change Stream-T1, or stand beside it."""
+    return method.startswith("without_")
+
+
 GAINS = {"gain_over_greedy": label("greedy"), **{gain: label(rival) for gain, rival in RIVALS.items()}}
 """Paired gains of a summary -> over whom."""
 

@@ -19,8 +19,9 @@ from streamt1.core.files import write_whole
 from streamt1.core.json_text import parse_json
 from streamt1.core.provenance import commit
 from streamt1.core.weights import bundled_path
-from streamt1.evaluation.judge import POCKET
+from streamt1.evaluation.judge import POCKET, check_judge
 from streamt1.evaluation.suites import Suite, checked_suite
+from streamt1.families.fingerprint import fingerprints
 
 NAME = "manifest.json"
 _MADE: dict[str, Any] = {"versions": dict, "machine": str, "commit": (str, type(None))}
@@ -48,6 +49,8 @@ def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
         held = read_manifest(folder)
         keys = _differing(_today(held["config"]), config.model_dump(mode="json"))
         other = [part for part, digest in asked.items() if held["matters"].get(part) != digest]
+        if held["matters"].get("weights") == _digest("") and "weights" in other:  # an older version did not ask
+            other.remove("weights")
         if not keys and "configuration" in other:  # an older version wrote it under other keys, or without newer ones
             other.remove("configuration")
         if other:
@@ -111,6 +114,25 @@ def read_suite(folder: Path) -> Suite:
         raise ConfigError(f"{folder / NAME}: {error}") from error
 
 
+def begun_suite(folder: Path, name: str, preset: str | None = None, judge: str | None = None) -> Suite:
+    """The suite that an evaluation was begun with, under another judge where one is given.
+
+    What it asked before is then not asked: its answers were to be counted in the judge that it named.
+
+    Raises:
+        ConfigError: the folder holds no evaluation, or that of another suite or preset.
+        UnknownNameError: the judge is no column of this model's clips.
+    """
+    held, manifest = read_suite(folder), read_manifest(folder)
+    for what, asked, found in (("suite", name, held.name), ("preset", preset or held.preset, held.preset)):
+        if asked != found:
+            raise ConfigError(f"{folder} holds an evaluation of the {what} {found!r}, not of {asked!r}")
+    if judge in (None, held.judge):
+        return held
+    check_judge(config_of(manifest["config"]), judge)
+    return held.model_copy(update={"judge": judge, "asked": ()})
+
+
 def _today(held: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration in the keys of this version, those it does not know yet at their defaults."""
     try:
@@ -144,7 +166,7 @@ def _what_matters(suite: Suite, config: RunConfig) -> dict[str, Any]:
     return {
         "suite": told,
         "configuration": config.model_dump(mode="json", exclude=_ASIDE),
-        "weights": _weights() if config.backbone in POCKET else "",
+        "weights": _weights() if config.backbone in POCKET else fingerprints(config) if config.files else "",
         "device": config.device if config.device == "cuda" else resolve_device(config.device).type,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -110,9 +110,15 @@ def _made(
                 watch(len(held), len(tasks), row)
     if export is not None:
         write_prompts(export, tasks)
-    ordered = [held[task.key] for task in tasks]
+    ordered = in_order(tasks, held.values())
     write_csv(folder / TABLE, ordered)
     return ordered
+
+
+def in_order(tasks: Iterable[ClipTask], rows: Iterable[Row]) -> list[Row]:
+    """Rows as they are planned, one for each clip; last those that are not planned any more."""
+    held = {row_key(row): row for row in rows}
+    return [held.pop(task.key) for task in tasks if task.key in held] + list(held.values())
 
 
 def _check_video(task: ClipTask) -> None:

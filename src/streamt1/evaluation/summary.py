@@ -30,7 +30,7 @@ def summarise(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
     ``lengths`` is ``{length: {budget: {method: numbers}}}``. Lengths are seconds as text, with scenes ``"<letters> x
     <seconds of each>"``, as ``"ABA x 5"``; budgets are ``"<beam_size>x<top_k>"``. Numbers of a method:
 
-    - ``n`` clips, ``prompts``, ``failed``;
+    - ``n`` clips, ``prompts``;
     - the judge (``oracle``) as mean, low, high, n;
     - ``gain_over_greedy``, ``gain_over_best_of_n_at_equal_cost`` and ``gain_over_best_of_n_per_scene_at_equal_cost``
       (the same number of candidates per chunk) and, of an ablation, ``loss_without_unit`` (Stream-T1 less it): mean,
@@ -72,6 +72,8 @@ def _over_budgets(suite: Suite, groups: Groups, length: str) -> dict[str, Any]:
         if len(budgets) < 2:
             continue
         group = mean(method, budgets)
+        if not group:  # no clip came out well at each of them
+            continue
         judged = _over_prompts(list(group), [row[suite.judge] for row in group.values()])
         table[method] = {suite.judge: {**judged, "n": len(group)}}
         for name, rival in {"gain_over_greedy": "greedy", **RIVALS}.items():

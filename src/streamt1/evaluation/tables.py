@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from streamt1.evaluation.asked import ALL
-from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, label, scale, short
-from streamt1.evaluation.statistics import is_lone
+from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, is_unit_out, label, scale, short
+from streamt1.evaluation.statistics import is_lone, turned
 
 ALWAYS = ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")
 Table = list[list[str]]
@@ -24,13 +24,13 @@ def quality_table(budgets: dict[str, Any], judge: str) -> Table:
 
 
 def gain_table(budgets: dict[str, Any], judge: str) -> Table:
-    """The judge's mean and the paired gains, with intervals and win rates, and the regret."""
-    factor, rows = scale(judge), _rows(budgets)
+    """The judge's mean and the paired gains, with intervals and win rates, and the regret in points of the oracle."""
+    rows = _rows(budgets)
     gains = _compared([numbers for _, _, numbers in rows])
-    table = [["method", "candidates", judge, *_gain_header(gains), "regret"]]
+    table = [["method", "candidates", judge, *_gain_header(gains), "regret (oracle points)", "prompts"]]
     for method, budget, numbers in rows:
-        regret = _value(numbers["regret"] * factor, 2) if "regret" in numbers else ""
-        table.append([*_named(method, budget), *_gains(numbers, judge, gains), regret])
+        regret = _value(100 * numbers["regret"], 2) if "regret" in numbers else ""
+        table.append([*_named(method, budget), *_gains(numbers, judge, gains), regret, f"{numbers['prompts']}"])
     return table
 
 
@@ -58,7 +58,7 @@ def _answer(one: Numbers, factor: float, several: bool) -> list[str]:
     cells = [one["question"], f"{label(one['method'])} less {label(one['than'])}", short(one["length"]), budget]
     wide = None if is_lone(one) else one.get("widened")
     told = f"{100 * wide['level']:.1f}%: [{wide['low'] * factor:+.2f}, {wide['high'] * factor:+.2f}]" if wide else ""
-    return [*cells, _interval(one, factor, "+"), *[told] * several, f"{one['n']}"]
+    return [*cells, _interval(one, factor, "+"), *[told] * several, f"{one.get('prompts', one['n'])}"]
 
 
 def scene_table(budgets: dict[str, Any], judge: str) -> Table:
@@ -75,11 +75,21 @@ def scene_table(budgets: dict[str, Any], judge: str) -> Table:
 
 def ablation_table(budgets: dict[str, Any], judge: str) -> Table:
     """What Stream-T1 has more than itself without a unit; empty where nothing was taken out."""
-    rows = [(m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if "loss_without_unit" in n]
-    if not rows:
-        return []
-    shown = ([*_named(m, b), _interval(loss, scale(judge), "+"), _rate(loss), f"{loss['n']}"] for m, b, loss in rows)
-    return [["Stream-T1", "candidates", "the unit adds", "wins", "pairs"], *shown]
+    found = [
+        (m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if is_unit_out(m) and "loss_without_unit" in n
+    ]
+    return _effects(found, judge, "Stream-T1", "the unit adds")
+
+
+def variant_table(budgets: dict[str, Any], judge: str) -> Table:
+    """What other ways to search have more than Stream-T1; empty where there are none."""
+    found = [(m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if "loss_without_unit" in n]
+    return _effects([(m, b, turned(n)) for m, b, n in found if not is_unit_out(m)], judge, "method", "over Stream-T1")
+
+
+def _effects(found: list[tuple[str, str, Numbers]], judge: str, who: str, what: str) -> Table:
+    shown = ([*_named(m, b), _interval(n, scale(judge), "+"), _rate(n), f"{n['n']}"] for m, b, n in found)
+    return [[who, "candidates", what, "wins", "pairs"], *shown] if found else []
 
 
 def cost_table(budgets: dict[str, Any], judge: str) -> Table:
@@ -104,6 +114,7 @@ def route_table(budgets: dict[str, Any], judge: str) -> Table:
 TABLES: dict[str, Callable[[dict[str, Any], str], Table]] = {
     "Gains": gain_table,
     "What each unit adds": ablation_table,
+    "Other ways, against Stream-T1": variant_table,
     "Scene by scene": scene_table,
     "Quality": quality_table,
     "Cost per clip": cost_table,

@@ -188,9 +188,10 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
 def _lead(lines: dict[str, list[tuple[str, dict[str, Any]]]], factor: float) -> str:
     """Stream-T1 at its widest with a rival, over the strongest there, in words; empty where there is none."""
     for budget, numbers in reversed(lines.get("stream_t1", [])):
-        for rival in ("best_of_n_per_scene", "best_of_n"):
-            lead = numbers.get(_EQUAL[rival])
-            if lead is not None and not is_lone(lead):
-                mean, low, high = (factor * lead[name] for name in ("mean", "low", "high"))
-                return f"{candidates(budget)} candidates, over {label(rival)}: {mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        leads = {rival: numbers[gain] for rival, gain in _EQUAL.items() if gain in numbers}
+        told = {rival: lead for rival, lead in leads.items() if not is_lone(lead)}
+        if told:
+            rival = min(told, key=lambda name: told[name]["mean"])
+            mean, low, high = (factor * told[rival][name] for name in ("mean", "low", "high"))
+            return f"{candidates(budget)} candidates, over {label(rival)}: {mean:+.1f} [{low:+.1f}, {high:+.1f}]"
     return ""
