@@ -98,8 +98,8 @@ def test_a_file_of_prompts_gives_a_folder_each(tmp_path: Path) -> None:
         (["a red dragon resting on a white plain background"], ["'dragon'", "circle"]),
         ([""], ["empty"]),
         (["   "], ["empty"]),
-        ([], ["--prompts FILE"]),
-        ([PROMPT, "--prompts", "x.txt"], ["not both"]),
+        ([], ["nothing to show", "--prompts FILE"]),
+        ([PROMPT, "--prompts", "x.txt"], ["give one of", "not several"]),
         (["--prompts", "nowhere.txt"], ["nowhere.txt", "No such file"]),
         ([PROMPT, "--preset", "poket"], ["'poket'", "'pocket'"]),
         ([PROMPT, "--set", "search.topk=2"], ["'topk'", "'top_k'"]),
@@ -326,10 +326,16 @@ def test_resume_checks_what_generate_checks(key: str, value: int, tmp_path: Path
 
 
 def test_resume_says_what_a_folder_holds_instead(tmp_path: Path) -> None:
-    for name in ("000-one", "001-two"):
+    for name in ("000-one", "001-two", "002-three"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text("{}")
-    assert "holds 2 runs, not one" in invoke("resume", str(tmp_path)).stderr
+    assert "holds 3 runs, not one: none of them waits" in invoke("resume", str(tmp_path)).stderr
+    for number, state in (("000-one", "finished"), ("001-two", "stopped")):
+        summary = {"prompt": PROMPT, "seed": 0, "config": {}, "state": state}
+        (tmp_path / number / "run.json").write_text(json.dumps(summary))
+    assert f"as streamt1 resume {tmp_path / '001-two'}" in invoke("resume", str(tmp_path)).stderr
+    (tmp_path / "picture.png").write_bytes(b"")
+    assert "is a file, not the folder of a run" in invoke("resume", str(tmp_path / "picture.png")).stderr
     assert "there is no folder" in invoke("resume", str(tmp_path / "gone")).stderr
     (tmp_path / "empty").mkdir()
     assert "there is no run.json" in invoke("resume", str(tmp_path / "empty")).stderr

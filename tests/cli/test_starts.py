@@ -52,7 +52,7 @@ def test_a_clip_is_gone_on_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image", "nowhere.png"], "nowhere.png is not a picture that can be read"),
+        (["--image", "nowhere.png"], "cannot read nowhere.png: No such file or directory"),
         (["--video", "PHOTO.txt"], "PHOTO.txt is not a video that can be read"),
         (["--image", "PHOTO", "--video", "PHOTO"], "give image or video, not both"),
     ],

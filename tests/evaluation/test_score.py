@@ -54,8 +54,22 @@ def test_a_folder_is_scored_with_rewards(tmp_path: Path) -> None:
     assert [row["clip"] for row in rows] == [f"a/{PROMPT}-0.mp4", f"{PROMPT}-1.mp4"]
     assert {"temporal_flickering", "drift", "frame/pocket", "clip/pocket", "clip/pocket/ta"} <= set(rows[0])
     assert rows[0]["frame/pocket"] == pytest.approx(rows[1]["frame/pocket"], abs=0.2)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"no \.mp4"):
+        find_clips(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="there is no folder"):
         find_clips(tmp_path / "a" / "b")
+
+
+def test_what_a_run_shows_beside_its_video_is_no_clip(tmp_path: Path) -> None:
+    """Two videos side by side would be scored as one; a file of that name that belongs to no run is a clip."""
+    for folder in ("run", "run/baseline", "mine"):
+        (tmp_path / folder).mkdir()
+    for name in ("run/video.mp4", "run/compare.mp4", "run/partial.mp4", "run/baseline/video.mp4", "mine/compare.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    found = [str(path.relative_to(tmp_path)) for path in find_clips(tmp_path)]
+    assert found == ["mine/compare.mp4", "run/baseline/video.mp4", "run/video.mp4"]
 
 
 def test_rewards_whose_weights_are_missing_say_how_to_get_them(tmp_path: Path) -> None:

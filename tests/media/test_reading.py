@@ -223,8 +223,14 @@ def test_what_is_neither_is_named(tmp_path: Path, content: bytes) -> None:
         read_picture(file)
     with pytest.raises(ConfigError, match=r"file\.png is not a video that can be read"):
         read_tail(file, 16, 9)
-    with pytest.raises(ConfigError, match="is not a picture"):
-        read_picture(tmp_path / "nowhere.png")
+    for read in (read_picture, check_picture):
+        with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.png: No such file"):
+            read(tmp_path / "nowhere.png")
+    with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
+        read_picture(tmp_path)
+    with pytest.raises(ConfigError) as told:
+        read_tail(file, 16, 9)
+    assert "Errno" not in str(told.value)
 
 
 def encoded(kind: str, picture: Image.Image) -> BytesIO:

@@ -171,7 +171,8 @@ def wanted_videos(
 
     given = [prompt is not None, prompts is not None, timeline is not None, bool(scenes)]
     if sum(given) != 1:
-        raise PromptError("give one prompt, --prompts FILE, --timeline FILE or --scene PROMPT@SECONDS, not both of any")
+        which = "a prompt, --prompts FILE, --timeline FILE or --scene PROMPT@SECONDS"
+        raise PromptError(f"give one of {which}, not several" if any(given) else f"nothing to show: give {which}")
     if timeline is not None:
         return [read_timeline(timeline)]
     if scenes:

@@ -15,7 +15,7 @@ from streamt1.cli.run_one import PACK, Options, run_one
 from streamt1.cli.signals import stopping
 from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.words import counted
-from streamt1.pipeline.run_files import BASELINE, SUMMARY, stored_summary
+from streamt1.pipeline.run_files import BASELINE, SUMMARY, is_finished, stored_summary
 
 if TYPE_CHECKING:
     from streamt1.pipeline.packet import Packet
@@ -95,7 +95,7 @@ def pack(
 
 def _summary(run: Path) -> dict[str, Any]:
     """The ``run.json`` of a run that can be gone on with by itself. Raises ``OutputError``."""
-    summary = stored_summary(run)
+    summary = stored_summary(run) if run.is_dir() else None
     if summary is None:
         raise OutputError(_no_run(run))
     _check_no_baseline(run)
@@ -112,14 +112,26 @@ def _packet(path: Path) -> Packet:
 def _no_run(folder: Path) -> str:
     """Why a folder cannot be gone on with that has no ``run.json``, and what can."""
     if not folder.is_dir():
-        return f"there is no folder {folder}"
-    several = sorted(path.parent.name for path in folder.glob(f"*/{SUMMARY}"))
+        return f"{folder} is a file, not the folder of a run" if folder.exists() else f"there is no folder {folder}"
+    several = sorted(path.parent for path in folder.glob(f"*/{SUMMARY}"))
     if several:
-        return (
-            f"{folder} holds {len(several)} runs, not one: go on with one of them, as streamt1 resume"
-            f" {folder / several[0]}, or with all by the same generate command"
+        begun = [run for run in several if _is_begun(run)]
+        what = (
+            f"go on with one of them, as streamt1 resume {begun[0]}"
+            if begun
+            else "none of them waits to be gone on with"
         )
+        return f"{folder} holds {len(several)} runs, not one: {what}"
     return f"{folder} holds no run that can be gone on with: there is no {SUMMARY}"
+
+
+def _is_begun(run: Path) -> bool:
+    """Whether a run has not come to its end; not so of what cannot be read."""
+    try:
+        summary = stored_summary(run)
+    except OutputError:
+        return False
+    return summary is not None and not is_finished(summary)
 
 
 def _check_no_baseline(run: Path) -> None:

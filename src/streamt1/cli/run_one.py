@@ -120,7 +120,8 @@ def run_one(
     if found == "finished":
         for folder in (path, path / BASELINE):
             tidy(folder)
-        console.print(f"  is finished in {path}; --fresh makes it again", highlight=False, markup=False, soft_wrap=True)
+        told = f"  is finished in {path}; generate makes it again with --fresh"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
         _report(path, options, missing=True)
         return
     fps = pipeline.models.decoder.fps

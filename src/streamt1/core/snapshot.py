@@ -164,7 +164,7 @@ class Snapshot:
             CheckpointError: the file is missing, damaged, or something else.
         """
         path = Path(path)
-        if path.suffix != ENDING:
+        if path.suffix != ENDING and path.exists():
             raise CheckpointError(f"{path} is no {words.noun}: its name does not end in {ENDING}")
         check_weight_file(path, words)
         header = read_header(path, words)

@@ -20,6 +20,7 @@ from streamt1.evaluation.rows import Row
 from streamt1.families.build import build_rewards
 from streamt1.media.reading import read_video
 from streamt1.pipeline.asked import Asked
+from streamt1.pipeline.run_files import COMPARISON, PARTIAL, SUMMARY
 
 POCKET_SIDE = 64
 """Pixels that pocket's rewards take; its clips are stored enlarged."""
@@ -28,11 +29,21 @@ Rewards = Callable[[Tensor, float, str], dict[str, float]]
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """All ``.mp4`` files below a folder, sorted. Raises ``ConfigError`` where there is none."""
-    clips = sorted(folder.rglob("*.mp4"))
+    """All ``.mp4`` files below a folder, sorted, but for those that a run keeps beside its video.
+
+    Raises ``ConfigError`` where there is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}")
+    clips = sorted(path for path in folder.rglob("*.mp4") if not _is_aside(path))
     if not clips:
         raise ConfigError(f"there is no .mp4 file in {folder}")
     return clips
+
+
+def _is_aside(path: Path) -> bool:
+    """Whether a run shows two videos side by side in it, or what it had before it was stopped."""
+    return path.name in (COMPARISON, PARTIAL) and path.with_name(SUMMARY).exists()
 
 
 def read_prompt_file(path: Path) -> dict[str, str]:

@@ -84,6 +84,8 @@ def _opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         raise ConfigError(f"{name} has more than {MOST_PIXELS} pixels; make it smaller first") from error
     except (ConfigError, MemoryError):
         raise
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ConfigError(f"cannot read {name}: {error.strerror}") from error
     except UnidentifiedImageError as error:
         raise ConfigError(
             f"{name} is not a picture that can be read: its format is not known; save it as PNG or JPEG"
@@ -188,7 +190,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (ConfigError, FFmpegError, IndexError, OSError, StopIteration) as error:
-        what = "it has no frames" if isinstance(error, StopIteration) else error
+        what = "it has no frames" if isinstance(error, StopIteration) else getattr(error, "strerror", None) or error
         raise ConfigError(f"{path} is not a video that can be read: {what}") from error
 
 

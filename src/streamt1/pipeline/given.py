@@ -19,6 +19,7 @@ from streamt1.core.errors import ConfigError, OutputError
 from streamt1.core.files import write_whole
 from streamt1.core.identity import byte_view, content_id
 from streamt1.core.protocols import Encoder, Models, StartingBackbone
+from streamt1.core.words import counted
 from streamt1.media.reading import check_picture, check_video, fitted, read_picture, read_tail
 from streamt1.pipeline.run_files import GIVEN
 from streamt1.pipeline.timelines import Clock
@@ -84,8 +85,8 @@ def clip(models: Models, path: Path) -> Given:
     chunks = (len(pixels) - clock.first) // clock.later + 1
     if chunks < 1:
         raise ConfigError(
-            f"{path} is too short: it has {len(pixels)} frames at {clock.fps} a second, and the model goes on from at"
-            f" least {clock.first}"
+            f"{path} is too short: it has {counted(len(pixels), 'frame')} at {clock.fps} a second, and the model goes"
+            f" on from at least {clock.first}"
         )
     pixels = pixels[-clock.frames(chunks * clock.latents) :]
     seconds = len(pixels) / clock.fps

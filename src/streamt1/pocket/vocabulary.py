@@ -48,7 +48,7 @@ def _token(word: str) -> int:
     token = _TOKENS.get(_ALIASES.get(word, word))
     if token is None:
         word = word[:SHOWN]
-        near = difflib.get_close_matches(word, WORDS, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(word, WORDS, n=1, cutoff=0.65)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise PromptError(
             f"the pocket model does not know the word '{word}'.{hint} It knows: {', '.join(WORDS)}. "
