@@ -49,6 +49,17 @@ def test_a_stopped_run_goes_on_from_its_packet(stopped: Path, tmp_path: Path) ->
     assert "finished" in result.stderr
 
 
+def test_memory_in_few_bits_is_not_packed_in_four_again(stopped: Path) -> None:
+    """It would change nothing, and be told as a change."""
+    path = stopped / "run.json"
+    summary = json.loads(path.read_text())
+    summary["config"]["memory"]["bits"] = 8
+    path.write_text(json.dumps(summary))
+    result = CliRunner().invoke(app, ["pack", str(stopped), "--bits", "4"])
+    assert result.exit_code == 2
+    assert "keeps its memory in few bits as it is (memory.bits=8): leave --bits out" in result.stderr
+
+
 def test_four_bits_are_told_in_the_record(stopped: Path, tmp_path: Path) -> None:
     packet = tmp_path / "small.safetensors"
     result = CliRunner().invoke(app, ["pack", str(stopped), "--out", str(packet), "--bits", "4"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamt1.core.errors import UnknownNameError
+from streamt1.config.load import load_config
+from streamt1.core.errors import ConfigError, UnknownNameError
+from streamt1.distributed.devices import devices, one_by_one
 from streamt1.distributed.shipping import DEFAULT, MUCH, REBUILDS, ByCost, Compute, Measured, Ship, Way, rebuild_of
 
 
@@ -43,6 +45,15 @@ def test_ways_have_names() -> None:
     assert {name for name, one in REBUILDS.items() if one.bits is not None} == {"cost-4bit", "ship-4bit"}
     with pytest.raises(UnknownNameError, match="did you mean 'ship'"):
         rebuild_of("shp")
+
+
+@pytest.mark.parametrize("name", ["cost-4bit", "ship-4bit"])
+def test_memory_in_few_bits_travels_as_it_is(name: str) -> None:
+    """Four bits would be said to change the video, and change nothing."""
+    config = load_config("pocket", {"device": "cpu", "memory.bits": 8})
+    refused = pytest.raises(ConfigError, match=r"memory\.bits=8 travels in few bits as it is")
+    with refused, devices(one_by_one(config), 2, rebuild=name):
+        raise AssertionError("it began")
 
 
 def test_a_device_that_has_run_nothing_is_taken_for_one_of_the_others() -> None:

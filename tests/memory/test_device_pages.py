@@ -99,6 +99,20 @@ def test_branches_are_read_through_copies(moved: list[int]) -> None:
     assert moved == [96, 96]
 
 
+def test_what_is_being_written_has_its_room() -> None:
+    """Several chunks that are written in one pass do not all take the room of one."""
+    first = page(0)
+    copies = DevicePages(CPU, 2.5 * first.nbytes)
+    copies.keep(first, first.keys, first.values)
+    writing = copies.reserve(first.nbytes)
+    assert writing is not None
+    assert copies.reserve(first.nbytes) is None
+    assert not copies.fits(first.nbytes)
+    del writing
+    gc.collect()
+    assert copies.fits(first.nbytes), "whoever gives up gives back"
+
+
 def test_what_is_written_where_it_lives_has_no_copy() -> None:
     copies = DevicePages(CPU, 1e6)
     writer = PageWriter(0, 1, CPU, copies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pickle
 
 import pytest
@@ -83,6 +84,25 @@ def test_what_would_be_faster_is_said_where_it_is() -> None:
         (narrow, plan_for(24, memory=narrow.memory)),
     ):
         assert advice(config, plan) is None
+
+
+def test_advice_to_a_codec_that_has_no_four_bits_names_one_that_has() -> None:
+    config = LONGLIVE.model_copy(update={"memory": dataclasses.replace(LONGLIVE.memory, codec="channels")})
+    said = advice(config, plan_for(24, memory=config.memory))
+    assert said is not None
+    assert "--set memory.bits=4 --set memory.codec=rotated" in said
+
+
+def test_what_is_locked_on_the_host_is_counted_part_by_part() -> None:
+    """Codes and scales, keys and values: each is a power of two by itself."""
+    memory = dataclasses.replace(LONGLIVE.memory, bits=4)
+    config = LONGLIVE.model_copy(update={"memory": memory})
+    held, layers, tokens = plan_for(16, memory=memory), 30, 3 * 1560
+    assert held.placement.kv == "host"
+    blend = 2 * sum(2 ** math.ceil(math.log2(layers * tokens * each)) for each in (1536 * 3 // 2, 12 * 2))
+    written = 2 * sum(2 ** math.ceil(math.log2(layers * tokens * each)) for each in (1536 // 2, 12 * 2))
+    assert part(held, "KV pages, written") == 2 * (blend + written)
+    assert config.effective_search.top_k == 2
 
 
 def test_spare_room_holds_what_would_have_to_come_over() -> None:

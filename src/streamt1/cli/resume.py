@@ -82,7 +82,7 @@ def pack(
 
     summary = _summary(run)
     asked = Asked.stored(summary, run)
-    check_packable(run, summary, out)
+    check_packable(run, summary, asked.config.memory, out, bits)
     pipeline = Pipeline(asked.config.model_copy(update={"models": str(models)} if models else {}))
     asked = pipeline.asked(asked.scenes, None, asked.seed, given=asked.given)
     options = {name: summary[name] for name in ("compare", "four_bits") if name in summary}

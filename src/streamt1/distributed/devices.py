@@ -71,11 +71,14 @@ def devices(
     Raises:
         UnknownNameError: there is no such way to rebuild.
         MissingExtraError: Ray is not installed.
-        ConfigError: there are not so many devices, none of them would generate, or they have other weights or another
-            version of this package.
+        ConfigError: memory is to travel in four bits and is kept in few already; there are not so many devices, none of
+            them would generate, or they have other weights or another version of this package.
         StreamT1Error: what ``families.build.build`` raises on a device, whose machine it then names.
     """
-    rebuild_of(rebuild)
+    if rebuild_of(rebuild).bits is not None and config.memory.coded is not None:
+        raise ConfigError(
+            f"memory.bits={config.memory.bits} travels in few bits as it is: rebuild it by ship or cost, without 4bit"
+        )
     if count is not None:
         check_whole("count", count)
         _check_split(config, count)

@@ -29,7 +29,7 @@ from streamt1.families.wan_sizes import (
 )
 from streamt1.families.wan_told import reward_sizes, text_sizes
 from streamt1.families.wan_work import BYTES, LONGEST, TIME_STRIDE
-from streamt1.memory.codecs import Codec, bits_of
+from streamt1.memory.codecs import Codec
 from streamt1.memory.storage import BLEND, SINK
 from streamt1.search.width import widest
 
@@ -82,27 +82,27 @@ def _memory_parts(config: RunConfig, placement: Placement, batch: int, sizes: Wa
     width, beams, memory = BYTES[config.dtype], config.effective_search.top_k, config.memory
     home, held = "device" if placement.kv == "device" else "host", memory.max_frames - memory.chunk
     pages = _pages(config, sizes)
+    stored = _pages(config, sizes, locked=home == "host")
     note = f"{beams} beams x {held} frames at most" + (f", {memory.bits} bits" if memory.bits < 16 else "")
-    room = _locked(pages.written) / pages.written if home == "host" else 1.0
-    yield Part("KV pages", beams * pages.held * room, CHUNKED, note, home)
+    yield Part("KV pages", beams * stored.held, CHUNKED, note, home)
     if memory.recall:
-        aside = beams * memory.recall * max(pages.sink, pages.written)
+        aside = beams * memory.recall * max(stored.sink, stored.written)
         yield Part("KV pages, put aside", aside, CHUNKED, f"{beams} x {memory.recall} scenes at most", "host")
     if placement.kv == "host" and placement.kv_copies:
         copied = placement.kv_copies * GB // pages.written
         told = f"{copied:.0f}; the rest is read layer by layer"
         yield Part("KV pages, copied", copied * pages.written, CHUNKED, told)
     tokens, past = frame_tokens(config, sizes) * memory.chunk, frame_tokens(config, sizes) * held
-    twice = placement.kv == "host" or memory.bits < 16  # what came over, or was decoded, beside the gather
-    work = wan_work.denoise(sizes, tokens, batch, past, twice, width)
+    reads = memory, home == "host", width
+    work = wan_work.denoise(sizes, tokens, batch, past, *reads)
     yield Part("transformer at work", work, ("denoise",), f"{batch} candidates at a time")
-    committed = beams * (pages.written + pages.blend) * room
+    committed = beams * (stored.written + stored.blend)
     also = "and blended sinks, " if _blends(config) else ""
-    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, twice, width), also, "one chunk")]
+    ways = [(committed, wan_work.denoise(sizes, tokens, 1, past, *reads), also, "one chunk")]
     if memory.switch == "recache":  # a beam at a time, and all of its window in one pass over its sinks
         joint, sinks = memory.window // memory.chunk, frame_tokens(config, sizes) * memory.sink
-        again = wan_work.denoise(sizes, tokens * joint, 1, sinks, twice, width)
-        anew = joint * max(pages.sink, pages.written) * room
+        again = wan_work.denoise(sizes, tokens * joint, 1, sinks, *reads)
+        anew = joint * max(stored.sink, stored.written)
         ways.append((anew, again, "again, under a new prompt, ", f"{joint} chunks together"))
     written, work, what, told = max(ways, key=lambda way: way[1] + (way[0] if home == "device" else 0.0))
     if home == "host":
@@ -128,18 +128,19 @@ class Pages:
     blend: float
 
 
-def _pages(config: RunConfig, sizes: WanConfig) -> Pages:
-    """See ``memory.storage``: which pages have how many bits."""
-    memory, bits = config.memory, 8 * BYTES[config.dtype]
-    numbers = memory.chunk * kv_bytes_per_frame(config) / BYTES[config.dtype]
+def _pages(config: RunConfig, sizes: WanConfig, locked: bool = False) -> Pages:
+    """See ``memory.storage``: which pages have how many bits. ``locked``: on the host, each part of them by itself."""
+    memory = config.memory
+    shape = memory.chunk * frame_tokens(config, sizes), sizes.num_heads, sizes.head_dim
 
     def of(codec: Codec | None, plain: int) -> float:
-        tokens = memory.chunk * frame_tokens(config, sizes)
-        return numbers * (bits_of(codec, tokens, sizes.num_heads, sizes.head_dim) if codec else plain) / 8
+        parts = [math.prod(part) * dtype.itemsize for part, dtype in codec.layout(*shape)] if codec else []
+        each = [sizes.num_layers * size for size in parts or [math.prod(shape) * plain]]
+        return 2.0 * sum(map(_locked, each) if locked else each)  # keys and values
 
-    coded = memory.coded is not None
-    written, sink = of(memory.coded, bits), of(SINK if coded else None, bits)
-    blend = of(BLEND if coded else None, 32) if _blends(config) else 0.0
+    coded, wide = memory.coded is not None, BYTES[config.dtype]
+    written, sink = of(memory.coded, wide), of(SINK if coded else None, wide)
+    blend = of(BLEND if coded else None, 4) if _blends(config) else 0.0
     count, first = memory.max_sink // memory.chunk, memory.sink // memory.chunk
     last = max(blend, sink if count <= first else written)
     sinks = [*[sink] * first, *[written] * (count - first)][: count - 1] + [last] * (count > 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from streamt1.backbones.wan.config import WanConfig
 from streamt1.config.schema import RunConfig
 from streamt1.families.wan_sizes import RewardSizes, TextSizes, VaeSizes
+from streamt1.memory.branch import MemoryConfig
 from streamt1.rewards.sizes import Call, work_bytes
 from streamt1.rewards.vision import IN_TIME, MERGE, PATCH, fitted_size, sampled_frames
 
@@ -22,6 +23,8 @@ PICTURE = 448 * 448
 """Pixels of what the rewards look at."""
 QUESTION = 900
 """Tokens of a question besides what is seen: the template, and a prompt of about a hundred words."""
+GROUPED = 2.4
+"""Bytes of a number while all pages of a layer are decoded in groups: a baseline, in float32."""
 DRAFT_PARAMETERS = 9_843_651
 
 
@@ -30,18 +33,22 @@ def encode(text: TextSizes, length: int, width: int) -> float:
     return 7 * text.heads * length**2 * width + 3 * length * text.feed * width
 
 
-def denoise(sizes: WanConfig, tokens: int, batch: int, past: int, crossing: bool, width: int) -> float:
+def denoise(sizes: WanConfig, tokens: int, batch: int, past: int, rules: MemoryConfig, host: bool, width: int) -> float:
     """A pass over candidates of one chunk of ``tokens``.
 
-    Two places can be the widest: the inner layer of the feed-forward, and attention, where the keys and values of a
-    layer's ``past`` tokens are gathered for one parent; with ``crossing``, the values have just come over, or were
-    decoded, besides.
+    Three places can be the widest: the inner layer of the feed-forward; attention, where the keys and values of a
+    layer's ``past`` tokens are gathered for one parent, and have just come over from the ``host``, or were decoded,
+    besides; and the turning of these keys to the places they stand in, in float32 with its tables.
     """
+    each = batch * tokens * sizes.dim * width
+    crossing = host or rules.coded is not None
     own = batch * tokens * (sizes.ffn_dim + 9 * sizes.dim) * width
-    gathered = past * sizes.dim * width * (3 if crossing else 2)
-    reading = gathered + batch * tokens * (4.4 if crossing else 6.4) * sizes.dim * width
+    reading = past * sizes.dim * width * (3 if crossing else 2) + each * (4.4 if crossing else 6.4)
+    reading += past * sizes.dim * GROUPED * (rules.codec == "grouped")
+    reading += each * 1.4 * bool(rules.local_heads)  # what each kind of heads takes is picked out first
+    turning = past * (sizes.dim * (4 * width + 4) + 8 * sizes.head_dim) + each * 4.7
     latents = batch * tokens * 4 * LATENT_PATCH * sizes.in_channels * 8
-    return max(own, reading) + latents
+    return max(own, reading, turning if rules.positions == "relative" else 0.0) + latents
 
 
 def decode(vae: VaeSizes, pixels: int, width: int) -> float:

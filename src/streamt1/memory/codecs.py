@@ -23,7 +23,7 @@ from streamt1.core.four_bits import GROUP, coded_row, decoded_row, group_of
 SEED = 2504
 """Of the signs of the rotation: memories that are to be exchanged need the same."""
 SCALE = torch.bfloat16
-"""What a scale is kept in: 16 bits, with the range of float32."""
+"""What a scale is kept in: 16 bits, with the exponents of float32."""
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 """Types of so many bytes: the numbers of a byte of codes are looked up as one, five times faster than one by one."""
 _EVEN = 49471, 37345
@@ -71,6 +71,7 @@ class Rotated:
 
     Codes are packed into bytes, the lowest bits first. The rotation is made of signs, sums and differences, so it is
     exact in 16 bits too. All heads share it: they are quantised apart, and one product of matrices turns them all.
+    The norm of a vector is taken in float32, so its numbers must lie below 1e18.
 
     Args:
         width: bits of a code: 2, 4 or 8.

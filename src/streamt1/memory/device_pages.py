@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
 from streamt1.memory.pages import Content, Page
 from streamt1.memory.storage import Coded, Stored, uploaded
+
+
+@dataclass(eq=False)
+class Reserved:
+    """Bytes for a copy that is being written."""
+
+    nbytes: int
 
 
 class DevicePages:
@@ -24,6 +32,7 @@ class DevicePages:
     def __init__(self, device: torch.device, limit: float) -> None:
         self.device, self.limit = device, limit
         self._copies: WeakKeyDictionary[Content, tuple[Stored, Stored]] = WeakKeyDictionary()
+        self._reserved: WeakSet[Reserved] = WeakSet()
 
     @property
     def nbytes(self) -> int:
@@ -31,8 +40,16 @@ class DevicePages:
         return sum(keys.nbytes + values.nbytes for keys, values in self._copies.values())
 
     def fits(self, nbytes: int) -> bool:
-        """Whether there is room for so much more."""
-        return self.nbytes + nbytes <= self.limit
+        """Whether there is room for so much more, beside what is reserved."""
+        return self.nbytes + sum(one.nbytes for one in self._reserved) + nbytes <= self.limit
+
+    def reserve(self, nbytes: int) -> Reserved | None:
+        """Mutates: room for what is yet to be kept, for as long as somebody holds this; None where there is none."""
+        if not self.fits(nbytes):
+            return None
+        room = Reserved(nbytes)
+        self._reserved.add(room)
+        return room
 
     def keep(self, page: Page, keys: Stored, values: Stored) -> None:
         """Mutates: what the page holds, as it stands on the device already."""

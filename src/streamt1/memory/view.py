@@ -11,7 +11,7 @@ from torch import Tensor
 from streamt1.core.types import Route
 from streamt1.memory.branch import Branch
 from streamt1.memory.codecs import Codec, bits_of
-from streamt1.memory.device_pages import DevicePages
+from streamt1.memory.device_pages import DevicePages, Reserved
 from streamt1.memory.pages import Page
 from streamt1.memory.storage import Reading, Stored, room_for
 
@@ -56,11 +56,13 @@ class PageWriter:
         self._missing = set(range(layers))
         self._layers = layers
         self._written: tuple[Stored, Stored] | None = None
+        self._reserved: Reserved | None = None
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Mutates: takes in ``[L, heads, head_dim]`` of a layer."""
         if self._written is None:
-            self._written = self._room(k), self._room(v)
+            home = self._place(k)
+            self._written = self._room(k, home), self._room(v, home)
         for stored, part in zip(self._written, (k, v)):
             stored[layer] = part
         self._missing.discard(layer)
@@ -75,12 +77,16 @@ class PageWriter:
             return page
         at_home = page.brought(self._home, lock=keys.device.type == "cuda")
         if self._copies is not None:
+            self._reserved = None  # what is kept takes its place
             self._copies.keep(at_home, keys, values)
         return at_home
 
-    def _room(self, like: Tensor) -> Stored:
+    def _place(self, like: Tensor) -> torch.device:
         """On the device where a copy fits there; else where the page will live."""
         bits = bits_of(self._codec, *like.shape) if self._codec else like.itemsize * 8
-        stays = self._copies is not None and self._copies.fits(2 * self._layers * math.ceil(like.numel() * bits / 8))
-        home = like.device if stays else self._home or like.device
+        if self._copies is not None and self._home != like.device:
+            self._reserved = self._copies.reserve(2 * self._layers * math.ceil(like.numel() * bits / 8))
+        return like.device if self._reserved is not None else self._home or like.device
+
+    def _room(self, like: Tensor, home: torch.device) -> Stored:
         return room_for(self._layers, like, self._codec, home, lock=like.device.type == "cuda")

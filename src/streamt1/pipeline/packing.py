@@ -9,6 +9,7 @@ from typing import Any
 from streamt1.core.errors import CheckpointError, ConfigError, OutputError, Stopped
 from streamt1.core.safetensors_header import read_header
 from streamt1.core.snapshot import FORM, PACKET, Snapshot, check_name
+from streamt1.memory.branch import MemoryConfig
 from streamt1.pipeline.asked import Asked
 from streamt1.pipeline.pipeline import Pipeline
 from streamt1.pipeline.run_files import is_finished
@@ -16,14 +17,21 @@ from streamt1.pipeline.run_folder import run_folder
 from streamt1.search.watcher import Watcher
 
 
-def check_packable(folder: Path, summary: Mapping[str, Any], out: Path | None) -> None:
+def check_packable(
+    folder: Path, summary: Mapping[str, Any], rules: MemoryConfig, out: Path | None, bits: int | None
+) -> None:
     """Tells before models are loaded what a run or a file's name rules out.
 
     Raises:
+        ConfigError: memory is to be packed in four bits, and ``rules`` keep it in few already.
         OutputError: the run has finished, or the file is there and is no packet, or cannot be one by its name.
     """
     if is_finished(summary):
         raise OutputError(f"{folder} holds a run that is finished: there is nothing to go on with, so nothing to pack")
+    if bits is not None and rules.coded is not None:
+        raise ConfigError(
+            f"{folder} keeps its memory in few bits as it is (memory.bits={rules.bits}): leave --bits out"
+        )
     if out is None:
         return
     check_name(out, PACKET)

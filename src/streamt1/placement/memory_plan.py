@@ -188,7 +188,7 @@ def advice(config: RunConfig, plan: MemoryPlan, holds: Holds = "all") -> str | N
     pages_read = family_of(config).pages_read
     if pages_read is None or plan.room.device is None or plan.placement.kv == "device" or config.memory.bits < 16:
         return None
-    coded = config.model_copy(update={"memory": dataclasses.replace(config.memory, bits=4)})
+    coded = config.model_copy(update={"memory": dataclasses.replace(config.memory, bits=4, codec="rotated")})
     crossing, numbers = pages_read(config, plan.placement)
     seconds, decoding = crossing / BUS, numbers * DECODED / DEVICE
     try:
@@ -197,9 +197,10 @@ def advice(config: RunConfig, plan: MemoryPlan, holds: Holds = "all") -> str | N
         return None
     if not stays or decoding >= seconds:
         return None
+    codec = "" if config.memory.codec == "rotated" else " --set memory.codec=rotated"
     return (
-        f"pages in 4 bits would stay on the device (--set memory.bits=4): {crossing / GB:.0f} GB a chunk no longer"
-        f" cross the bus, about {seconds:.1f} s, and are decoded in about {decoding:.1f} s; it changes the video"
+        f"pages in 4 bits would stay on the device (--set memory.bits=4{codec}): {crossing / GB:.0f} GB a chunk no"
+        f" longer cross the bus, about {seconds:.1f} s, and are decoded in about {decoding:.1f} s; it changes the video"
     )
 
 
