@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections import deque
 
 import pytest
@@ -158,6 +159,21 @@ def test_memory_that_is_written_again_is_not_held_twice(method: str, left: int) 
         with pytest.raises(MemoryIntegrityError):
             step(models, config, state, Seen())
     assert backbone.live == 0
+
+
+def test_what_was_written_again_is_gone_though_the_state_before_is_held() -> None:
+    """Whoever drives a search holds the state before while the next one is made: on a device that would be memory."""
+    backbone = Rewrites("denoise", 99)
+    models, config = toy(backbone), SearchConfig(top_k=2)
+    state = step(models, config, start(models, config, Timeline((Scene("a", 1), Scene("b", 2)))), Seen())
+    before = [weakref.ref(beam.branch) for beam in state.beams]
+    alive = list[int]()
+    denoise = backbone.denoise
+    backbone.denoise = lambda *args: alive.append(sum(one() is not None for one in before)) or denoise(*args)
+    after = step(models, config, state, Seen())
+    assert alive == [0]
+    assert {beam.lineage for beam in state.beams} == {lineage[:1] for lineage in after.lineages}, "what it knows stays"
+    after.release(models)
 
 
 class RewritesTheSecond(Rewrites):

@@ -125,6 +125,17 @@ class SearchState:
             self.lease.ended = True
             release(models, self.beams)
 
+    def forget(self, models: Models, count: int | None = None) -> None:
+        """Mutates: gives back the memory of the first ``count`` beams, of all by default, and keeps no hold of it.
+
+        Whoever still has this state, as the caller of a search does until the next one, would hold tensors that are
+        needed no more.
+        """
+        gone = self.beams[:count]
+        release(models, gone)
+        left = tuple(replace(beam, branch=None) for beam in gone) + self.beams[len(gone) :]
+        object.__setattr__(self, "beams", left)
+
     def check_held(self) -> None:
         """Raises ``MemoryIntegrityError`` for a state whose memory has been given away."""
         if self.lease.ended:

@@ -47,19 +47,20 @@ def switch(models: Models, state: SearchState, watcher: Watcher, cost: CostMeter
     _check_switches(models.backbone)
     scene = state.timeline.scenes[state.scene]
     watcher.happened(SceneStarted(state.chunk, state.scene, scene.prompt, scene.memory))
-    beams, old = list[Beam](), list(state.beams)
+    beams = list[Beam]()
     try:
-        for beam in state.beams:
+        while len(beams) < len(state.beams):
+            beam = state.beams[len(beams)]
             done = _switched(models, beam, scene.prompt, scene.memory, cost)
             beams.append(dataclasses.replace(beam, branch=done.branch))
             state.lease.ended |= bool(done.rewritten)
-            while state.lease.ended and len(beams) + len(old) > len(state.beams):
-                release(models, [old.pop(0)])
+            if state.lease.ended:
+                state.forget(models, len(beams))
             _tell(models, watcher, state.chunk, beam.lineage[-1], done)
     except BaseException:
         release(models, beams)
         if state.lease.ended:
-            release(models, old)
+            state.forget(models)
         raise
     return dataclasses.replace(
         state, beams=tuple(beams), spreads_before=len(state.spreads), cost=cost.total, lease=Lease()
