@@ -50,6 +50,7 @@ class Server:
             self.port = free.getsockname()[1]
         self.data, self.lives = data, list[list[tuple[float, float]]]()
         self.url, self.ends = f"http://127.0.0.1:{self.port}", threading.Event()
+        self.begun: float | None = None
         self.start()
         threading.Thread(target=self._measure, daemon=True).start()
 
@@ -59,6 +60,7 @@ class Server:
         with path.open("ab") as log:
             options = [*command, "--linger", f"{LINGER}s", "--queue", "30"]
             self.process = subprocess.Popen(options, stderr=log, stdout=log)
+        self.begun = None  # what it has before it answers is no size of this life, nor of the one before
         self.lives.append([])
         try:
             until(lambda: self.answers() or self.process.poll() is not None, 120)
@@ -83,12 +85,14 @@ class Server:
 
     def _measure(self) -> None:
         while not self.ends.wait(1.0):
+            if (begun := self.begun) is None:
+                continue
             try:
                 lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
                 size = next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
             except (OSError, StopIteration):
                 continue
-            self.lives[-1].append((time.monotonic() - self.begun, size))
+            self.lives[-1].append((time.monotonic() - begun, size))
 
 
 def until(true: Callable[[], Any], seconds: float) -> Any:
