@@ -183,7 +183,7 @@ def _draw_effects(figure: Figure, summary: Summary, all_lengths: _Effects, what:
         axis.set_ylim(rows - 0.4, -0.7)
         axis.axvline(0, color="black", linewidth=1)
         axis.set_xlabel(f"{what}, {unit(summary['judge'])}")
-        axis.set_title(f"{clips(length)}, {candidates(effects[0][1])} candidates", loc="left", fontweight="bold")
+        axis.set_title(f"{clips(length)},\n{candidates(effects[0][1])} candidates", loc="left", fontweight="bold")
     return True
 
 

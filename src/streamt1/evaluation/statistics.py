@@ -56,7 +56,7 @@ def is_lone(found: Mapping[str, Any]) -> bool:
 def turned(found: Mapping[str, Any]) -> dict[str, Any]:
     """The interval of the same difference the other way round, and its win rate where it has one."""
     wins = {"win_rate": 1 - found["win_rate"]} if "win_rate" in found else {}
-    return {**found, "mean": -found["mean"], "low": -found["high"], "high": -found["low"], **wins}
+    return {**found, "mean": 0 - found["mean"], "low": 0 - found["high"], "high": 0 - found["low"], **wins}
 
 
 def told_apart(found: Mapping[str, Any]) -> int:
