@@ -39,7 +39,7 @@ def test_the_configuration_of_a_run_is_read_under_todays_names() -> None:
     del stored["effective_search"]
     config = config_of(stored)
     assert (config.decoder, config.batches.decoder, config.draft) == ("pocket", 1, None)
-    assert config == load_config("pocket")
+    assert config == load_config("pocket", {"memory.recall": 0}), "what the preset has since is no part of the run"
 
 
 def test_a_preset_and_overrides_under_the_old_names() -> None:
@@ -58,15 +58,22 @@ def test_an_evaluation_is_gone_on_with(tmp_path: Path) -> None:
     shutil.copytree(OLD / "evaluation", folder)
     held = manifest.read_manifest(folder)
     suite = Suite.model_validate(held["suite"])
-    config = load_config(suite.preset, {"device": "cpu"})
+    config = load_config(suite.preset, {"device": "cpu", "memory.recall": 0})
     fresh = manifest.claim(tmp_path / "fresh", suite, config)["matters"]
     assert {part for part in fresh if fresh[part] != held["matters"][part]} <= {"configuration", "weights"}
     held["matters"]["weights"] = fresh["weights"]  # newer weights make another evaluation, and rightly so
     (folder / "manifest.json").write_text(json.dumps(held))
+    with pytest.raises(
+        ConfigError, match=r"\(memory\.recall\); go on with --set memory\.recall=0, or use another --out"
+    ):
+        manifest.claim(folder, suite, load_config(suite.preset, {"device": "cpu"}))
     assert manifest.claim(folder, suite, config)["suite"] == held["suite"]
     assert {row_key(row) for row in read_rows(folder / "rows.jsonl")} == {task.key for task in plan(suite)}
-    with pytest.raises(ConfigError, match=r"another configuration \(search\.window\); use another --out"):
-        manifest.claim(folder, suite, load_config(suite.preset, {"device": "cpu", "search.window": 3}))
+    other = load_config(suite.preset, {"device": "cpu", "memory.recall": 0, "search.window": 3})
+    with pytest.raises(
+        ConfigError, match=r"configuration \(search\.window\); go on with --set search\.window=7, or use"
+    ):
+        manifest.claim(folder, suite, other)
 
 
 def test_an_evaluation_is_reported_again(tmp_path: Path) -> None:

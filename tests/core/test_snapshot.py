@@ -86,9 +86,12 @@ def test_what_no_file_can_hold_is_an_error_of_the_caller() -> None:
 def test_names_end_as_safetensors_do(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"must end in \.safetensors, and 'a\.pt' does not"):
         snapshot().write(tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"does not end in \.safetensors"):
+    with pytest.raises(CheckpointError, match=r"a\.pt: No such file"):
         Snapshot.read(tmp_path / "a.pt")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "a.pt").touch()
+    with pytest.raises(CheckpointError, match=r"does not end in \.safetensors"):
+        Snapshot.read(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_run_is_left_at_every_event_around_a_switch(loaded: Pipeline, tmp_path
 def test_a_scene_that_returns_is_recalled(loaded: Pipeline) -> None:
     pipeline = with_settings(loaded, {"memory.recall": 4, "memory.sink": 0})
     scenes = Timeline((Scene(PROMPT, 3), Scene(OTHER, 4), Scene(PROMPT, 2), Scene(THIRD, 1)))
-    run, plain = pipeline.run(scenes), with_settings(loaded, {"memory.sink": 0}).run(scenes)
+    run, plain = pipeline.run(scenes), with_settings(loaded, {"memory.recall": 0, "memory.sink": 0}).run(scenes)
     switches = [event for event in events_of(run) if isinstance(event, MemorySwitched)]
     assert [event.recalled for event in switches] == [None, None, 0, 0, None, None]
     assert [event.sinks for event in switches] == [[], [], [0], [0], [], []]
@@ -141,7 +141,8 @@ def test_a_switch_is_made_once_a_beam_and_counted(loaded: Pipeline) -> None:
 
 
 def test_siblings_share_what_was_written_again(loaded: Pipeline) -> None:
-    pipeline = with_settings(loaded, {"memory.switch": "recache", "search.beam_size": 4, "search.top_k": 1})
+    alone = {"search.beam_size": 4, "search.top_k": 1, "memory.recall": 0}
+    pipeline = with_settings(loaded, {"memory.switch": "recache", **alone})
     backbone = pipeline.models.backbone
     assert isinstance(backbone, WanBackbone)
     live: list[int] = []

@@ -55,7 +55,10 @@ def claim(folder: Path, suite: Suite, config: RunConfig) -> dict[str, Any]:
             other.remove("configuration")
         if other:
             named = f" ({', '.join(keys)})" if keys and "configuration" in other else ""
-            raise ConfigError(f"{folder} holds an evaluation of another {', '.join(other)}{named}; use another --out")
+            back = _settings(_today(held["config"]), keys) if named and other == ["configuration"] else ""
+            raise ConfigError(
+                f"{folder} holds an evaluation of another {', '.join(other)}{named}; {back}use another --out"
+            )
         return held
     manifest = {
         "matters": asked,
@@ -151,6 +154,19 @@ def _differing(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") ->
         elif (old != new or (key in held) != (key in asked)) and prefix + key not in _ASIDE:
             keys.append(prefix + key)
     return keys
+
+
+def _settings(held: dict[str, Any], keys: list[str]) -> str:
+    """How to go on with what is held, where settings say it; a preset may have changed since."""
+    told = []
+    for key in keys:
+        value: Any = held
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, (int, float)):
+            return ""
+        told.append(f"--set {key}={json.dumps(value)}")
+    return f"go on with {' '.join(told)}, or "
 
 
 def _what_matters(suite: Suite, config: RunConfig) -> dict[str, Any]:
