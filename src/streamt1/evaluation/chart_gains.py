@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from streamt1.evaluation.drawing import BLUE, GREY, INTERVALS, RED, Summary, headline
-from streamt1.evaluation.labels import candidates, clips, colour, curves, is_unit_out, label, scale, unit
-from streamt1.evaluation.statistics import told_apart, turned
+from streamt1.evaluation.labels import candidates, clips, colour, curves, effects, label, scale, unit
+from streamt1.evaluation.statistics import told_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +122,7 @@ def _draw_lead(axis: Axes, place: float, method: str, lead: dict[str, float], fa
 
 def ablation_chart(figure: Figure, summary: Summary) -> bool:
     """What Stream-T1 loses without each unit; False where the suite takes none out."""
-    if not _draw_effects(figure, summary, _units(summary), "lost when the unit is taken out"):
+    if not _draw_effects(figure, summary, True, "lost when the unit is taken out"):
         return False
     below = "Blue: it helps. Grey: not told apart from nothing. Red: it harms."
     headline(figure, "What each unit of Stream-T1 adds", f"{below} {INTERVALS}")
@@ -131,59 +131,30 @@ def ablation_chart(figure: Figure, summary: Summary) -> bool:
 
 def variant_chart(figure: Figure, summary: Summary) -> bool:
     """What other ways to search have more than Stream-T1; False where the suite has none."""
-    if not _draw_effects(figure, summary, _variants(summary), "gain over Stream-T1"):
+    if not _draw_effects(figure, summary, False, "gain over Stream-T1"):
         return False
     below = "Blue: better than Stream-T1. Grey: not told apart from it. Red: worse."
     headline(figure, "Other ways, against Stream-T1", f"{below} {INTERVALS}")
     return True
 
 
-_Effects = dict[str, list[tuple[str, str, dict[str, Any]]]]
-"""Of each length: what is compared with Stream-T1, its budget, and by how much."""
-
-
-def _units(summary: Summary) -> _Effects:
-    return {
-        length: [(label(m).removeprefix("without "), budget, loss) for m, budget, loss in found if is_unit_out(m)]
-        for length, found in _ablations(summary).items()
-    }
-
-
-def _variants(summary: Summary) -> _Effects:
-    return {
-        length: [(label(m), budget, turned(loss)) for m, budget, loss in found if not is_unit_out(m)]
-        for length, found in _ablations(summary).items()
-    }
-
-
-def _ablations(summary: Summary) -> _Effects:
-    return {
-        length: [
-            (method, budget, numbers["loss_without_unit"])
-            for budget, methods in budgets.items()
-            for method, numbers in methods.items()
-            if "loss_without_unit" in numbers
-        ]
-        for length, budgets in summary["lengths"].items()
-    }
-
-
-def _draw_effects(figure: Figure, summary: Summary, all_lengths: _Effects, what: str) -> bool:
+def _draw_effects(figure: Figure, summary: Summary, units: bool, what: str) -> bool:
     """A panel for each length, a bar for each comparison, each panel with names of its own; whether there are any."""
-    found = {length: effects for length, effects in all_lengths.items() if effects}
+    found = {length: effects(budgets, units) for length, budgets in summary["lengths"].items()}
+    found = {length: shown for length, shown in found.items() if shown}
     if not found:
         return False
     rows = max(map(len, found.values()))
     figure.set_size_inches(max(9.0, 5.6 * len(found)), 1.9 + 0.55 * rows)
     panels = figure.subplots(1, len(found), sharex=True, squeeze=False)[0]
-    for axis, (length, effects) in zip(panels, found.items()):
-        for place, (_, _, effect) in enumerate(effects):
+    for axis, (length, shown) in zip(panels, found.items()):
+        for place, (_, _, effect) in enumerate(shown):
             _draw_effect(axis, place, effect, scale(summary["judge"]))
-        axis.set_yticks(range(len(effects)), [name for name, _, _ in effects])
+        axis.set_yticks(range(len(shown)), [label(name).removeprefix("without ") for name, _, _ in shown])
         axis.set_ylim(rows - 0.4, -0.7)
         axis.axvline(0, color="black", linewidth=1)
         axis.set_xlabel(f"{what}, {unit(summary['judge'])}")
-        axis.set_title(f"{clips(length)},\n{candidates(effects[0][1])} candidates", loc="left", fontweight="bold")
+        axis.set_title(f"{clips(length)},\n{candidates(shown[0][1])} candidates", loc="left", fontweight="bold")
     return True
 
 

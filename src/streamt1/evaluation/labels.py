@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamt1.evaluation.statistics import turned
 from streamt1.evaluation.summary import RIVALS
 
 METHOD_LABELS = {
@@ -58,9 +59,17 @@ def label(method: str) -> str:
     return METHOD_LABELS.get(method, method.replace("_", " "))
 
 
-def is_unit_out(method: str) -> bool:
-    """Whether an ablation takes a unit out; the others change Stream-T1, or stand beside it."""
-    return method.startswith("without_")
+def effects(budgets: dict[str, Any], units: bool) -> list[tuple[str, str, dict[str, Any]]]:
+    """Of one length's ablations: method, budget, and the difference that is told of it.
+
+    With ``units`` of those that take a unit out, what Stream-T1 has more; else of all others, what they have more.
+    """
+    return [
+        (method, budget, loss if units else turned(loss))
+        for budget, methods in budgets.items()
+        for method, numbers in methods.items()
+        if (loss := numbers.get("loss_without_unit")) and method.startswith("without_") == units
+    ]
 
 
 GAINS = {"gain_over_greedy": label("greedy"), **{gain: label(rival) for gain, rival in RIVALS.items()}}

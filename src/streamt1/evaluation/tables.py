@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from streamt1.evaluation.asked import ALL
-from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, is_unit_out, label, scale, short
-from streamt1.evaluation.statistics import is_lone, turned
+from streamt1.evaluation.labels import GAINS, LOWER_IS_BETTER, MEASURES, candidates, effects, label, scale, short
+from streamt1.evaluation.statistics import is_lone
 
 ALWAYS = ("gain_over_greedy", "gain_over_best_of_n_at_equal_cost")
 Table = list[list[str]]
@@ -75,16 +75,12 @@ def scene_table(budgets: dict[str, Any], judge: str) -> Table:
 
 def ablation_table(budgets: dict[str, Any], judge: str) -> Table:
     """What Stream-T1 has more than itself without a unit; empty where nothing was taken out."""
-    found = [
-        (m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if is_unit_out(m) and "loss_without_unit" in n
-    ]
-    return _effects(found, judge, "Stream-T1", "the unit adds")
+    return _effects(effects(budgets, units=True), judge, "Stream-T1", "the unit adds")
 
 
 def variant_table(budgets: dict[str, Any], judge: str) -> Table:
     """What other ways to search have more than Stream-T1; empty where there are none."""
-    found = [(m, b, n["loss_without_unit"]) for m, b, n in _rows(budgets) if "loss_without_unit" in n]
-    return _effects([(m, b, turned(n)) for m, b, n in found if not is_unit_out(m)], judge, "method", "over Stream-T1")
+    return _effects(effects(budgets, units=False), judge, "method", "over Stream-T1")
 
 
 def _effects(found: list[tuple[str, str, Numbers]], judge: str, who: str, what: str) -> Table:
